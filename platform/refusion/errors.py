@@ -1,0 +1,10 @@
+"""What a user got wrong, as opposed to what we did."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """The request or the data is at fault: one sentence that names the file or the option and says what to do.
+
+    Jobs print the message alone on stderr and exit with status 2.
+    """

@@ -1,0 +1,48 @@
+"""What every test may ask for: the real data beside the checkout, a GPU, a quiet number of threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _folder(name: str) -> Path:
+    path = SHARED / name
+    if not path.is_dir():
+        pytest.skip(f"needs ../shared/{name} beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real image pairs, TASK/SPLIT/{a,b}."""
+    return _folder("data")
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The authors' weight files and what their network makes of some pairs."""
+    return _folder("published")
+
+
+@pytest.fixture(scope="session")
+def evaluators() -> Path:
+    """What public evaluators return on small pairs."""
+    return _folder("evaluators")
