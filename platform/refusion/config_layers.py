@@ -1,0 +1,130 @@
+"""Settings laid over one another (defaults, file, command line), and a clear sentence where they are wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from refusion.config import Settings
+from refusion.errors import UserError
+
+# What survives in a schedule when its kind is changed: a cosine has no step size.
+_SHARED_BY_KINDS = ("value", "warmup")
+_KINDS = ("constant", "step", "cosine", "tied")
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or holds something other than a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror or error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise UserError(f"--config {path}: is not YAML ({where})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path}: must hold settings as a mapping (section: …), not {type(content).__name__}")
+    return content
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``change`` laid over it, section by section.
+
+    A plain number laid over a schedule changes its value; another ``kind`` keeps only what all kinds share.
+    """
+    merged = dict(base)
+    for key, new in change.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(new, int | float | str) and "kind" in old:
+            new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if new.get("kind", old.get("kind")) != old.get("kind"):
+                old = {name: old[name] for name in _SHARED_BY_KINDS if name in old}
+            merged[key] = merge(old, new)
+        else:
+            merged[key] = new
+    return merged
+
+
+def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) -> Settings:
+    """Settings from nested plain values, each laid over what came before (first ``base``, or the defaults).
+
+    Raises:
+        UserError: names each wrong setting as it is written on the command line.
+    """
+    layered = (base or Settings()).model_dump()
+    for change in changes:
+        layered = merge(layered, change)
+    try:
+        return Settings.model_validate(layered)
+    except ValidationError as error:
+        raise UserError(explain(error)) from error
+
+
+def explain(error: ValidationError) -> str:
+    """One sentence per wrong setting, named as on the command line, joined by semicolons."""
+    sentences: dict[str, str] = {}
+    for item in error.errors():
+        name = _written_name([str(part) for part in item["loc"]])
+        # The members of a union are listed one by one; the first says enough.
+        sentences.setdefault(name, _sentence(name, item))
+    return "; ".join(sentences.values())
+
+
+def _written_name(path: Sequence[str]) -> str:
+    """The setting's name without the parts that pydantic adds for the members of a union and of a list."""
+    known = dict(leaves(Settings))
+    kept: list[str] = []
+    for part in path:
+        inside_setting = ".".join(kept[:2]) in known or ".".join(kept[:1]) in known
+        if inside_setting and (part in _KINDS or part in ("int", "LinearSteps") or not part.isidentifier()):
+            continue
+        kept.append(part)
+    return ".".join(kept)
+
+
+def _sentence(name: str, item: Any) -> str:
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = [leaf for leaf, _ in leaves(Settings)]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"; did you mean --{near[0]}?" if near and near[0] != name else "; --help lists all settings"
+        return f"there is no setting --{name} here{hint}"
+    if kind == "missing":
+        return f"--{name} is missing"
+    if kind == "value_error":
+        message = item["msg"].removeprefix("Value error, ")
+        shown = "" if isinstance(value, dict) else f" (it is {value!r})"
+        return f"--{name}: {message}{shown}" if name else message
+    if kind == "union_tag_invalid":
+        return f"--{name}.kind must be one of {context['expected_tags']} (it is {context['tag']!r})"
+    if name == "schedule.inner_steps":
+        return f"--{name} must be a number, a list [[epoch, K], …] or {{start: …, end: …}} (it is {value!r})"
+    if kind == "too_short":
+        return f"--{name} needs at least one value"
+    if kind == "model_type":
+        return f"--{name} is a section of settings: write --{name}.key value"
+    message = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", "at least")
+    return f"--{name} {message.partition(', unable to parse')[0]} (it is {value!r})"
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """(dotted name, field) of every setting that is not itself a section."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field

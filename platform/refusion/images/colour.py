@@ -1,0 +1,116 @@
+"""Luminance for fusing, chroma for putting back: how the published inference treats colour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# OpenCV's float32 conversion puts neutral chroma here whatever the range of the values.
+NEUTRAL = 0.5
+# Keeps the weighted mean of two neutral chromas from dividing by zero; found from the published images (see below).
+_WEIGHT_FLOOR = 1e-4
+
+
+def luminance(image: NDArray[Any]) -> NDArray[np.float32]:
+    """What the networks see of one source: Y of OpenCV's RGB → YCrCb on float32 0–255 values, then /255.
+
+    Args:
+        image: (H, W) grey or (H, W, 3) RGB, 0–255. Grey values are their own luminance.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Source: the authors' inference script (METHOD section 4).
+    """
+    values = np.asarray(image, np.float32)
+    if values.ndim == 3:
+        values = _convert(values, cv2.COLOR_RGB2YCrCb)[..., 0]
+    return np.ascontiguousarray(np.clip(values / np.float32(255), 0, 1))
+
+
+def chroma(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Cr and Cb of one source, in OpenCV's float32 scale: 0–255 differences around a neutral value of 0.5.
+
+    Args:
+        image: (H, W) grey or (H, W, 3) RGB, 0–255. Grey has neutral chroma everywhere.
+
+    Returns:
+        (H, W, 2) float32, Cr then Cb.
+    """
+    values = np.asarray(image, np.float32)
+    if values.ndim == 2:
+        return np.full((*values.shape, 2), NEUTRAL, np.float32)
+    return np.ascontiguousarray(_convert(values, cv2.COLOR_RGB2YCrCb)[..., 1:])
+
+
+def has_colour(image: NDArray[Any]) -> bool:
+    """Whether the channels of an (H, W, 3) image differ anywhere; an image whose three channels are equal is grey."""
+    return image.ndim == 3 and bool((image != image[..., :1]).any())
+
+
+def stretch_exact(fused: NDArray[Any]) -> NDArray[np.float32]:
+    """Min–max stretch to 0–255, not yet rounded: the luminance that ``restore_colour`` takes.
+
+    A constant image has nothing to stretch and keeps its value: 255 times the value clipped to [0, 1].
+
+    Args:
+        fused: (H, W), what the fusion module returns, in (0, 1).
+
+    Returns:
+        (H, W) float32 in 0–255.
+    """
+    values = np.asarray(fused, np.float32)
+    low, high = values.min(), values.max()
+    spread = np.clip(values, 0, 1) if high <= low else (values - low) / (high - low)
+    return np.asarray(spread * np.float32(255), np.float32)
+
+
+def stretch(fused: NDArray[Any]) -> NDArray[np.uint8]:
+    """The fused luminance as a picture: ``stretch_exact``, rounded. (H, W) in (0, 1) → (H, W) uint8."""
+    return _rounded(stretch_exact(fused))
+
+
+def restore_colour(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
+    """The fused picture with the colour of its sources.
+
+    If exactly one source has colour its Cr, Cb are kept; if both have, each chroma value is the mean of the two
+    weighted by its distance from neutral, Σ c·|c − 0.5| / (Σ |c − 0.5| + 1e-4); if neither has, the result is grey.
+    The floor of 1e-4 is what reproduces the published images exactly (0 of their pixels differ; where both sources
+    are neutral it leaves a chroma of 0, less than one grey level from neutral).
+
+    Args:
+        luminance_255: (H, W), 0–255. Give ``stretch_exact``'s result: the published images are rounded once, after
+            colour; luminance rounded beforehand moves up to a quarter of the values by one grey level.
+        a, b: the sources as read, (H, W) or (H, W, 3), 0–255.
+
+    Returns:
+        (H, W) uint8 where neither source has colour, else (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the three do not have the same height and width.
+    """
+    if not luminance_255.shape == a.shape[:2] == b.shape[:2]:
+        raise ValueError(f"sizes differ: luminance {luminance_255.shape}, a {a.shape[:2]}, b {b.shape[:2]}")
+    coloured = [source for source in (a, b) if has_colour(source)]
+    y = np.asarray(luminance_255, np.float32)
+    if not coloured:
+        return _rounded(y)
+    kept = chroma(coloured[0]) if len(coloured) == 1 else _mean_chroma(chroma(a), chroma(b))
+    return _rounded(_convert(np.dstack([y, kept]), cv2.COLOR_YCrCb2RGB))
+
+
+def _mean_chroma(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    w_first, w_second = np.abs(first - np.float32(NEUTRAL)), np.abs(second - np.float32(NEUTRAL))
+    mean = (first * w_first + second * w_second) / (w_first + w_second + np.float32(_WEIGHT_FLOOR))
+    return np.asarray(mean, np.float32)
+
+
+def _convert(values: NDArray[np.float32], code: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(values, code), np.float32)
+
+
+def _rounded(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,117 @@
+"""Which crop of which pair stands at which place of which batch: a pure function of
+(seed, task, phase, step, position in the global batch), so any number of workers and any restart sees the same data."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Phase = Literal["meta", "fusion"]
+
+_ORDER, _GEOMETRY = 0, 1  # the two uses of random numbers, kept apart
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """One crop: which pair (``index``), where, and how turned over.
+
+    ``top`` and ``left`` are fractions in [0, 1) of the places there are, so a plan depends on no image or crop size.
+    """
+
+    index: int
+    top: float
+    left: float
+    flip_horizontal: bool
+    flip_vertical: bool
+
+
+def plan_meta(seed: int, task: str, step: int, positions: Sequence[int], count: int) -> list[CropPlan]:
+    """Crops of one meta-iteration: meta-train and meta-test share its positions (say 0 … 2B − 1).
+
+    The pair at a position is that element of one permutation of all pairs per (seed, task, step), so all positions
+    of a meta-iteration show different pairs while there are enough; beyond ``count`` pairs come again, cut elsewhere.
+
+    Args:
+        step: the meta-iteration, counted from the start of the run.
+        positions: places in the global batch that are wanted; each plan depends on its own position only.
+        count: how many pairs there are.
+    """
+    order = _permutation(seed, task, "meta", step, _positive(count))
+    return [_plan(seed, task, "meta", step, position, int(order[position % count])) for position in positions]
+
+
+def plan_fusion(seed: int, task: str, step: int, positions: Sequence[int], batch: int, count: int) -> list[CropPlan]:
+    """Crops of one fusion update: the global batches of all steps form one stream, p = step · batch + position.
+
+    The stream goes through all pairs in one random order, then in the next (permutation number p // count, element
+    p % count): each pass covers every pair once, whatever the batch.
+
+    Args:
+        step: the fusion update, counted from the start of the run.
+        positions: places in the global batch (0 … batch − 1) that are wanted.
+        batch: size of the global batch.
+        count: how many pairs there are.
+    """
+    plans = []
+    for position in positions:
+        turn, place = divmod(step * _positive(batch) + position, _positive(count))
+        index = int(_permutation(seed, task, "fusion", turn, count)[place])
+        plans.append(_plan(seed, task, "fusion", step, position, index))
+    return plans
+
+
+def cut(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
+    """Cut the planned crop out of all channels alike.
+
+    Sides shorter than the crop are first padded to it on both ends by reflection (edge pixels not repeated), over
+    and over where the crop is longer than that; a side of one pixel repeats that pixel.
+
+    Args:
+        image: (C, H, W), any type; (2, H, W) for a pair of sources.
+        crop: side of the crop in pixels.
+
+    Returns:
+        (C, crop, crop), contiguous, of the same type.
+    """
+    height, width = image.shape[-2:]
+    short = [max(0, _positive(crop) - side) for side in (height, width)]
+    if any(short):
+        image = np.pad(image, [(0, 0), *((missing // 2, missing - missing // 2) for missing in short)], mode="reflect")
+        height, width = image.shape[-2:]
+    top, left = int(plan.top * (height - crop + 1)), int(plan.left * (width - crop + 1))
+    piece = image[:, top : top + crop, left : left + crop]
+    if plan.flip_vertical:
+        piece = piece[:, ::-1]
+    if plan.flip_horizontal:
+        piece = piece[:, :, ::-1]
+    return np.ascontiguousarray(piece)
+
+
+def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: int) -> CropPlan:
+    top, left, flips = (int(word) for word in _words(seed, task, phase, _GEOMETRY, step, position, size=3))
+    return CropPlan(index, (top >> 11) * 2.0**-53, (left >> 11) * 2.0**-53, bool(flips & 1), bool(flips & 2))
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, task: str, phase: Phase, turn: int, count: int) -> NDArray[np.int64]:
+    # Sorting raw words, not Generator.permutation: NumPy keeps only the raw stream the same from version to version.
+    return np.argsort(_words(seed, task, phase, _ORDER, turn, 0, size=count), kind="stable")
+
+
+def _words(seed: int, task: str, phase: Phase, use: int, step: int, position: int, *, size: int) -> NDArray[np.uint64]:
+    """Random 64-bit words; names go in by CRC-32, since Python's own hash of a string changes with every process."""
+    names = (zlib.crc32(task.encode()), zlib.crc32(phase.encode()))
+    key = np.random.SeedSequence(seed, spawn_key=(*names, use, step, position))
+    return np.random.Philox(key).random_raw(size)
+
+
+def _positive(number: int) -> int:
+    if number < 1:
+        raise ValueError(f"the count of pairs, the batch and the crop must be at least 1, got {number}")
+    return number

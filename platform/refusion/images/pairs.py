@@ -1,0 +1,180 @@
+"""Find the pairs of a data set and check every one of them once, before anything trains."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refusion.errors import UserError
+from refusion.images.reading import IMAGE_SUFFIXES, Decoded, UnreadableImageError, decode, read_bytes
+
+_MOST_LISTED = 50
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two registered sources. ``name`` is the files' stem, ``a`` and ``b`` their absolute paths, ``height`` and
+    ``width`` in pixels, ``digest`` the SHA-256 of a's bytes followed by b's."""
+
+    name: str
+    a: str
+    b: str
+    height: int
+    width: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file; ``file`` is its path below the data set's folder."""
+
+    file: str
+    what: str
+
+
+def find_and_check(
+    root: Path,
+    task: str,
+    split: str,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> tuple[list[Pair], list[Problem]]:
+    """Pair ROOT/TASK/SPLIT/a/* with b/* by equal stems (suffixes may differ) and decode every file in full.
+
+    A problem is: no partner, two files of one stem in a folder, a file that is not a readable image (damaged,
+    truncated, of an unsupported kind), sizes that differ, EXIF orientations that differ (nobody can tell whether such
+    a pair is registered as stored or as shown), both files the same picture. Hidden files, folders and files without
+    an image suffix are passed over.
+
+    Args:
+        progress: called in this thread with (pairs checked, pairs in all).
+        threads: how many pairs are decoded at once; None: one per core, at most 8.
+
+    Returns:
+        The good pairs, sorted by name, and the problems, sorted by file.
+
+    Raises:
+        UserError: a folder is missing, or there is no image in it.
+    """
+    folder = root / task / split
+    files_a, files_b = (_image_files(root, folder, side) for side in "ab")
+    by_stem_a, by_stem_b = _by_stem(files_a), _by_stem(files_b)
+    problems: list[Problem] = []
+    for own, other, other_side in ((by_stem_a, by_stem_b, "b"), (by_stem_b, by_stem_a, "a")):
+        for stem, files in own.items():
+            if stem not in other:
+                problems += [Problem(_shown(f, root), f"has no partner in {task}/{split}/{other_side}") for f in files]
+            if len(files) > 1:
+                names = ", ".join(file.name for file in files)
+                problems.append(
+                    Problem(_shown(files[0], root), f"shares its stem with other files of its folder: {names}")
+                )
+    whole = [
+        (files[0], by_stem_b[stem][0])
+        for stem, files in by_stem_a.items()
+        if len(files) == 1 and len(by_stem_b.get(stem, ())) == 1
+    ]
+    pairs: list[Pair] = []
+    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+        checks = [pool.submit(_check, a, b, root) for a, b in whole]
+        for done, check in enumerate(as_completed(checks), start=1):
+            outcome = check.result()
+            if isinstance(outcome, Pair):
+                pairs.append(outcome)
+            else:
+                problems += outcome
+            if progress is not None:
+                progress(done, len(checks))
+    return sorted(pairs, key=lambda pair: pair.name), sorted(problems, key=lambda problem: (problem.file, problem.what))
+
+
+def refuse(problems: Sequence[Problem]) -> UserError:
+    """The one error that lists all problems by file name (the first 50, then how many more there are)."""
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    lines = [
+        f"found {count} in the image pairs: mend or remove these files, or leave such pairs out with --skip-bad-pairs",
+        *(f"  {problem.file}: {problem.what}" for problem in problems[:_MOST_LISTED]),
+    ]
+    if len(problems) > _MOST_LISTED:
+        lines.append(f"  … and {len(problems) - _MOST_LISTED} more")
+    return UserError("\n".join(lines))
+
+
+def dataset_digest(pairs: Sequence[Pair]) -> str:
+    """SHA-256 (hexadecimal) over the names and digests of the pairs, whatever their order and wherever they lie."""
+    lines = sorted(f"{pair.name}\t{pair.digest}\n" for pair in pairs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _image_files(root: Path, folder: Path, side: str) -> list[Path]:
+    wanted = f"expected {root}/TASK/SPLIT/a and …/b with pictures of equal stems"
+    for path in (root, folder.parent, folder, folder / side):
+        if not path.is_dir():
+            raise UserError(f"there is no folder {path}: {wanted}")
+    files = sorted(
+        path.absolute()
+        for path in (folder / side).iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    )
+    if not files:
+        raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in {folder / side}: {wanted}")
+    return files
+
+
+def _by_stem(files: Sequence[Path]) -> dict[str, list[Path]]:
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        stems[file.stem].append(file)
+    return dict(stems)
+
+
+def _shown(file: Path, root: Path) -> str:
+    return file.relative_to(root.absolute()).as_posix()
+
+
+def _check(a: Path, b: Path, root: Path) -> Pair | list[Problem]:
+    problems: list[Problem] = []
+    decoded: list[Decoded] = []
+    digest = hashlib.sha256()
+    for file in (a, b):
+        try:
+            data = read_bytes(file)
+            decoded.append(decode(data, file))
+        except UnreadableImageError as error:
+            problems.append(Problem(_shown(file, root), error.what))
+        else:
+            digest.update(data)
+    if problems:
+        return problems
+    what = _what_is_wrong(*decoded)
+    if what:
+        return [Problem(_shown(a, root), f"{what} (its partner is {_shown(b, root)})")]
+    height, width = decoded[0].image.shape[:2]
+    return Pair(a.stem, str(a), str(b), height, width, digest.hexdigest())
+
+
+def _what_is_wrong(a: Decoded, b: Decoded) -> str | None:
+    (height_a, width_a), (height_b, width_b) = a.image.shape[:2], b.image.shape[:2]
+    if (height_a, width_a) != (height_b, width_b):
+        return f"sizes differ: {width_a}×{height_a} in a, {width_b}×{height_b} in b"
+    if a.orientation != b.orientation:
+        return f"EXIF orientations differ: {a.orientation} in a, {b.orientation} in b; save both upright"
+    if _same_picture(a.image, b.image):
+        return "both files are the same picture"
+    return None
+
+
+def _same_picture(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
+    """Equal pixel by pixel; a grey file also equals an RGB file whose channels all hold it."""
+    if a.ndim != b.ndim:
+        a, b = (image[..., None] if image.ndim == 2 else image for image in (a, b))
+    return bool((a == b).all())

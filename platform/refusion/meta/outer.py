@@ -1,0 +1,73 @@
+"""How the loss proposal module moves along an accumulated meta-gradient: the published normalised step, or Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refusion.config import OuterSettings
+
+
+class OuterOptimiser:
+    """Adds meta-gradients up and, every ``accumulate`` meta-iterations, moves the parameters.
+
+    The normalised step (published) divides the sum by its largest absolute element and goes ``rate`` along it, so
+    that every step has the same max-norm whatever the size of the meta-gradient. Adam's eps is a setting because
+    raw meta-gradients are as small as 1e-8, Adam's usual eps.
+
+    Args:
+        parameters: of the loss proposal module.
+        settings: kind of step, how many meta-gradients make one step, Adam's eps.
+    """
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], settings: OuterSettings) -> None:
+        self.parameters = list(parameters)
+        self.settings = settings
+        self.sums = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.count = 0
+        self.adam = torch.optim.Adam(self.parameters, lr=1.0, eps=settings.adam_eps) if self._is_adam else None
+
+    @property
+    def _is_adam(self) -> bool:
+        return self.settings.kind == "adam"
+
+    @torch.no_grad()
+    def add(self, gradients: Sequence[Tensor], rate: float) -> bool:
+        """Add one meta-iteration's gradients; true when that completed a step of size ``rate``."""
+        torch._foreach_add_(self.sums, list(gradients))
+        self.count += 1
+        if self.count < self.settings.accumulate:
+            return False
+        self._step(rate)
+        torch._foreach_zero_(self.sums)
+        self.count = 0
+        return True
+
+    def _step(self, rate: float) -> None:
+        if self.adam is not None:
+            for parameter, total in zip(self.parameters, self.sums, strict=True):
+                parameter.grad = total.clone()
+            self.adam.param_groups[0]["lr"] = rate
+            self.adam.step()
+            self.adam.zero_grad(set_to_none=True)
+            return
+        largest = torch.stack([total.abs().max() for total in self.sums]).max()
+        # A meta-gradient of exactly zero moves nothing; where() keeps the device from being waited for.
+        scale = torch.where(largest > 0, rate / largest, torch.zeros_like(largest))
+        torch._foreach_sub_(self.parameters, torch._foreach_mul(self.sums, scale))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs: the sums so far, their count, Adam's moments."""
+        adam = self.adam.state_dict() if self.adam is not None else None
+        return {"sums": [total.clone() for total in self.sums], "count": self.count, "adam": adam}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict()`` of an optimiser with the same settings and shapes."""
+        for mine, theirs in zip(self.sums, state["sums"], strict=True):
+            mine.copy_(theirs)
+        self.count = int(state["count"])
+        if self.adam is not None:
+            self.adam.load_state_dict(state["adam"])

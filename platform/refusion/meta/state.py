@@ -1,0 +1,84 @@
+"""All that a resume needs: the three modules, their optimisers and the counters."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import torch
+
+from refusion.config import Settings
+from refusion.meta.outer import OuterOptimiser
+from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+
+
+class TrainingState:
+    """F, P and R with their optimisers, and how far the training is.
+
+    Args:
+        settings: sizes of the modules, kind of outer step, seed.
+        task: name of the fusion task; with the seed it fixes the initial weights.
+        device: where the modules live.
+
+    Attributes:
+        epoch: finished epochs.
+        meta_steps: finished meta-iterations, over all epochs.
+        fusion_steps: finished fusion updates, over all epochs.
+        best_score: best validation score so far, None before the first.
+    """
+
+    def __init__(self, settings: Settings, task: str, device: torch.device | str = "cpu") -> None:
+        network = settings.network
+        shape = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
+        learned_gradient = settings.objective.gradient == "learned"
+        # The caller's random numbers stay what they were; the weights depend on seed and task alone.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed ^ zlib.crc32(task.encode()))
+            fusion = FusionModule(network.width, **shape)
+            loss_proposal = LossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)
+            reconstruction = ReconstructionModule(network.reconstruction_width, **shape)
+        self.fusion = fusion.to(device)
+        self.loss_proposal = loss_proposal.to(device)
+        self.reconstruction = reconstruction.to(device)
+        self.fusion_adam = torch.optim.Adam(self.fusion.parameters(), lr=1.0)
+        self.reconstruction_adam = torch.optim.Adam(self.reconstruction.parameters(), lr=1.0)
+        self.outer = OuterOptimiser(list(self.loss_proposal.parameters()), settings.outer)
+        self.epoch = 0
+        self.meta_steps = 0
+        self.fusion_steps = 0
+        self.best_score: float | None = None
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """The three modules by the names of their checkpoint files."""
+        return {
+            "fusion": self.fusion,
+            "loss_proposal": self.loss_proposal,
+            "reconstruction": self.reconstruction,
+        }
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number (waits for the device)."""
+        sums = [parameter.detach().sum() for module in self.modules().values() for parameter in module.parameters()]
+        return bool(torch.isfinite(torch.stack(sums)).all())
+
+    def progress(self) -> dict[str, Any]:
+        """Everything but the modules' weights, as plain values and tensors (loads with ``weights_only=True``)."""
+        return {
+            "fusion_adam": self.fusion_adam.state_dict(),
+            "reconstruction_adam": self.reconstruction_adam.state_dict(),
+            "outer": self.outer.state_dict(),
+            "epoch": self.epoch,
+            "meta_steps": self.meta_steps,
+            "fusion_steps": self.fusion_steps,
+            "best_score": self.best_score,
+        }
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Continue from ``progress()`` of a state with the same settings."""
+        self.fusion_adam.load_state_dict(progress["fusion_adam"])
+        self.reconstruction_adam.load_state_dict(progress["reconstruction_adam"])
+        self.outer.load_state_dict(progress["outer"])
+        self.epoch = int(progress["epoch"])
+        self.meta_steps = int(progress["meta_steps"])
+        self.fusion_steps = int(progress["fusion_steps"])
+        self.best_score = progress["best_score"]

@@ -1,0 +1,61 @@
+"""Run any set of metrics on a batch of fused images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from refusion.errors import UserError
+from refusion.metrics.catalogue import DEFAULT_CONVENTION, Definition, find_definitions
+from refusion.metrics.filters import pixels_at_once
+from refusion.metrics.inputs import Image, as_batches, as_saved, as_sources
+
+
+@torch.no_grad()
+def evaluate(
+    fused: Image, a: Image, b: Image, metrics: Iterable[str] | None = None, convention: str = DEFAULT_CONVENTION
+) -> dict[str, Tensor]:
+    """Score fused images against their two sources.
+
+    Args:
+        fused, a, b: luminance on 0–255, torch tensors or NumPy arrays of one shape, (B,1,H,W) or (H,W), of any
+            float or whole-number type. ``fused`` is rounded and clipped to whole grey levels as it would be saved; the
+            sources are taken as given, so that two programs agree only if both round them or neither does (public
+            evaluators read uint8 files).
+        metrics: names from ``METRICS`` (one name, or several); all that the convention has by default.
+        convention: whose definitions: see ``CONVENTIONS`` and METRICS.md. A score means nothing without it.
+
+    Returns:
+        Name → (B,) float64 tensor on the device of ``fused``, in the order asked for; (1,) for (H,W) images. An
+        image with NaN or infinite values in ``fused``, or NaN in a source, scores NaN in every metric that looks at it;
+        so does a flat image wherever its formula comes to 0/0 (SCD, VIF, Qabf).
+
+    Raises:
+        UserError: unknown metric or convention; images of different shapes, of no luminance shape, off the 0–255 scale,
+            or smaller than a metric's windows.
+    """
+    chosen = find_definitions(metrics, convention)
+    batches = as_batches(fused, a, b)
+    height, width = batches[0].shape[-2:]
+    if min(height, width) < 1:
+        raise UserError(f"there is nothing to score in images of {height}×{width} pixels")
+    for name, definition in chosen.items():
+        _check_size(name, definition, height, width)
+    images_at_once = max(1, pixels_at_once(batches[0].device.type == "cpu") // (height * width))
+    parts: dict[str, list[Tensor]] = {name: [] for name in chosen}
+    for f, x, y in zip(*(torch.split(batch, images_at_once) for batch in batches), strict=True):
+        saved, sources = as_saved(f), as_sources(x, y)
+        for name, definition in chosen.items():
+            parts[name].append(definition.compute(saved, sources))
+    return {name: torch.cat(scores) for name, scores in parts.items()}
+
+
+def _check_size(name: str, definition: Definition, height: int, width: int) -> None:
+    least = definition.smallest_side
+    if min(height, width) < least:
+        raise UserError(
+            f"{name} needs images of at least {least}×{least} pixels, but these have {height}×{width}: "
+            "give larger ones or leave it out"
+        )

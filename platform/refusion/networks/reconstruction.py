@@ -1,0 +1,30 @@
+"""The reconstruction module R: rebuilds both sources from the fused image alone.
+
+Source: the role is ReFusion's (arXiv 2312.07943); its network is not published, so this one is our choice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from refusion.networks.blocks import check_heads, conv3x3, convolve, stage, to_channels_first, to_channels_last
+
+
+class ReconstructionModule(nn.Module):
+    """R: the fused image (B, 1, H, W) to the rebuilt sources (B, 2, H, W) in (0, 1), a first, then b.
+
+    Raises:
+        UserError: the heads do not divide the width.
+    """
+
+    def __init__(self, width: int = 32, heads: int = 8, blocks: int = 2, expansion: int = 2) -> None:
+        super().__init__()
+        check_heads(width, heads)
+        self.project_in = conv3x3(1, width)
+        self.body = stage(width, heads, expansion, blocks)
+        self.project_out = conv3x3(width, 2)
+
+    def forward(self, fused: torch.Tensor) -> torch.Tensor:
+        x = self.body(convolve(to_channels_last(fused), self.project_in))
+        return torch.sigmoid(to_channels_first(convolve(x, self.project_out)))

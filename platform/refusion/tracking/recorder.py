@@ -1,0 +1,200 @@
+"""What the controller of one task writes to MLflow while it trains; a store that is away never stops the training."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
+from PIL import Image
+
+from refusion.tracking.outbox import Outbox
+from refusion.tracking.registry import MODEL_FILES, Version, register_version
+from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
+from refusion.tracking.settings import TAG_LIMIT, cut, safe_name
+
+__all__ = ["TaskRecorder", "find_task_run", "start_task_run"]
+
+log = logging.getLogger(__name__)
+DIGEST_LIMIT = 36
+# Seconds between the last attempts, when training is over and something still waits, and after which none begins.
+PAUSES = (1.0, 4.0)
+PATIENCE = 60.0
+
+
+class TaskRecorder:
+    """Writes to the run of one task (see ``start_task_run``), from one process.
+
+    No method raises because of MLflow. What cannot be written waits and is tried again with each later call, metrics
+    and tags in their order, pictures and models apart from them; ``unsent`` counts what is missing in MLflow.
+
+    Args:
+        uri: what ``resolve_tracking_uri`` returned.
+        run_id: the task's run.
+    """
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.uri = uri
+        self.run_id = run_id
+        self._records = Outbox(in_order=True)
+        self._files = Outbox(in_order=False)
+        self._last_epoch: tuple[int, int] | None = None
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        # Not in __init__: the recorder may be sent to its process pickled, and opening a store may fail.
+        return MlflowClient(tracking_uri=self.uri)
+
+    @property
+    def unsent(self) -> int:
+        """Writes that still wait plus writes that are lost."""
+        return self._records.unsent + self._files.unsent
+
+    def epoch(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics of one step (an epoch); a value may be NaN."""
+        stamp = _now()
+        self._last_epoch = (step, stamp)
+        points = [Metric(safe_name(name), float(value), stamp, step) for name, value in metrics.items()]
+        for start in range(0, len(points), METRICS_PER_BATCH):
+            self._records.send(f"metrics of step {step}", partial(self._metrics, points[start:][:METRICS_PER_BATCH]))
+
+        # Pictures that wait would otherwise do so until there are new ones.
+        if not self._records.waiting:
+            self._files.flush()
+
+    def _metrics(self, points: list[Metric]) -> None:
+        self._client.log_batch(self.run_id, metrics=points)
+
+    def pictures(self, step: int, paths: Mapping[str, Path | str]) -> None:
+        """Writes image files as step-stamped images, which the UI shows under a slider per key.
+
+        Args:
+            paths: from the key, such as ``fused/NAME`` or ``weights/NAME``, to a file that Pillow reads. Grey stays
+                grey, all else becomes RGB; 16 bits become 8.
+        """
+        for key, path in paths.items():
+            what = f"picture {key} of step {step}"
+            try:
+                data = Path(path).read_bytes()
+            except OSError as error:
+                self._files.lose(what, error)
+                continue
+            self._files.send(what, partial(self._picture, step, safe_name(key), data, _now()), size=len(data))
+
+    def _picture(self, step: int, key: str, data: bytes, stamp: int) -> None:
+        self._client.log_image(self.run_id, _pixels(data), key=key, step=step, timestamp=stamp, synchronous=True)
+
+    def dataset(self, name: str, pairs_digest: str, source: str, count: int, split: str) -> None:
+        """Writes what the run is trained or validated on, shown as ``NAME/SPLIT``.
+
+        Args:
+            pairs_digest: of the pairs; MLflow's own digest is its first 36 characters.
+            source: folder or address of the pairs, or ``builtin``.
+            count: number of pairs.
+            split: MLflow's context, such as ``training`` or ``validation``.
+        """
+        kind, where = ("code", {"tags": {"source": source}}) if source == "builtin" else ("local", {"uri": source})
+        entry = Dataset(
+            # MLflow keeps one entry per name and digest and run: without the split the second would vanish.
+            name=f"{name}/{split}",
+            digest=pairs_digest[:DIGEST_LIMIT],
+            source_type=kind,
+            source=json.dumps(where),
+            profile=json.dumps({"num_rows": count}),
+        )
+        tags = [InputTag("mlflow.data.context", split), InputTag("pairs_digest", pairs_digest)]
+        self._records.send(
+            f"dataset {name}", lambda: self._client.log_inputs(self.run_id, datasets=[DatasetInput(entry, tags)])
+        )
+
+    def model(
+        self,
+        checkpoint_dir: Path,
+        task: str,
+        step: int,
+        score_name: str,
+        score: float,
+        dataset_digest: str,
+        convention: str,
+        data: Literal["builtin", "folder"],
+    ) -> str | None:
+        """Logs and registers a checkpoint's fusion module as ``refusion-TASK``; see ``registry`` for the alias.
+
+        The files are copied first, so that a retry does not need the checkpoint to be kept.
+
+        Returns:
+            The version's number, None if the store is away.
+        """
+        what = f"model of step {step}"
+        version = Version(task, self.run_id, step, score_name, score, convention, dataset_digest, data)
+        stamp = self._last_epoch[1] if self._last_epoch and self._last_epoch[0] == step else _now()
+        copy = tempfile.TemporaryDirectory(prefix="refusion-checkpoint-")
+        try:
+            for name in MODEL_FILES:
+                shutil.copy2(Path(checkpoint_dir) / name, copy.name)
+        except OSError as error:
+            copy.cleanup()
+            self._files.lose(what, error)
+            return None
+
+        def attempt() -> str:
+            number = register_version(self._client, Path(copy.name), version, stamp)
+            copy.cleanup()
+            return number
+
+        return self._files.send(what, attempt)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Writes a file, or a folder's content, below ``folder`` of the run's artifacts."""
+        path = Path(path)
+
+        def attempt() -> None:
+            if path.is_dir():
+                self._client.log_artifacts(self.run_id, str(path), folder)
+            else:
+                self._client.log_artifact(self.run_id, str(path.resolve(strict=True)), folder)
+
+        self._files.send(f"artifact {path.name}", attempt)
+
+    def finish(self, status: Status = "FINISHED", tags: Mapping[str, Any] | None = None) -> None:
+        """Writes tags, closes the run, and tries for some seconds to write what still waits."""
+        texts = [RunTag(name, cut(str(value), TAG_LIMIT)) for name, value in (tags or {}).items()]
+        if texts:
+            self._records.send("tags", lambda: self._client.log_batch(self.run_id, tags=texts))
+        end = _now()
+        self._records.send(f"status {status}", lambda: self._client.set_terminated(self.run_id, status, end))
+        began = time.monotonic()
+        done = self._flush()
+        for pause in PAUSES:
+            if done or time.monotonic() - began > PATIENCE:
+                break
+            time.sleep(pause)
+            done = self._flush()
+        if self.unsent:
+            log.warning("%d writes to MLflow's run %s are missing there", self.unsent, self.run_id)
+
+    def _flush(self) -> bool:
+        return all([self._records.flush(at_once=True), self._files.flush(at_once=True)])
+
+
+def _now() -> int:
+    """Milliseconds since 1970, as MLflow stamps."""
+    return time.time_ns() // 1_000_000
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    """An image file's pixels as uint8, (H,W) or (H,W,3): MLflow would stretch floats and refuse 16 bits."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode.startswith("I;16") or image.mode == "I":
+            return (np.asarray(image, dtype=np.uint32) // 257).astype(np.uint8)
+        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

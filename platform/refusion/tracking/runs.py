@@ -1,0 +1,143 @@
+"""A job's parent run and the runs of its tasks: started, found again, reopened, summarised, finished.
+
+These functions raise what MLflow raises: they are called before and after training. What is written during training
+goes through ``recorder.TaskRecorder``, which survives a store that is away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run, ViewType
+
+from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
+from refusion.tracking.settings import TAG_LIMIT, cut, log_settings, safe_name
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+PARENT_TAG = "mlflow.parentRunId"
+TASK_TAG = "task"
+METRICS_PER_BATCH = 1000
+_INHERITED = (COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, "mlflow.source.type")
+
+
+def start_job_run(
+    uri: str, experiment_id: str, run_name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+) -> str:
+    """Creates a job's (or a sweep's) parent run and returns its id.
+
+    Args:
+        params: nested settings, written as dotted params.
+        tags: added to those of ``provenance_tags``, before which they go.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    run_id = _create(client, experiment_id, run_name, provenance_tags() | dict(tags))
+    log_settings(client, run_id, params)
+    return run_id
+
+
+def start_task_run(
+    uri: str,
+    experiment_id: str,
+    parent_run_id: str,
+    task: str,
+    run_name: str,
+    settings: Mapping[str, Any],
+    tags: Mapping[str, Any] | None = None,
+) -> str:
+    """The id of the run of a task (or of a sweep's trial) below its parent: reopened if it exists, else created.
+
+    Of the same parent, task and name there is one run. Who, what and which commit are the parent's (the process that
+    calls is a worker of Ray), the versions are this process's own.
+
+    Args:
+        settings: nested, written as dotted params; those that a resume has changed become tags ``resumed.<param>``.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    run_id = find_task_run(uri, experiment_id, parent_run_id, task, run_name)
+    if run_id is not None:
+        reopen_run(uri, run_id, settings, tags)
+        return run_id
+    inherited = {name: tag for name, tag in client.get_run(parent_run_id).data.tags.items() if name in _INHERITED}
+    own = {TASK_TAG: task, PARENT_TAG: parent_run_id}
+    run_id = _create(client, experiment_id, run_name, provenance_tags() | inherited | dict(tags or {}) | own)
+    log_settings(client, run_id, settings)
+    return run_id
+
+
+def _create(client: MlflowClient, experiment_id: str, run_name: str, tags: Mapping[str, Any]) -> str:
+    texts = {name: cut(str(value), TAG_LIMIT) for name, value in tags.items()}
+    return str(client.create_run(experiment_id, tags=texts, run_name=run_name).info.run_id)
+
+
+def reopen_run(
+    uri: str, run_id: str, settings: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
+) -> None:
+    """Says that a run is running again; ``settings`` as in ``start_task_run``, ``tags`` replace those of that name."""
+    client = MlflowClient(tracking_uri=uri)
+    client.update_run(run_id, status="RUNNING")
+    log_settings(client, run_id, settings or {})
+    for name, value in (tags or {}).items():
+        client.set_tag(run_id, name, cut(str(value), TAG_LIMIT))
+
+
+def finish_run(uri: str, run_id: str, status: Status) -> None:
+    """Closes a run; a run that is closed already gets the new status and time."""
+    MlflowClient(tracking_uri=uri).set_terminated(run_id, status)
+
+
+def find_job_run(uri: str, experiment_id: str, run_name: str) -> str | None:
+    """The newest run of that name that has no parent."""
+    found = _search(uri, experiment_id, f"attributes.run_name = {_quoted(run_name)}")
+    return next((run.info.run_id for run in found if PARENT_TAG not in run.data.tags), None)
+
+
+def find_task_run(
+    uri: str, experiment_id: str, parent_run_id: str, task: str, run_name: str | None = None
+) -> str | None:
+    """The newest run of that task below that parent, of any name unless one is given (a sweep has many)."""
+    query = f"tags.`{PARENT_TAG}` = '{parent_run_id}' AND tags.`{TASK_TAG}` = '{task}'"
+    if run_name is not None:
+        query += f" AND attributes.run_name = {_quoted(run_name)}"
+    return next((run.info.run_id for run in _search(uri, experiment_id, query)), None)
+
+
+def _search(uri: str, experiment_id: str, query: str) -> Sequence[Run]:
+    newest = ["attributes.start_time DESC"]
+    client = MlflowClient(tracking_uri=uri)
+    found: Sequence[Run] = client.search_runs(
+        [experiment_id], query, run_view_type=ViewType.ACTIVE_ONLY, order_by=newest
+    )
+    return found
+
+
+def _quoted(text: str) -> str:
+    # MLflow's filters know both quotes and no escape.
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def log_job_summary(uri: str, run_id: str, summary: Mapping[str, Mapping[str, float]], step: int = 0) -> None:
+    """Writes ``{task: {metric: value}}`` as metrics ``IVIF/Qabf``, so that the runs table compares whole jobs."""
+    stamp = time.time_ns() // 1_000_000
+    metrics = [
+        Metric(safe_name(f"{task}/{name}"), float(value), stamp, step)
+        for task, row in summary.items()
+        for name, value in row.items()
+    ]
+    client = MlflowClient(tracking_uri=uri)
+    for start in range(0, len(metrics), METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+
+
+def log_text(uri: str, run_id: str, text: str, file: str) -> None:
+    """Writes a text as the artifact ``file`` (such as ``summary.md``), in the place of an older one."""
+    MlflowClient(tracking_uri=uri).log_text(run_id, text, file)
+
+
+def log_table(uri: str, run_id: str, rows: Sequence[Mapping[str, Any]], file: str) -> None:
+    """Writes rows as the CSV artifact ``file``, which the UI shows as a table, in the place of an older one."""
+    # MLflow's own log_table appends to an older file, so that a resumed job would list each task twice.
+    log_text(uri, run_id, pd.DataFrame(rows).to_csv(index=False), file)

@@ -1,0 +1,78 @@
+"""One worker's share of each global batch, read ahead by one batch in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from refusion.config import Settings
+from refusion.images.crops import plan_fusion, plan_meta
+from refusion.images.store import PairStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of the global batch is this worker's."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, batch: int) -> range:
+        """Positions in a global batch of that many pairs (a multiple of the number of workers)."""
+        size = batch // self.world
+        return range(self.rank * size, (self.rank + 1) * size)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Meta-train, meta-test and fusion batches as functions of the step alone.
+
+    Which crop of which pair stands at which position depends on (seed, task, phase, step, position in the global
+    batch), so any number of workers and any restart sees the same data.
+    """
+
+    store: PairStore
+    settings: Settings
+    task: str
+    share: Share
+    device: torch.device
+
+    def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
+        """Meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration: K + 1 disjoint batches.
+
+        B is this worker's share. The batches are disjoint where there are at least (K + 1)·B pairs in the whole.
+        """
+        batch = self.settings.images.batch
+        mine = self.share.of(batch)
+        positions = [part * batch + position for part in range(inner_steps + 1) for position in mine]
+        plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.store))
+        images = torch.from_numpy(self.store.batch(plans, self.settings.images.crop))
+        images = images.unflatten(0, (inner_steps + 1, len(mine))).to(self.device, non_blocking=True)
+        return images[:-1], images[-1]
+
+    def fusion(self, step: int) -> Tensor:
+        """Batch (B, 2, H, W) of a fusion update; consecutive steps pass over all pairs before any comes again."""
+        batch = self.settings.images.batch
+        mine = self.share.of(batch)
+        plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.store))
+        return torch.from_numpy(self.store.batch(plans, self.settings.images.crop)).to(self.device, non_blocking=True)
+
+
+def read_ahead(make: Callable[[int], T], steps: range) -> Iterator[T]:
+    """``make(step)`` for each step, the next one being made while the present one is used."""
+    if not steps:
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming: Future[T] = pool.submit(make, steps[0])
+        for position in range(len(steps)):
+            ready = coming.result()
+            if position + 1 < len(steps):
+                coming = pool.submit(make, steps[position + 1])
+            yield ready

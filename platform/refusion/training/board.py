@@ -1,0 +1,63 @@
+"""A small actor that holds what every task is doing, so that the driver can show it while workers go on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+
+@dataclass
+class Row:
+    """One task as it stands: state (waiting, starting, training, done, failed), and the last known numbers."""
+
+    task: str
+    state: str = "waiting"
+    epoch: int = 0
+    epochs: int = 0
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    done: float = 0.0
+    seconds_left: float | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+
+
+class BoardState:
+    """What the actor keeps; a plain class, so that it can be tried without Ray."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self._begun: dict[str, tuple[float, float]] = {}
+
+    def update(self, task: str, **changes: Any) -> None:
+        """Set fields of a task's row; ``done`` (0 to 1) also renews the estimate of the time left."""
+        row = self.rows.setdefault(task, Row(task))
+        for name, value in changes.items():
+            setattr(row, name, value)
+        if "done" in changes:
+            row.seconds_left = self._seconds_left(task, row.done)
+
+    def _seconds_left(self, task: str, done: float) -> float | None:
+        now = time.monotonic()
+        since, first = self._begun.setdefault(task, (now, done))
+        if done < first:
+            # A restart from a checkpoint: measure anew from where it goes on.
+            self._begun[task] = (now, done)
+            return None
+        if done <= first:
+            return None
+        return (now - since) / (done - first) * (1 - done)
+
+    def snapshot(self) -> list[Row]:
+        """All rows, in the order in which the tasks appeared."""
+        return list(self.rows.values())
+
+
+def start_board() -> Any:
+    """A handle of a new board actor; it takes no CPU from the workers and lives as long as the job."""
+    return ray.remote(num_cpus=0, max_concurrency=4)(BoardState).remote()

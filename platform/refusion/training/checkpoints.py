@@ -1,0 +1,71 @@
+"""Checkpoint folders: weights as safetensors, progress as tensors only, settings as YAML. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+
+from refusion.config import Settings
+from refusion.errors import UserError
+from refusion.meta.state import TrainingState
+
+SETTINGS_FILE = "settings.yaml"
+STATE_FILE = "state.pt"
+METRICS_FILE = "metrics.json"
+PICTURES = "pictures"
+
+
+def save_checkpoint(
+    folder: Path,
+    state: TrainingState,
+    settings: Settings,
+    task: str,
+    metrics: dict[str, float],
+) -> None:
+    """Write a whole checkpoint into an existing folder.
+
+    Files: ``fusion.safetensors``, ``loss_proposal.safetensors``, ``reconstruction.safetensors``, ``state.pt``,
+    ``settings.yaml`` (the settings and the task) and ``metrics.json`` (what was measured at this point).
+    """
+    for name, module in state.modules().items():
+        weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        safetensors.torch.save_file(weights, str(folder / f"{name}.safetensors"))
+    torch.save(state.progress(), folder / STATE_FILE)
+    content = {"task": task, **settings.model_dump(mode="json")}
+    (folder / SETTINGS_FILE).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, state: TrainingState) -> None:
+    """Put a checkpoint's weights and progress into ``state``, which must be of the same settings.
+
+    Raises:
+        UserError: a file is missing or damaged, or its shapes are those of other settings.
+    """
+    for name, module in state.modules().items():
+        path = folder / f"{name}.safetensors"
+        try:
+            module.load_state_dict(safetensors.torch.load_file(str(path)))
+        except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+            raise UserError(f"{path}: is no checkpoint of these settings ({_first_line(error)})") from error
+    path = folder / STATE_FILE
+    try:
+        progress: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({_first_line(error)})") from error
+    state.load_progress(progress)
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """What was measured when the checkpoint was written; empty where nothing was."""
+    path = folder / METRICS_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,126 @@
+"""The Ray cluster a job runs on: reach or start it, and see how many runs it has room for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+
+import refusion
+from refusion.config import Settings
+from refusion.errors import UserError
+
+# `ray up` leaves the cluster's configuration here on the head node, where jobs' drivers run.
+_BOOTSTRAP = Path("ray_bootstrap_config.yaml")
+# More threads than this bring one worker nothing at usual crop sizes.
+_MOST_THREADS = 16
+_NODE_START_SECONDS = "1200"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one machine can give: CPUs and GPUs."""
+
+    cpus: float
+    gpus: float
+
+    def workers(self, threads: int, gpu: bool) -> int:
+        """How many workers of that size fit."""
+        by_cpu = int(self.cpus // threads)
+        return min(by_cpu, int(self.gpus)) if gpu else by_cpu
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Machines that are there, and machines that an autoscaler would add."""
+
+    present: tuple[Node, ...]
+    possible: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All machines that a run may count on."""
+        return self.present + self.possible
+
+    def default_threads(self, runs: int) -> int:
+        """CPUs per worker so that ``runs`` workers find room side by side, as far as there is room at all."""
+        cpus = sum(node.cpus for node in self.nodes)
+        largest = max((node.cpus for node in self.nodes), default=1)
+        return max(1, min(int(cpus // max(runs, 1)), int(largest), _MOST_THREADS))
+
+    def room(self, settings: Settings, threads: int) -> int:
+        """How many runs of ``settings.workers`` workers fit side by side.
+
+        Raises:
+            UserError: not even one does; says what is asked for and what there is.
+        """
+        if settings.gpu and not any(node.gpus for node in self.nodes):
+            raise UserError("--gpu: there is no GPU in this cluster; leave --gpu out or join a node that has one")
+        places = sum(node.workers(threads, settings.gpu) for node in self.nodes)
+        runs = places // settings.workers
+        if runs == 0:
+            each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and 1 GPU" if settings.gpu else "")
+            cpus, gpus = (sum(getattr(node, kind) for node in self.nodes) for kind in ("cpus", "gpus"))
+            raise UserError(
+                f"--workers {settings.workers}: a task needs {settings.workers} × {each}, but this cluster "
+                f"({cpus:g} CPUs, {gpus:g} GPUs) has room for {places} such worker{'' if places == 1 else 's'}; "
+                "ask for fewer --workers or --threads, or add nodes"
+            )
+        return runs
+
+
+def connect() -> Cluster:
+    """Join the cluster this job was submitted to, or one that runs on this machine, or start one here.
+
+    Every worker gets the very code of this process, so that nodes with an older installation run what was submitted.
+
+    Raises:
+        UserError: the cluster named by RAY_ADDRESS cannot be reached.
+    """
+    package = Path(refusion.__file__).parent
+    try:
+        ray.init(
+            ignore_reinit_error=True,
+            logging_level="WARNING",
+            runtime_env={"py_modules": [str(package)]},
+        )
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        address = os.environ.get("RAY_ADDRESS", "the local Ray cluster")
+        reason = (str(error).splitlines() or ["no answer"])[0]
+        raise UserError(f"{address} cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
+    cluster = look()
+    if cluster.possible:
+        # Machines take minutes to start; until then a worker group is no failure.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _NODE_START_SECONDS)
+    return cluster
+
+
+def look() -> Cluster:
+    """The cluster as it stands now."""
+    present = tuple(
+        Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    return Cluster(present, addable(Path.home() / _BOOTSTRAP))
+
+
+def addable(configuration: Path) -> tuple[Node, ...]:
+    """The worker machines that the autoscaler of a `ray up` cluster may start, from its configuration file.
+
+    Empty where there is no such file. Node types whose resources are not stated count as having none.
+    """
+    if not configuration.is_file():
+        return ()
+    content: dict[str, Any] = yaml.safe_load(configuration.read_text(encoding="utf-8")) or {}
+    head = content.get("head_node_type")
+    nodes: list[Node] = []
+    for name, kind in (content.get("available_node_types") or {}).items():
+        resources = kind.get("resources") or {}
+        node = Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+        nodes += [node] * (0 if name == head else int(kind.get("max_workers", 0)))
+    return tuple(nodes[: int(content.get("max_workers", len(nodes)))])

@@ -1,0 +1,37 @@
+"""What the workers of one run agree on: averaged gradients, gathered results. One worker needs no agreement."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def average_over_workers(flat: Tensor) -> Tensor:
+    """The mean of every worker's flat vector: one all-reduce, a plain sum in float32 or what is given.
+
+    The modules are not wrapped in DDP, whose hooks know nothing of meta-gradients (METHOD: section 3).
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flat
+    total = flat.contiguous()
+    dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    return total.div_(dist.get_world_size())
+
+
+def gather_on_all(value: T) -> list[T]:
+    """Every worker's value, in the order of ranks."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [value]
+    gathered: list[T | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return [item for item in gathered if item is not None]
+
+
+def use_threads(threads: int) -> None:
+    """Limit torch to this worker's CPUs: threads × processes beyond the cores make a step many times as slow."""
+    torch.set_num_threads(threads)

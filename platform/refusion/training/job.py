@@ -1,0 +1,223 @@
+"""All tasks' run: check everything first, train side by side where there is room, record, and tell how it ended."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import ray
+from mlflow import MlflowException
+from rich.console import Console
+
+from refusion.config import BUILTIN, Settings
+from refusion.images.pairs import dataset_digest
+from refusion.metrics import METRICS
+from refusion.tracking import runs
+from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.store import open_store, ui_command
+from refusion.training import cluster, display
+from refusion.training.board import start_board
+from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.ledger import Ledger, RunRequest, open_ledger
+from refusion.training.pair_check import check_with_progress
+from refusion.training.recording import Recording
+from refusion.training.sources import TaskPairs
+from refusion.training.storage import Folder
+from refusion.training.task_run import Outcome, run_task
+
+
+def train_all(request: RunRequest, console: Console) -> int:
+    """Train all tasks of a request, new or resumed.
+
+    Returns:
+        Exit status: 0 if all tasks succeeded, 1 if one failed.
+
+    Raises:
+        UserError: the request or the data is at fault; nothing has been trained or recorded then.
+    """
+    ledger = open_ledger(request)
+    settings = ledger.settings
+    pairs = check_with_progress(settings, console)
+    ledger.check_same_images({task.task: digests(task) for task in pairs})
+    experiment_id = open_store(ledger.tracking_uri, ledger.experiment)
+    there = cluster.connect()
+    threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
+    room = there.room(settings, threads)
+    settings = settings.model_copy(update={"threads": threads})
+
+    parent = _parent_run(ledger, settings, experiment_id)
+    ledger.save(settings, {task.task: digests(task) for task in pairs})
+    console.print(
+        f"run {ledger.run_name}: {len(pairs)} tasks, {min(room, len(pairs))} at a time, in {ledger.folder.uri}"
+    )
+    job = _Job(ledger, settings, pairs, experiment_id, parent, threads)
+    try:
+        with _terminated_is_interrupted():
+            outcomes = job.run(room, console)
+    except BaseException:
+        job.close("KILLED")
+        raise
+    return job.tell(outcomes, console)
+
+
+def digests(pairs: TaskPairs) -> dict[str, str]:
+    """Digest of each split's pairs."""
+    return {"train": dataset_digest(pairs.train), "val": dataset_digest(pairs.val)}
+
+
+def _parent_run(ledger: Ledger, settings: Settings, experiment_id: str) -> str:
+    plain = settings.model_dump(mode="json")
+    found = runs.find_job_run(ledger.tracking_uri, experiment_id, ledger.run_name) if ledger.resumed else None
+    if found is not None:
+        runs.reopen_run(ledger.tracking_uri, found, plain)
+        return found
+    tags = {"kind": "train", "convention": "authors", "storage": ledger.folder.uri}
+    return runs.start_job_run(ledger.tracking_uri, experiment_id, ledger.run_name, plain, tags)
+
+
+@dataclass
+class _Job:
+    ledger: Ledger
+    settings: Settings
+    pairs: list[TaskPairs]
+    experiment_id: str
+    parent: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        self.board = start_board()
+        for pairs in self.pairs:
+            ray.get(self.board.update.remote(pairs.task, epochs=self.settings.schedule.epochs))
+        # All at once: hours later, when a waiting task gets its turn, the store may be away for a moment.
+        self.recordings = {pairs.task: self._recording(pairs) for pairs in self.pairs}
+
+    def run(self, room: int, console: Console) -> list[Outcome]:
+        """At most ``room`` tasks at a time, the others wait; shows them until all have ended."""
+        waiting: SimpleQueue[TaskPairs] = SimpleQueue()
+        for pairs in self.pairs:
+            waiting.put(pairs)
+        outcomes: dict[str, Outcome] = {}
+
+        def work() -> None:
+            while True:
+                try:
+                    pairs = waiting.get_nowait()
+                except Empty:
+                    return
+                outcomes[pairs.task] = self._one(pairs)
+
+        # Daemons: an interrupted job must not wait for trainers that block in Ray.
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(room, len(self.pairs)))]
+        for thread in threads:
+            thread.start()
+        display.watch(
+            console,
+            lambda: ray.get(self.board.snapshot.remote()),
+            lambda: any(thread.is_alive() for thread in threads),
+        )
+        return [outcomes[pairs.task] for pairs in self.pairs]
+
+    def _one(self, pairs: TaskPairs) -> Outcome:
+        recording = self.recordings[pairs.task]
+        try:
+            outcome = run_task(self.settings, pairs, self.threads, recording, self.ledger.folder, self.board)
+        except Exception as error:  # noqa: BLE001 - one task must never take the others down
+            outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
+            ray.get(self.board.update.remote(pairs.task, state="failed", message=outcome.error))
+        recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
+        if outcome.succeeded:
+            recorder.finish("FINISHED")
+        else:
+            recorder.finish("FAILED", {"error": outcome.error})
+        return outcome
+
+    def _recording(self, pairs: TaskPairs) -> Recording:
+        uri, settings = self.ledger.tracking_uri, self.settings
+        run_name = f"{self.ledger.run_name}-{pairs.task}"
+        plain = settings.model_dump(mode="json")
+        tags = {"convention": "authors"}
+        run_id = runs.start_task_run(uri, self.experiment_id, self.parent, pairs.task, run_name, plain, tags)
+        recorder = TaskRecorder(uri, run_id)
+        found = digests(pairs)
+        recorder.dataset(pairs.task, found["train"], pairs.folder, len(pairs.train), "training")
+        recorder.dataset(pairs.task, found["val"], pairs.folder, len(pairs.val), "validation")
+        if pairs.skipped:
+            text = "\n".join(f"{problem.file}: {problem.what}" for problem in pairs.skipped)
+            runs.log_text(uri, run_id, text + "\n", "skipped_pairs.txt")
+        return Recording(
+            pairs.task,
+            uri,
+            run_id,
+            (self.ledger.folder / pairs.task).uri,
+            settings.schedule.epochs,
+            settings.validation.best_by,
+            found["val"],
+            "builtin" if settings.data == BUILTIN else "folder",
+        )
+
+    def tell(self, outcomes: list[Outcome], console: Console) -> int:
+        """Record and print the results and what can be done next; the exit status."""
+        results = [self._result(outcome) for outcome in outcomes]
+        failed = [outcome for outcome in outcomes if not outcome.succeeded]
+        console.print(display.result_table(results))
+        for outcome in outcomes:
+            state = "done" if outcome.succeeded else f"FAILED: {outcome.error}"
+            console.print(f"{outcome.task}: {state}", markup=False, soft_wrap=True)
+        uri = self.ledger.tracking_uri
+        try:
+            runs.log_job_summary(uri, self.parent, {result.task: own_scores(result.numbers) for result in results})
+            runs.log_table(uri, self.parent, display.result_rows(results), "results.csv")
+        except (MlflowException, OSError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            console.print(f"warning: the summary could not be written to MLflow ({reason})", markup=False)
+        self.close("FAILED" if failed else "FINISHED")
+        for label, command in self._next_commands():
+            console.print(f"{label}:\n  {command}", markup=False, highlight=False, soft_wrap=True)
+        return 1 if failed else 0
+
+    def _result(self, outcome: Outcome) -> display.Result:
+        numbers: dict[str, float] = {}
+        if outcome.final is not None:
+            numbers = json.loads((Folder(outcome.final) / METRICS_FILE).read_text())
+        return display.Result(outcome.task, outcome.error, self.settings.schedule.epochs, numbers)
+
+    def _next_commands(self) -> Iterator[tuple[str, str]]:
+        yield "open the MLflow UI", ui_command(self.ledger.tracking_uri)
+        yield "resume this run", shlex.join(["python", "jobs/train_all_tasks.py", *self.ledger.resume_arguments()])
+
+    def close(self, status: runs.Status) -> None:
+        """Close the parent run, and on an interruption the tasks' runs that are still open."""
+        uri = self.ledger.tracking_uri
+        if status == "KILLED":
+            for recording in self.recordings.values():
+                TaskRecorder(uri, recording.run_id).finish(status)
+        TaskRecorder(uri, self.parent).finish(status)
+
+
+def own_scores(numbers: Mapping[str, float]) -> dict[str, float]:
+    """The metrics among a checkpoint's numbers."""
+    return {name: numbers[name] for name in METRICS if name in numbers}
+
+
+@contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """`ray job stop` and schedulers send SIGTERM: end as after Ctrl-C, so that MLflow's runs are closed."""
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

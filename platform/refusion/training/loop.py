@@ -1,0 +1,197 @@
+"""The epochs of one task's training as one worker runs them; knows nothing of Ray or MLflow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from refusion.config import Settings
+from refusion.images.store import PairStore
+from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
+from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
+from refusion.meta.state import TrainingState
+from refusion.training.batches import Batches, Share, read_ahead
+from refusion.training.distributed import average_over_workers, gather_on_all
+from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.validation import Measured, average_baseline, spread, validate
+
+# Steps between two looks at the numbers: each look waits for the device.
+_LOOK_EVERY = 10
+# A meta-iteration costs about this many fusion updates; only the estimate of the time left depends on it.
+_META_COST = 3.0
+
+
+@dataclass(frozen=True)
+class TaskTraining:
+    """One worker's part in the training of one task.
+
+    Args:
+        settings: of the run.
+        task: name of the fusion task.
+        train, val: the pairs' stores.
+        share: this worker's place among the workers.
+        device: where the modules are.
+        watch: called often with the progress; must be quick.
+    """
+
+    settings: Settings
+    task: str
+    train: PairStore
+    val: PairStore
+    share: Share
+    device: torch.device
+    watch: Callable[[Progress], None] = lambda _: None
+
+    def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
+        """Train from ``state.epoch`` to the end, yielding after each epoch; the state is then ready to be saved.
+
+        Raises:
+            TrainingDivergedError: the parameters are no finite numbers any more.
+        """
+        schedule = self.settings.schedule
+        batches = Batches(self.train, self.settings, self.task, self.share, self.device)
+        while state.epoch < schedule.epochs:
+            epoch = state.epoch
+            started = time.perf_counter()
+            numbers = self._train_epoch(state, batches)
+            trained = time.perf_counter() - started
+            numbers["time/training_seconds"] = trained
+            numbers["images_per_second"] = self._pairs_per_epoch(epoch) / max(trained, 1e-9)
+            measured = Measured()
+            is_best = False
+            if (epoch + 1) % self.settings.validation.every == 0 or epoch + 1 == schedule.epochs:
+                started = time.perf_counter()
+                measured = self._validate(state)
+                scores = measured.means()
+                score = scores[self.settings.validation.best_by]
+                is_best = math.isfinite(score) and (state.best_score is None or score > state.best_score)
+                if is_best:
+                    state.best_score = score
+                numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline.items()}
+                numbers["time/validation_seconds"] = time.perf_counter() - started
+            state.epoch = epoch + 1
+            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures)
+
+    @cached_property
+    def _indices(self) -> list[int]:
+        return spread(len(self.val), self.settings.validation.images)
+
+    @cached_property
+    def _baseline(self) -> dict[str, float]:
+        return average_baseline(self.val, self._indices, self.share).means()
+
+    def _validate(self, state: TrainingState) -> Measured:
+        epoch = state.epoch
+        return validate(
+            state.fusion,
+            state.loss_proposal,
+            self.val,
+            self._indices,
+            share=self.share,
+            pictures=self.settings.validation.pictures,
+            device=self.device,
+            progress=lambda done, of: self._tell(epoch, "validation", done, of, 1.0),
+        )
+
+    def _pairs_per_epoch(self, epoch: int) -> int:
+        schedule = self.settings.schedule
+        per_meta_iteration = inner_steps_at(schedule, epoch) + 1
+        batches = schedule.meta_iterations * per_meta_iteration + self._fusion_steps()
+        return batches * self.settings.images.batch
+
+    def _fusion_steps(self) -> int:
+        """Fusion updates per epoch: as set, or one pass over the pairs."""
+        wanted = self.settings.schedule.fusion_steps
+        return wanted if wanted is not None else -(-len(self.train) // self.settings.images.batch)
+
+    def _train_epoch(self, state: TrainingState, batches: Batches) -> dict[str, float]:
+        schedule, epoch = self.settings.schedule, state.epoch
+        coefficients = Coefficients(
+            self.settings.objective.alpha,
+            beta_at(self.settings.objective, epoch, schedule.epochs),
+            self.settings.objective.gradient,
+        )
+        inner_steps = inner_steps_at(schedule, epoch)
+        numbers: dict[str, float] = {
+            "rate": rate_at(schedule.rate, epoch, schedule.epochs),
+            "inner_rate": inner_rate_at(schedule, epoch),
+            "inner_steps": inner_steps,
+            "beta": coefficients.beta,
+        }
+        losses = Losses()
+        common: dict[str, Any] = {
+            "coefficients": coefficients,
+            "swap": self.settings.images.swap,
+            "average": average_over_workers,
+        }
+        iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps()
+        work = iterations * _META_COST + fusion_steps
+
+        first = state.meta_steps
+        steps = range(first, first + iterations)
+        for step, (meta_train, meta_test) in zip(
+            steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps), strict=True
+        ):
+            position = epoch + (step - first) / iterations
+            inner_rate = inner_rate_at(schedule, position)
+            rate = rate_at(schedule.rate, position, schedule.epochs)
+            found = meta_iteration(
+                state,
+                meta_train,
+                meta_test,
+                inner_rates=[inner_rate] * inner_steps,
+                outer_rate=self.settings.outer.ratio * rate,
+                **common,
+            )
+            losses.add(found)
+            state.meta_steps = step + 1
+            done = step - first + 1
+            self._look(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
+
+        first = state.fusion_steps
+        steps = range(first, first + fusion_steps)
+        for step, sources in zip(steps, read_ahead(batches.fusion, steps), strict=True):
+            position = epoch + (step - first) / fusion_steps
+            losses.add(fusion_update(state, sources, rate=rate_at(schedule.rate, position, schedule.epochs), **common))
+            state.fusion_steps = step + 1
+            done = step - first + 1
+            share_done = (iterations * _META_COST + done) / work
+            self._look(state, losses, numbers, "fusion", done, fusion_steps, share_done)
+        return numbers | self._mean_over_workers(losses)
+
+    def _look(
+        self,
+        state: TrainingState,
+        losses: Losses,
+        numbers: dict[str, float],
+        phase: str,
+        done: int,
+        of: int,
+        share_done: float,
+    ) -> None:
+        """Now and then: stop if the numbers are lost, else tell whoever watches. Parameters are equal on all workers,
+        so all of them stop at the same step."""
+        if done % _LOOK_EVERY and done != of and done != 1:
+            return
+        if not state.is_finite():
+            raise TrainingDivergedError(
+                f"{self.task}: the parameters stopped being finite numbers in epoch {state.epoch + 1} "
+                f"({phase} step {done} of {of}); lower --schedule.rate or --schedule.inner_rate"
+            )
+        self._tell(state.epoch, phase, done, of, share_done, numbers | losses.means())
+
+    def _tell(
+        self, epoch: int, phase: str, done: int, of: int, share_done: float, numbers: dict[str, float] | None = None
+    ) -> None:
+        whole = (epoch + min(share_done, 1.0)) / self.settings.schedule.epochs
+        self.watch(Progress(epoch, phase, done, of, whole, numbers or {}))
+
+    def _mean_over_workers(self, losses: Losses) -> dict[str, float]:
+        parts = gather_on_all(losses.means())
+        return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}

@@ -1,0 +1,119 @@
+"""Beside the Ray Train controller: after each epoch, write to MLflow, keep the best, tell the board."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import UserCallback
+
+from refusion.metrics import METRICS
+from refusion.tracking.recorder import TaskRecorder
+from refusion.training.checkpoints import PICTURES
+from refusion.training.storage import Folder
+
+logger = logging.getLogger(__name__)
+
+# Said by the workers' reports beside the numbers that go into MLflow.
+_FLAGS = ("epoch", "validated", "is_best")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Where one task's run is recorded."""
+
+    task: str
+    tracking_uri: str
+    run_id: str
+    folder: str
+    epochs: int
+    best_by: str
+    dataset_digest: str
+    data_kind: str
+
+
+class RecordingCallback(UserCallback):  # type: ignore[misc]
+    """Ray Train calls this in the controller's process, on the driver's machine; workers never talk to MLflow.
+
+    Args:
+        recording: where to.
+        board: the handle of the board, which shows the last validation.
+    """
+
+    def __init__(self, recording: Recording, board: Any) -> None:
+        self.recording = recording
+        self.board = board
+        self._recorder: TaskRecorder | None = None
+
+    @property
+    def recorder(self) -> TaskRecorder:
+        """Made in the controller's process, at the first use."""
+        if self._recorder is None:
+            self._recorder = TaskRecorder(self.recording.tracking_uri, self.recording.run_id)
+        return self._recorder
+
+    def after_report(
+        self,
+        run_context: Any,  # noqa: ARG002
+        metrics: list[dict[str, Any]],
+        checkpoint: ray.train.Checkpoint | None,
+    ) -> None:
+        """One epoch is over and its checkpoint stands in the run's folder."""
+        first = metrics[0]
+        epoch = int(first["epoch"])
+        numbers = {name: float(value) for name, value in first.items() if name not in _FLAGS}
+        numbers |= _system_of_all(metrics)
+        self.recorder.epoch(epoch, numbers)
+        scores = {name: float(first[name]) for name in METRICS if name in first}
+        if scores:
+            self.board.update.remote(self.recording.task, scores=scores)
+        if checkpoint is None:
+            return
+        with checkpoint.as_directory() as folder:
+            pictures = Path(folder) / PICTURES
+            found = {str(path.relative_to(pictures).with_suffix("")): path for path in pictures.rglob("*.png")}
+            self.recorder.pictures(epoch, found)
+            if first["is_best"]:
+                self._keep_best(Path(folder), epoch, scores)
+        if epoch + 1 == self.recording.epochs:
+            self.recorder.finish("FINISHED")
+
+    def _keep_best(self, folder: Path, epoch: int, scores: dict[str, float]) -> None:
+        recording = self.recording
+        (Folder(recording.folder) / "best").replace_by(Folder(str(folder)))
+        self.recorder.model(
+            folder,
+            recording.task,
+            epoch,
+            recording.best_by,
+            scores[recording.best_by],
+            recording.dataset_digest,
+            "authors",
+            recording.data_kind,
+        )
+
+    def after_exception(
+        self,
+        run_context: Any,  # noqa: ARG002
+        worker_exceptions: dict[int, Exception],
+    ) -> None:
+        """Workers were lost; Ray Train restarts them from the newest checkpoint while retries are left."""
+        for rank, error in worker_exceptions.items():
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            logger.warning("%s: worker %d stopped: %s", self.recording.task, rank, reason)
+            self.board.update.remote(self.recording.task, state="restarting", message=reason)
+
+
+def _system_of_all(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    """The workers' own measurements, told apart by rank where there are several."""
+    if len(metrics) == 1:
+        return {}
+    return {
+        name.replace("system/", f"system/worker_{rank}_", 1): float(value)
+        for rank, own in enumerate(metrics)
+        for name, value in own.items()
+        if name.startswith("system/")
+    }

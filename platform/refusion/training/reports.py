@@ -1,0 +1,53 @@
+"""What a training tells: progress while it runs, one report per epoch, and that its numbers are lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from refusion.training.validation import Image
+
+
+class TrainingDivergedError(Exception):
+    """The parameters are no finite numbers any more; more steps cannot mend that."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the training stands, for whoever watches."""
+
+    epoch: int
+    phase: str
+    step: int
+    steps: int
+    done: float
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch gave: numbers for the record, pictures to look at, whether it is the best so far."""
+
+    epoch: int
+    numbers: dict[str, float]
+    validated: bool
+    is_best: bool
+    pictures: dict[str, Image]
+
+
+@dataclass
+class Losses:
+    """Sums of losses on the device, so that no step waits for the host."""
+
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, losses: dict[str, torch.Tensor]) -> None:
+        for name, loss in losses.items():
+            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Mean of each loss over the steps so far, named ``loss/…`` (waits for the device)."""
+        return {f"loss/{name}": float(total) / self.counts[name] for name, total in self.sums.items()}

@@ -1,0 +1,112 @@
+"""One task's run: a Ray Train trainer with its recording, from the newest checkpoint on, if there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from refusion.config import Settings
+from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.recording import Recording, RecordingCallback
+from refusion.training.sources import TaskPairs
+from refusion.training.storage import Folder
+from refusion.training.worker import Assignment, train_worker
+
+FINAL = "final"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task's run ended; ``error`` is one sentence, empty where it succeeded."""
+
+    task: str
+    error: str
+    final: str | None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all epochs were trained."""
+        return not self.error
+
+
+def run_task(
+    settings: Settings, pairs: TaskPairs, threads: int, recording: Recording, run_folder: Folder, board: Any
+) -> Outcome:
+    """Train one task to its end, or go on with it; blocks. ``run_folder`` is STORAGE/RUN_NAME.
+
+    Whatever goes wrong in this task is in the outcome, so that the other tasks go on.
+    """
+    task = pairs.task
+    ray.get(board.update.remote(task, state="starting", epochs=settings.schedule.epochs))
+    trainer = ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config={"assignment": Assignment.of(settings, pairs, threads, board)},
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.workers,
+            use_gpu=settings.gpu,
+            resources_per_worker={"CPU": threads} | ({"GPU": 1} if settings.gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=task,
+            storage_path=run_folder.uri,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
+            failure_config=ray.train.FailureConfig(max_failures=settings.retries),
+            callbacks=[RecordingCallback(recording, board)],
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}},
+        ),
+    )
+    error = ""
+    try:
+        trainer.fit()
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
+        error = reason_of(failure)
+    row = next(row for row in ray.get(board.snapshot.remote()) if row.task == task)
+    if row.state == "failed":
+        error = row.message
+    final = keep_final(run_folder / task)
+    if not error and final is None:
+        error = "no epoch was finished"
+    ray.get(board.update.remote(task, state="failed" if error else "done", message=error))
+    return Outcome(task, error, final.uri if final else None)
+
+
+def keep_final(task_folder: Folder) -> Folder | None:
+    """Make ``final`` a copy of the newest checkpoint that Ray Train has on record; None where there is none."""
+    newest = newest_checkpoint(task_folder)
+    if newest is None:
+        return None
+    final = task_folder / FINAL
+    final.replace_by(newest)
+    return final
+
+
+def newest_checkpoint(task_folder: Folder) -> Folder | None:
+    """The newest checkpoint that is whole: Ray Train puts one on record only after all of it is stored."""
+    if "checkpoint_manager_snapshot.json" not in task_folder.names():
+        return None
+    checkpoint = ray.train.Result.from_path(task_folder.uri).checkpoint
+    if checkpoint is None:
+        return None
+    newest = task_folder / str(checkpoint.path).rstrip("/").rpartition("/")[2]
+    return newest if METRICS_FILE in newest.names() else None
+
+
+def reason_of(failure: BaseException) -> str:
+    """The innermost cause in one line: users look for what happened, not for where it was passed on."""
+    failures = getattr(failure, "worker_failures", None)
+    if failures:
+        rank, first = next(iter(failures.items()))
+        return f"worker {rank}: {reason_of(first)}"
+    for name in ("cause", "__cause__", "controller_failure"):
+        cause = getattr(failure, name, None)
+        if isinstance(cause, BaseException):
+            return reason_of(cause)
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    text = lines[-1] if lines else ""
+    name = type(failure).__name__
+    return text if text.startswith(name) or not text else f"{name}: {text}"

@@ -1,0 +1,138 @@
+"""Fuse the full-size images of the val split, measure them, and keep a few as pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from refusion.images.colour import restore_colour, stretch, stretch_exact
+from refusion.images.store import PairStore
+from refusion.metrics import evaluate
+from refusion.networks import FusionModule, LossProposalModule
+from refusion.objectives import FusionWeights
+from refusion.training.batches import Share
+from refusion.training.distributed import gather_on_all
+
+Image = npt.NDArray[np.uint8]
+# Maps are for looking at; beyond this side they only cost room.
+_MAP_SIDE = 512
+
+
+@dataclass
+class Measured:
+    """Metrics by pair and metric, and pictures by ``kind/pair`` (kind: fused or weights)."""
+
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    pictures: dict[str, Image] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the pairs; a pair whose value is no number makes the mean none either."""
+        names = list(next(iter(self.scores.values()), {}))
+        count = max(len(self.scores), 1)
+        return {name: math.fsum(scores[name] for scores in self.scores.values()) / count for name in names}
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is None or larger."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [int((position + 0.5) * count / wanted) for position in range(wanted)]
+
+
+@torch.no_grad()
+def validate(
+    fusion: FusionModule,
+    loss_proposal: LossProposalModule,
+    store: PairStore,
+    indices: list[int],
+    *,
+    share: Share,
+    pictures: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Metrics and pictures of the fused pairs, the work spread over the workers and the results known to all.
+
+    Each image is fused at full size, stretched from its minimum and maximum to 0–255 and rounded, as it would be saved.
+
+    Args:
+        fusion: makes the fused image.
+        loss_proposal: its weights become the maps.
+        store: the val pairs.
+        indices: which of them.
+        share: this worker's place among the workers.
+        pictures: of how many pairs, counted from the first, pictures are kept.
+        device: where the modules are.
+        progress: called with (done, of this worker's).
+    """
+    mine = Measured()
+    positions = range(share.rank, len(indices), share.world)
+    for done, position in enumerate(positions):
+        index = indices[position]
+        name = store.pairs[index].name
+        sources = store.sources(index)
+        fed = torch.from_numpy(sources)[None].to(device)
+        fused = fusion(fed)[0, 0].cpu().numpy()
+        mine.scores[name] = measure(stretch(fused), sources)
+        if position < pictures:
+            mine.pictures[f"fused/{name}"] = restore_colour(stretch_exact(fused), *store.originals(index))
+            mine.pictures[f"weights/{name}"] = weight_maps(loss_proposal(_at_most(fed, _MAP_SIDE)))
+        if progress is not None:
+            progress(done + 1, len(positions))
+    return _in_order(store, indices, gather_on_all(mine))
+
+
+def average_baseline(store: PairStore, indices: list[int], share: Share) -> Measured:
+    """The same metrics for the plain average of the two sources, the least that a fusion must beat."""
+    mine = Measured()
+    for index in (indices[position] for position in range(share.rank, len(indices), share.world)):
+        sources = store.sources(index)
+        fused = np.rint(sources.mean(axis=0) * 255).astype(np.uint8)
+        mine.scores[store.pairs[index].name] = measure(fused, sources)
+    return _in_order(store, indices, gather_on_all(mine))
+
+
+def measure(fused: Image, sources: npt.NDArray[np.float32]) -> dict[str, float]:
+    """All metrics of one fused image, uint8 (H, W), against its sources, (2, H, W) in [0, 1]."""
+    a, b = (torch.from_numpy(source) * 255.0 for source in sources)
+    return {name: float(value[0]) for name, value in evaluate(torch.from_numpy(fused), a, b).items()}
+
+
+def weight_maps(weights: FusionWeights) -> Image:
+    """The weights proposed for source a as colours, (H, W or 2W, 3): intensity left, gradient right if learned.
+
+    Dark violet is 0 (all weight on b), yellow is 1 (all weight on a).
+    """
+    maps = [pair[0, 0].cpu().numpy() for pair in weights if pair is not None]
+    colours = matplotlib.colormaps["viridis"](np.concatenate(maps, axis=1))[..., :3]
+    return np.rint(colours * 255).astype(np.uint8)
+
+
+def _at_most(fed: Tensor, side: int) -> Tensor:
+    height, width = fed.shape[-2:]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return fed
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    smaller = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in fed[0].cpu().numpy()]
+    return torch.from_numpy(np.stack(smaller))[None].to(fed.device)
+
+
+def _in_order(store: PairStore, indices: list[int], parts: list[Measured]) -> Measured:
+    """The workers' parts as one, in the order of the pairs, so that sums do not depend on who did what."""
+    whole = Measured()
+    for name in (store.pairs[index].name for index in indices):
+        for part in parts:
+            if name in part.scores:
+                whole.scores[name] = part.scores[name]
+    for part in parts:
+        whole.pictures.update(part.pictures)
+    return whole

@@ -1,0 +1,135 @@
+"""What one Ray Train worker runs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+
+from refusion.config import Settings
+from refusion.errors import UserError
+from refusion.images.pairs import Pair
+from refusion.images.reading import write_image
+from refusion.images.store import PairStore
+from refusion.meta.state import TrainingState
+from refusion.tracking.system import system_metrics
+from refusion.training.batches import Share
+from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
+from refusion.training.distributed import use_threads
+from refusion.training.loop import TaskTraining
+from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
+from refusion.training.sources import TaskPairs, make_available
+
+# The board is told at most this often, in seconds; nobody reads faster.
+_TELL_EVERY = 0.5
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything a worker is told; plain values only, since it travels to other machines."""
+
+    settings: dict[str, Any]
+    task: str
+    folder: str
+    threads: int
+    train: list[dict[str, Any]]
+    val: list[dict[str, Any]]
+    board: Any
+
+    @staticmethod
+    def of(settings: Settings, pairs: TaskPairs, threads: int, board: Any) -> Assignment:
+        """From checked settings and pairs."""
+        train, val = ([asdict(pair) for pair in split] for split in (pairs.train, pairs.val))
+        return Assignment(settings.model_dump(mode="json"), pairs.task, pairs.folder, threads, train, val, board)
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Train ``config["assignment"]`` from the newest checkpoint of this run, if any; report after each epoch.
+
+    A training that cannot succeed by being restarted (numbers lost, a file gone) is told to the board and ends here
+    without an exception, so that Ray Train does not try it again.
+    """
+    assignment: Assignment = config["assignment"]
+    try:
+        _train(assignment)
+    except (TrainingDivergedError, UserError) as error:
+        ray.get(assignment.board.update.remote(assignment.task, state="failed", message=str(error)))
+
+
+def _train(assignment: Assignment) -> None:
+    settings = Settings.model_validate(assignment.settings)
+    use_threads(assignment.threads)
+    context = ray.train.get_context()
+    share = Share(context.get_world_rank(), context.get_world_size())
+    device = ray.train.torch.get_device() if settings.gpu else torch.device("cpu")
+    cache = settings.images.cache_mb << 20
+    make_available(settings.data, Path(assignment.folder))
+    state = TrainingState(settings, assignment.task, device)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            load_checkpoint(Path(folder), state)
+    training = TaskTraining(
+        settings,
+        assignment.task,
+        PairStore([Pair(**pair) for pair in assignment.train], cache),
+        PairStore([Pair(**pair) for pair in assignment.val], cache),
+        share,
+        device,
+        _Teller(assignment) if share.rank == 0 else _quiet,
+    )
+    for report in training.epochs(state):
+        metrics = {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
+        metrics |= system_metrics()
+        with tempfile.TemporaryDirectory() as folder:
+            if share.rank == 0:
+                _fill(Path(folder), state, settings, assignment.task, report)
+            ray.train.report(
+                metrics,
+                ray.train.Checkpoint.from_directory(folder) if share.rank == 0 else None,
+                checkpoint_dir_name=f"epoch_{report.epoch + 1:05d}",
+            )
+
+
+def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, report: EpochReport) -> None:
+    save_checkpoint(folder, state, settings, task, report.numbers)
+    for name, picture in report.pictures.items():
+        path = folder / PICTURES / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, picture)
+
+
+def _quiet(_: Progress) -> None:
+    return
+
+
+class _Teller:
+    """Passes progress on to the board without waiting, and not too often."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.board = assignment.board
+        self.task = assignment.task
+        self.last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self.last < _TELL_EVERY and progress.step != progress.steps:
+            return
+        self.last = now
+        changes: dict[str, Any] = {
+            "state": "training",
+            "epoch": progress.epoch + 1,
+            "phase": progress.phase,
+            "step": progress.step,
+            "steps": progress.steps,
+            "done": progress.done,
+        }
+        if progress.numbers:
+            changes["numbers"] = progress.numbers
+        self.board.update.remote(self.task, **changes)

@@ -1,0 +1,52 @@
+"""One SQLite schema for the whole package (creating it takes seconds), copied for each file of tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from refusion.tracking.store import open_store
+
+
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    open_store(f"sqlite:///{file}", "schema")
+    return file
+
+
+@pytest.fixture(scope="module")
+def uri(schema: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An SQLite store of this file of tests."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    shutil.copy(schema, file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture(scope="module")
+def experiment(uri: str) -> str:
+    return open_store(uri, "study")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing may reach the user's own store, nor the working directory."""
+    working = tmp_path / "working"
+    working.mkdir()
+    monkeypatch.chdir(working)
+    monkeypatch.setenv("REFUSION_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint's folder, as far as tracking looks into it."""
+    folder = tmp_path / "epoch_0003"
+    folder.mkdir()
+    (folder / "fusion.safetensors").write_bytes(b"weights")
+    (folder / "state.pt").write_bytes(b"optimisers")
+    (folder / "settings.yaml").write_text("task: IVIF\nnetwork: {width: 16, heads: 8, blocks: 2, expansion: 2}\n")
+    return folder

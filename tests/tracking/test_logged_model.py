@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pickle
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import cloudpickle
+import mlflow
+import numpy as np
+import pytest
+import safetensors.torch
+import yaml
+from mlflow import MlflowClient
+
+from refusion.fuse import fuse_pair, load_module
+from refusion.networks import FusionModule
+from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.registry import model_checkpoint
+from refusion.tracking.runs import start_job_run
+
+
+@pytest.fixture
+def fuse(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module with the two functions that the logged model calls."""
+    module = types.ModuleType("refusion.fuse")
+    module.load_module = lambda folder: yaml.safe_load((Path(folder) / "settings.yaml").read_text())  # type: ignore[attr-defined]
+    module.fuse_pair = lambda loaded, a, b: np.full(np.shape(a), loaded["network"]["width"] + b.max(), np.uint8)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "refusion.fuse", module)
+    return module
+
+
+@pytest.fixture
+def logged(uri: str, experiment: str, checkpoint: Path) -> str:
+    # MLflow's own modules warn while they are imported.
+    assert mlflow.pyfunc.save_model
+    run_id = start_job_run(uri, experiment, "model", {}, {})
+    recorder = TaskRecorder(uri, run_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        version = recorder.model(checkpoint, "IVIF", 0, "Qabf", 0.5, "d", "c", "folder")
+    assert recorder.unsent == 0
+    return str(version)
+
+
+@pytest.mark.usefixtures("logged", "fuse")
+def test_loads_from_the_registry_without_unpickling(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was unpickled")
+
+    for module in (pickle, cloudpickle):
+        monkeypatch.setattr(module, "load", refuse)
+        monkeypatch.setattr(module, "loads", refuse)
+    monkeypatch.setattr(pickle, "Unpickler", refuse)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = mlflow.pyfunc.load_model("models:/refusion-IVIF@best")
+    finally:
+        mlflow.set_tracking_uri(before)
+    b = np.full((5, 6, 3), 4.0)
+    fused = model.predict({"a": np.zeros((5, 6, 3), np.uint8), "b": b})
+    assert fused.dtype == np.uint8
+    assert fused.shape == (5, 6, 3)
+    assert (fused == 20).all()
+    assert model.predict({"a": np.zeros((5, 6)), "b": b}).shape == (5, 6)
+    with pytest.raises(ValueError, match="'b'"):
+        model.predict({"a": b})
+
+
+def test_fuses_as_the_checkpoint_itself(uri: str, experiment: str, checkpoint: Path) -> None:
+    shape = {"width": 8, "heads": 2, "blocks": 1, "expansion": 2}
+    safetensors.torch.save_file(FusionModule(**shape).state_dict(), str(checkpoint / "fusion.safetensors"))
+    (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"task": "MFIF", "network": shape}))
+    recorder = TaskRecorder(uri, start_job_run(uri, experiment, "real", {}, {}))
+    recorder.model(checkpoint, "MFIF", 0, "Qabf", 0.5, "d", "c", "folder")
+    model = mlflow.pyfunc.load_model(str(model_checkpoint("models:/refusion-MFIF@best", uri).parents[1]))
+    draw = np.random.default_rng(0)
+    a, b = draw.integers(0, 256, (24, 32), dtype=np.uint8), draw.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    fused = model.predict({"a": a, "b": b})
+    assert fused.shape == (24, 32, 3)
+    assert np.array_equal(fused, fuse_pair(load_module(checkpoint), a, b))
+
+
+def test_holds_code_weights_and_settings_only(uri: str, logged: str) -> None:
+    client = MlflowClient(tracking_uri=uri)
+    place = client.get_model_version_download_uri("refusion-IVIF", logged)
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=place))
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files - {"registered_model_meta"} == {
+        "MLmodel",
+        "conda.yaml",
+        "python_env.yaml",
+        "requirements.txt",
+        "logged_model.py",
+        "artifacts/checkpoint/fusion.safetensors",
+        "artifacts/checkpoint/settings.yaml",
+    }
+    assert "python_model:" not in (folder / "MLmodel").read_text()
+    requirements = (folder / "requirements.txt").read_text().splitlines()
+    assert any(line.startswith("refusion-platform==") for line in requirements)
+    assert f"mlflow=={mlflow.__version__}" in requirements

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from refusion.tracking import runs
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri)
+
+
+def test_job_with_a_task_below_it(uri: str, experiment: str, client: MlflowClient) -> None:
+    job = runs.start_job_run(uri, experiment, "night", {"schedule": {"epochs": 5}}, {"mlflow.user": "ada", "note": 3})
+    task = runs.start_task_run(uri, experiment, job, "IVIF", "night/IVIF", {"network": {"width": 16}}, {"trial": 1})
+
+    parent, child = client.get_run(job), client.get_run(task)
+    assert parent.info.run_name == "night"
+    assert parent.data.params == {"schedule.epochs": "5"}
+    assert (parent.data.tags["mlflow.user"], parent.data.tags["note"]) == ("ada", "3")
+    assert "version.torch" in parent.data.tags
+    assert (child.info.run_name, child.info.status) == ("night/IVIF", "RUNNING")
+    assert (child.data.tags["mlflow.parentRunId"], child.data.tags["task"]) == (job, "IVIF")
+    assert (child.data.tags["mlflow.user"], child.data.tags["trial"]) == ("ada", "1")
+    assert child.data.params == {"network.width": "16"}
+    assert "note" not in child.data.tags
+
+
+def test_resume_finds_and_reopens_both(uri: str, experiment: str, client: MlflowClient) -> None:
+    job = runs.start_job_run(uri, experiment, "day's run", {"workers": 1}, {})
+    task = runs.start_task_run(uri, experiment, job, "MIF", "MIF", {"schedule": {"epochs": 5}})
+    runs.finish_run(uri, task, "FAILED")
+    runs.finish_run(uri, job, "KILLED")
+    assert (client.get_run(task).info.status, client.get_run(job).info.status) == ("FAILED", "KILLED")
+
+    assert runs.find_job_run(uri, experiment, "day's run") == job
+    runs.reopen_run(uri, job, {"workers": 4}, {"note": "again"})
+    assert runs.start_task_run(uri, experiment, job, "MIF", "MIF", {"schedule": {"epochs": 9}}) == task
+    parent, child = client.get_run(job), client.get_run(task)
+    assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
+    assert (parent.data.params["workers"], parent.data.tags["resumed.workers"]) == ("1", "4")
+    assert parent.data.tags["note"] == "again"
+    assert (child.data.params["schedule.epochs"], child.data.tags["resumed.schedule.epochs"]) == ("5", "9")
+    runs.finish_run(uri, task, "FINISHED")
+    assert client.get_run(task).info.status == "FINISHED"
+
+
+def test_searches_take_the_right_run(uri: str, experiment: str) -> None:
+    job = runs.start_job_run(uri, experiment, "same", {}, {})
+    other = runs.start_job_run(uri, experiment, "other", {}, {})
+    child = runs.start_task_run(uri, experiment, other, "MEIF", "same", {})
+    second = runs.start_task_run(uri, experiment, other, "MEIF", "trial 2", {})
+    assert runs.find_job_run(uri, experiment, "same") == job
+    assert runs.find_job_run(uri, experiment, "sam") is None
+    assert runs.find_task_run(uri, experiment, other, "MEIF") == second
+    assert runs.find_task_run(uri, experiment, other, "MEIF", "same") == child
+    assert runs.find_task_run(uri, experiment, other, "MFIF") is None
+    assert runs.find_task_run(uri, experiment, job, "MEIF") is None
+
+
+def test_deleted_runs_are_not_found(uri: str, experiment: str, client: MlflowClient) -> None:
+    job = runs.start_job_run(uri, experiment, "dropped", {}, {})
+    client.delete_run(job)
+    assert runs.find_job_run(uri, experiment, "dropped") is None
+    with pytest.raises(MlflowException):
+        runs.reopen_run(uri, job)
+
+
+def test_summary_and_results(uri: str, experiment: str, client: MlflowClient) -> None:
+    job = runs.start_job_run(uri, experiment, "summary", {}, {})
+    runs.log_job_summary(uri, job, {"IVIF": {"Qabf": 0.61, "EN": 7.0}, "MIF": {"Qabf": float("nan")}})
+    metrics = client.get_run(job).data.metrics
+    assert (metrics["IVIF/Qabf"], metrics["IVIF/EN"]) == (0.61, 7.0)
+    assert metrics["MIF/Qabf"] != metrics["MIF/Qabf"]
+
+    for score in (0.5, 0.6):
+        runs.log_table(uri, job, [{"task": "IVIF", "Qabf": score}, {"task": "MIF", "Qabf": 0.1}], "results.csv")
+    runs.log_text(uri, job, "α = 1\n", "notes/summary.md")
+    table = pd.read_csv(client.download_artifacts(job, "results.csv"))
+    assert table.to_dict("list") == {"task": ["IVIF", "MIF"], "Qabf": [0.6, 0.1]}
+    assert Path(client.download_artifacts(job, "notes/summary.md")).read_text(encoding="utf-8") == "α = 1\n"
+    assert list(Path.cwd().iterdir()) == []
