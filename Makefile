@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 train: $(READY)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/try_it.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/try_it.sh $(ARGS)
 
 test: $(READY) lint
 	$(BIN)/python -m pytest -q

@@ -9,6 +9,12 @@ python jobs/train_all_tasks.py --resume 20260131-120000-ab12                # go
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+# The code beside this file goes before an installed one: what was submitted is what runs.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
 from refusion.command_line import run_command
 from refusion.training.command import train_all_tasks
 

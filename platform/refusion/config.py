@@ -151,6 +151,9 @@ class NetworkSettings(_Section):
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
+    start: Literal["average", "random"] = Field(
+        "average", description="F begins near the average of the sources, or with random weights"
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> NetworkSettings:

@@ -17,6 +17,7 @@ from refusion.errors import UserError
 # What survives in a schedule when its kind is changed: a cosine has no step size.
 _SHARED_BY_KINDS = ("value", "warmup")
 _KINDS = ("constant", "step", "cosine", "tied")
+_INNER_STEPS = "schedule.inner_steps"
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with ``change`` laid over it, section by section.
 
-    A plain number laid over a schedule changes its value; another ``kind`` keeps only what all kinds share.
+    A plain number laid over a schedule changes its value; another ``kind`` keeps only what both kinds have.
     """
     merged = dict(base)
     for key, new in change.items():
@@ -51,7 +52,8 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
             new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             if new.get("kind", old.get("kind")) != old.get("kind"):
-                old = {name: old[name] for name in _SHARED_BY_KINDS if name in old}
+                shared = () if new["kind"] == "tied" else _SHARED_BY_KINDS
+                old = {name: old[name] for name in shared if name in old}
             merged[key] = merge(old, new)
         else:
             merged[key] = new
@@ -88,8 +90,10 @@ def _written_name(path: Sequence[str]) -> str:
     known = dict(leaves(Settings))
     kept: list[str] = []
     for part in path:
+        if ".".join(kept) == _INNER_STEPS:
+            break  # what follows are its three forms, not settings
         inside_setting = ".".join(kept[:2]) in known or ".".join(kept[:1]) in known
-        if inside_setting and (part in _KINDS or part in ("int", "LinearSteps") or not part.isidentifier()):
+        if inside_setting and (part in _KINDS or not part.isidentifier()):
             continue
         kept.append(part)
     return ".".join(kept)
@@ -98,10 +102,9 @@ def _written_name(path: Sequence[str]) -> str:
 def _sentence(name: str, item: Any) -> str:
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        known = [leaf for leaf, _ in leaves(Settings)]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        hint = f"; did you mean --{near[0]}?" if near and near[0] != name else "; --help lists all settings"
-        return f"there is no setting --{name} here{hint}"
+        near = _nearest(name)
+        hint = f"did you mean --{near}?" if near else "--help lists all settings"
+        return f"there is no setting --{name} here; {hint}"
     if kind == "missing":
         return f"--{name} is missing"
     if kind == "value_error":
@@ -110,14 +113,34 @@ def _sentence(name: str, item: Any) -> str:
         return f"--{name}: {message}{shown}" if name else message
     if kind == "union_tag_invalid":
         return f"--{name}.kind must be one of {context['expected_tags']} (it is {context['tag']!r})"
-    if name == "schedule.inner_steps":
-        return f"--{name} must be a number, a list [[epoch, K], …] or {{start: …, end: …}} (it is {value!r})"
+    if name == _INNER_STEPS:
+        forms = "a number, a list [[epoch, K], …] or {start: …, end: …}"
+        return f"--{name} must be {forms}, each K from 1 to 20 (it is {value!r})"
     if kind == "too_short":
         return f"--{name} needs at least one value"
     if kind == "model_type":
         return f"--{name} is a section of settings: write --{name}.key value"
+    if kind in ("model_attributes_type", "union_tag_not_found"):
+        return f"--{name} must be a number, or a kind with its settings: {{kind: …, value: …}} (it is {value!r})"
+    if kind == "tuple_type":
+        return f"--{name} must be a list (it is {value!r})"
     message = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", "at least")
     return f"--{name} {message.partition(', unable to parse')[0]} (it is {value!r})"
+
+
+def _nearest(name: str) -> str | None:
+    """The setting that was probably meant: one of the same section with a similar name, else a similar one anywhere."""
+    known = [leaf for leaf, _ in leaves(Settings)]
+    section, _, last = name.rpartition(".")
+    if section in known:
+        return None
+    siblings = [leaf for leaf in known if leaf.rpartition(".")[0] == section]
+    for group in (siblings, known):
+        by_last = {leaf.rpartition(".")[2]: leaf for leaf in group}
+        near = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.6)
+        if near:
+            return by_last[near[0]]
+    return None
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -29,8 +29,8 @@ def sobel(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sobel responses in x and in y (3×3, zero padding) of each channel: (B, C, H, W) to two of the same shape."""
     x_kernel = z.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     kernels = torch.stack((x_kernel, x_kernel.T)).unsqueeze(1)
-    responses = F.conv2d(z.flatten(0, 1).unsqueeze(1), kernels, padding=1).unflatten(0, z.shape[:2])
-    return responses[:, :, 0], responses[:, :, 1]
+    responses = F.conv2d(z.flatten(0, 1).unsqueeze(1), kernels, padding=1)
+    return responses[:, 0].view(z.shape), responses[:, 1].view(z.shape)
 
 
 def image_gradient(z: torch.Tensor) -> torch.Tensor:

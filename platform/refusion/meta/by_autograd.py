@@ -1,6 +1,10 @@
-"""The meta-gradient the textbook way: a graph of the inner gradients, and a backward pass through it.
+"""The meta-gradient the textbook way: a graph of the inner gradient, and a backward pass through it.
 
-Kept as the reference that tests and benchmarks compare with; `metagradient` gives the same numbers in less time and memory.
+Kept as the reference that tests and benchmarks compare with; `metagradient` gives the same numbers in less time and
+memory.
+
+Source: the training loop of the authors' follow-up TDFusion (CVPR 2025), which calls `backward(create_graph=True)` on
+the inner loss and `backward()` on the outer one.
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from refusion.meta.metagradient import Average, identity
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
 
 
@@ -27,16 +30,29 @@ def meta_gradient_by_autograd(
     alpha: float = 1.0,
     beta: float = 1.0,
     gradient: GradientTerm = "learned",
+    restricted: bool = False,
 ) -> list[torch.Tensor]:
-    """As `metagradient.meta_gradient`, on one worker."""
-    theta = {name: p.detach().clone().requires_grad_() for name, p in fusion.named_parameters()}
-    proposal = {name: p.detach().clone().requires_grad_() for name, p in loss_proposal.named_parameters()}
-    rebuilding = {name: p.detach() for name, p in reconstruction.named_parameters()}
+    """As `metagradient.meta_gradient`, on one worker.
+
+    Both passes go to every parameter that the authors' two calls of `backward` reach. With `restricted`, autograd is
+    asked only for what is used: the fusion module's inner gradient and the loss proposal module's outer one.
+    """
+    theta, proposal, rebuilding = _copies(fusion), _copies(loss_proposal), _copies(reconstruction)
+    outer_reach = [*proposal.values()] if restricted else [*proposal.values(), *theta.values(), *rebuilding.values()]
     for x, rate in zip(meta_train, inner_rates, strict=True):
-        weights = functional_call(loss_proposal, proposal, x)
-        loss = fusion_loss(functional_call(fusion, theta, x), x, weights, alpha, beta, gradient)
-        slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
-        theta = {name: p - rate * slope for (name, p), slope in zip(theta.items(), slopes, strict=True)}
-    rebuilt = functional_call(reconstruction, rebuilding, functional_call(fusion, theta, meta_test))
-    outer = reconstruction_loss(rebuilt, meta_test if targets is None else targets)
-    return list(torch.autograd.grad(outer, list(proposal.values()), allow_unused=True, materialize_grads=True))
+        # Views, so that an inner pass that reaches them does not run on through earlier steps.
+        here = {name: value.view_as(value) for name, value in proposal.items()}
+        fused, weights = functional_call(fusion, theta, (x,)), functional_call(loss_proposal, here, (x,))
+        loss = fusion_loss(fused, x, weights, alpha, beta, gradient)
+        inner_reach = [*theta.values()] if restricted else [*theta.values(), *here.values()]
+        slopes = torch.autograd.grad(loss, inner_reach, create_graph=True, allow_unused=True, materialize_grads=True)
+        theta = {name: value - rate * slope for (name, value), slope in zip(theta.items(), slopes, strict=False)}
+    rebuilt = functional_call(reconstruction, rebuilding, (functional_call(fusion, theta, (meta_test,)),))
+    outer_loss = reconstruction_loss(rebuilt, meta_test if targets is None else targets)
+    return list(torch.autograd.grad(outer_loss, outer_reach, allow_unused=True, materialize_grads=True))[
+        : len(proposal)
+    ]
+
+
+def _copies(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()}

@@ -1,84 +1,292 @@
-"""x"""
+"""The exact meta-gradient without a second-order graph.
+
+The loss proposal module P reaches the fusion loss L_f only through the weights w, and the fusion module F only
+through the fused image f. So the mixed second derivative collapses onto the image. With λ_K = ∂L_r/∂θ_K, for
+k = K−1 … 0:
+
+    u_k = J_F(θ_k; x_k) · λ_{k+1}          forward mode: an image
+    s_k = ⟨∂L_f(f_k, w_k)/∂f_k, u_k⟩       pixel by pixel
+    ∂L_r/∂θ_P −= η_k · ∂s_k/∂θ_P           down to w_k, then one ordinary backward pass through P
+    λ_k = λ_{k+1} − η_k · H_k λ_{k+1}      H_k, the Hessian of L_f in θ_k: forward over reverse; k ≥ 1
+
+Between steps only K+1 parameter vectors and a few images per step are kept, and each graph is freed before the next
+is built. The modules are called with copies of their parameters and buffers, so they stay exactly as they were.
+
+Source: the meta-learning loop of ReFusion (arXiv 2312.07943); the arrangement is ours, and `by_autograd` is what it
+must equal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd import forward_ad
-from torch.func import functional_call
 
 from refusion.objectives import FusionWeights, GradientTerm, fusion_loss, reconstruction_loss
 
 Average = Callable[[torch.Tensor], torch.Tensor]
+"""Takes one flat vector of this worker and returns the mean over all workers (a plain all-reduce)."""
+
+Loss = Callable[[torch.Tensor, torch.Tensor, FusionWeights], torch.Tensor]
+"""L_f of a fused image, the sources and the weights, its coefficients chosen."""
 
 
 def identity(vector: torch.Tensor) -> torch.Tensor:
+    """The average over a single worker."""
     return vector
 
 
 @dataclass
 class Trajectory:
+    """What the inner update leaves behind, all of it detached.
+
+    `parameters` holds K+1 flat vectors θ_0 … θ_K, in the order of `fusion.parameters()`; the other lists hold, for
+    each of the K steps, the fused image f_k (B, 1, H, W), the proposed weights w_k and this worker's inner loss.
+    """
+
     parameters: list[torch.Tensor]
-    fused: list[torch.Tensor]
-    inner_losses: list[torch.Tensor]
+    fused: list[torch.Tensor] = field(default_factory=list)
+    weights: list[FusionWeights] = field(default_factory=list)
+    inner_losses: list[torch.Tensor] = field(default_factory=list)
 
 
-def flat(tensors):
-    return torch.cat([t.reshape(-1) for t in tensors])
+def flatten(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    """One vector of all values, detached."""
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
-def named(vector, module):
-    ps = dict(module.named_parameters())
-    parts = vector.split([p.numel() for p in ps.values()])
-    return {n: part.view_as(p) for (n, p), part in zip(ps.items(), parts)}
+def unflatten(vector: torch.Tensor, module: nn.Module) -> dict[str, torch.Tensor]:
+    """The vector as the module's parameters by name: views, so that gradients reach the vector."""
+    named = dict(module.named_parameters())
+    parts = torch.split(vector, [parameter.numel() for parameter in named.values()])
+    return {name: part.view_as(parameter) for (name, parameter), part in zip(named.items(), parts, strict=True)}
 
 
-def unroll(fusion, loss_proposal, meta_train, inner_rates, *, alpha=1.0, beta=1.0, gradient="learned", average=identity):
-    theta = flat(p.detach() for p in fusion.parameters())
-    tr = Trajectory([theta], [], [])
+def call(module: nn.Module, parameters: torch.Tensor, inputs: torch.Tensor) -> Any:
+    """The module's output with the flat vector in the place of its parameters and copies of its buffers."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    return torch.func.functional_call(module, {**unflatten(parameters, module), **buffers}, (inputs,))
+
+
+def unroll(
+    fusion: nn.Module,
+    loss_proposal: nn.Module,
+    meta_train: torch.Tensor,
+    inner_rates: Sequence[float],
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    gradient: GradientTerm = "learned",
+    average: Average = identity,
+) -> Trajectory:
+    """The inner update: K gradient steps of the fusion module on the proposed loss.
+
+    θ_{k+1} = θ_k − η_k ∇_θ L_f(F(θ_k; x_k), P(x_k)); the module itself keeps θ_0.
+
+    Args:
+        meta_train: (K, B, 2, H, W) in [0, 1], one batch per step.
+        inner_rates: the K rates η_k.
+        average: applied to each step's gradient.
+    """
+    loss_of = partial(fusion_loss, alpha=alpha, beta=beta, gradient=gradient)
+    proposal = flatten(loss_proposal.parameters())
+    trajectory = Trajectory([flatten(fusion.parameters())])
     for x, rate in zip(meta_train, inner_rates, strict=True):
         with torch.no_grad():
-            weights = loss_proposal(x)
-        leaf = theta.detach().requires_grad_()
-        with torch.enable_grad():
-            fused = functional_call(fusion, named(leaf, fusion), x)
-            loss = fusion_loss(fused, x, weights, alpha, beta, gradient)
-        (slope,) = torch.autograd.grad(loss, leaf)
-        theta = theta - rate * average(slope)
-        tr.parameters.append(theta); tr.fused.append(fused.detach()); tr.inner_losses.append(loss.detach())
-        del fused, loss
-    return tr
+            weights: FusionWeights = call(loss_proposal, proposal, x)
+        slope, loss, fused = _inner_gradient(fusion, trajectory.parameters[-1], x, weights, loss_of)
+        trajectory.parameters.append(trajectory.parameters[-1] - rate * average(slope))
+        trajectory.fused.append(fused)
+        trajectory.weights.append(weights)
+        trajectory.inner_losses.append(loss)
+    return trajectory
 
 
-def meta_gradient_along(tr, fusion, P, R, meta_train, meta_test, inner_rates, *, targets=None, alpha=1.0, beta=1.0, gradient="learned", average=identity):
-    leaf = tr.parameters[-1].detach().requires_grad_()
-    Rp = {n: p.detach() for n, p in R.named_parameters()}
-    outer = reconstruction_loss(functional_call(R, Rp, functional_call(fusion, named(leaf, fusion), meta_test)), meta_test if targets is None else targets)
-    (lam,) = torch.autograd.grad(outer, leaf)
-    outer = outer.detach()
-    lam = average(lam)
-    total = None
+def meta_gradient_along(
+    trajectory: Trajectory,
+    fusion: nn.Module,
+    loss_proposal: nn.Module,
+    reconstruction: nn.Module,
+    meta_train: torch.Tensor,
+    meta_test: torch.Tensor,
+    inner_rates: Sequence[float],
+    *,
+    targets: torch.Tensor | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    gradient: GradientTerm = "learned",
+    average: Average = identity,
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The meta-gradient through an inner update that was unrolled before.
+
+    Arguments are those of `meta_gradient`; what `unroll` takes too must be the same as there.
+
+    Returns:
+        One tensor per parameter of `loss_proposal` (zeros where it has no influence), averaged; and this worker's outer
+        loss L_r(R(F(θ_K; y))), a scalar.
+    """
+    loss_of = partial(fusion_loss, alpha=alpha, beta=beta, gradient=gradient)
+    targets = meta_test if targets is None else targets
+    slope, outer_loss = _outer_gradient(fusion, reconstruction, trajectory.parameters[-1], meta_test, targets)
+    ahead = average(slope)  # λ_{k+1}
+    proposal = flatten(loss_proposal.parameters())
+    total = torch.zeros_like(proposal)
     for k in reversed(range(len(inner_rates))):
-        x, rate = meta_train[k], inner_rates[k]
-        with torch.no_grad(), forward_ad.dual_level():
-            th = forward_ad.make_dual(tr.parameters[k], lam)
-            u = forward_ad.unpack_dual(functional_call(fusion, named(th, fusion), x)).tangent
-        pp = {n: p.detach().requires_grad_() for n, p in P.named_parameters()}
-        weights = functional_call(P, pp, x)
-        w = FusionWeights(*(None if t is None else t.detach().requires_grad_() for t in weights))
-        f = tr.fused[k].detach().requires_grad_()
-        (df,) = torch.autograd.grad(fusion_loss(f, x, w, alpha, beta, gradient), f, create_graph=True)
-        ws = [t for t in w if t is not None]
-        seeds = torch.autograd.grad((df * u).sum(), ws, allow_unused=True, materialize_grads=True)
-        g = torch.autograd.grad([t for t in weights if t is not None], list(pp.values()), [-rate * s for s in seeds], allow_unused=True, materialize_grads=True)
-        total = flat(g) if total is None else total + flat(g)
-        assert k == 0
-    return list(named(average(total), P).values()), outer
+        x, rate, theta, fused = meta_train[k], inner_rates[k], trajectory.parameters[k], trajectory.fused[k]
+        weights = trajectory.weights[k]
+        if k == 0:
+            change = _change_of_image(fusion, theta, ahead, x)
+        else:
+            curvature, change = _curvature(fusion, theta, ahead, x, weights, loss_of)
+            ahead = ahead - rate * average(curvature)
+        slopes = _slopes_in_weights(fused, change, x, weights, loss_of)
+        total -= rate * _pull_back(loss_proposal, proposal, x, slopes)
+    return list(unflatten(average(total), loss_proposal).values()), outer_loss
 
 
-def meta_gradient(fusion, P, R, meta_train, meta_test, inner_rates, *, targets=None, **kw):
-    tr = unroll(fusion, P, meta_train, inner_rates, **kw)
-    return meta_gradient_along(tr, fusion, P, R, meta_train, meta_test, inner_rates, targets=targets, **kw)[0]
+def meta_gradient(
+    fusion: nn.Module,
+    loss_proposal: nn.Module,
+    reconstruction: nn.Module,
+    meta_train: torch.Tensor,
+    meta_test: torch.Tensor,
+    inner_rates: Sequence[float],
+    *,
+    targets: torch.Tensor | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    gradient: GradientTerm = "learned",
+    average: Average = identity,
+) -> list[torch.Tensor]:
+    """The gradient, in the loss proposal module's parameters, of the reconstruction loss after the inner update.
+
+    Args:
+        reconstruction: used as it is given; its own inner update is the caller's.
+        meta_train: (K, B, 2, H, W) in [0, 1], one batch per inner step.
+        meta_test: (B, 2, H, W) in [0, 1].
+        inner_rates: the K rates η_k.
+        targets: what `reconstruction` is to rebuild, (B, 2, H, W); `meta_test` unless given.
+        alpha, beta, gradient: as in `refusion.objectives.fusion_loss`.
+        average: applied to each flat gradient that workers must agree on.
+
+    Returns:
+        One tensor per parameter of `loss_proposal`; zeros where it has no influence.
+    """
+    trajectory = unroll(
+        fusion, loss_proposal, meta_train, inner_rates, alpha=alpha, beta=beta, gradient=gradient, average=average
+    )
+    gradients, _ = meta_gradient_along(
+        trajectory,
+        fusion,
+        loss_proposal,
+        reconstruction,
+        meta_train,
+        meta_test,
+        inner_rates,
+        targets=targets,
+        alpha=alpha,
+        beta=beta,
+        gradient=gradient,
+        average=average,
+    )
+    return gradients
+
+
+def _inner_gradient(
+    fusion: nn.Module,
+    theta: torch.Tensor,
+    x: torch.Tensor,
+    weights: FusionWeights,
+    loss_of: Loss,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """∇_θ L_f, L_f and the fused image, all detached."""
+    theta = _leaf(theta)
+    with torch.enable_grad():
+        fused = call(fusion, theta, x)
+        loss = loss_of(fused, x, weights)
+        (slope,) = torch.autograd.grad(loss, theta)
+    return slope, loss.detach(), fused.detach()
+
+
+def _outer_gradient(
+    fusion: nn.Module, reconstruction: nn.Module, theta: torch.Tensor, y: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """λ = ∂L_r/∂θ and L_r, both detached."""
+    theta = _leaf(theta)
+    with torch.enable_grad():
+        rebuilt = call(reconstruction, flatten(reconstruction.parameters()), call(fusion, theta, y))
+        loss = reconstruction_loss(rebuilt, targets)
+        (slope,) = torch.autograd.grad(loss, theta)
+    return slope, loss.detach()
+
+
+def _change_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """u = J_F(θ; x) · direction, (B, 1, H, W)."""
+    with torch.no_grad():
+        change: torch.Tensor = torch.func.jvp(partial(call, fusion, inputs=x), (theta,), (direction,))[1]
+    return change
+
+
+def _curvature(
+    fusion: nn.Module,
+    theta: torch.Tensor,
+    direction: torch.Tensor,
+    x: torch.Tensor,
+    weights: FusionWeights,
+    loss_of: Loss,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """H · direction, H being the Hessian of L_f in θ with w fixed, and by the way u = J_F(θ; x) · direction."""
+
+    def loss(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fused = call(fusion, parameters, x)
+        return loss_of(fused, x, weights), fused
+
+    def slope(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        value, pull_back, fused = torch.func.vjp(loss, parameters, has_aux=True)  # type: ignore[misc]
+        # Not `torch.func.grad`: it always asks for the graph of the gradient, which forward mode does not need.
+        (result,) = pull_back(torch.ones_like(value), retain_graph=False, create_graph=False)
+        return result, fused
+
+    with torch.enable_grad():
+        curvature, change = torch.func.jvp(slope, (theta,), (direction,))[1]
+    return curvature.detach(), change.detach()
+
+
+def _slopes_in_weights(
+    fused: torch.Tensor,
+    change: torch.Tensor,
+    x: torch.Tensor,
+    weights: FusionWeights,
+    loss_of: Loss,
+) -> list[torch.Tensor]:
+    """∂s/∂w of s = ⟨∂L_f(f, w)/∂f, u⟩, per pair of weights: the one mixed second derivative, pixel by pixel."""
+    image = _leaf(fused)
+    free = FusionWeights(_leaf(weights.intensity), None if weights.gradient is None else _leaf(weights.gradient))
+    with torch.enable_grad():
+        loss = loss_of(image, x, free)
+        (slope,) = torch.autograd.grad(loss, image, create_graph=True)
+        s = (slope * change).sum()
+    return list(torch.autograd.grad(s, _pairs(free), allow_unused=True, materialize_grads=True))
+
+
+def _pull_back(
+    loss_proposal: nn.Module, proposal: torch.Tensor, x: torch.Tensor, slopes: list[torch.Tensor]
+) -> torch.Tensor:
+    """∂s/∂θ_P from ∂s/∂w: one ordinary backward pass through the loss proposal module."""
+    proposal = _leaf(proposal)
+    with torch.enable_grad():
+        weights: FusionWeights = call(loss_proposal, proposal, x)
+        (result,) = torch.autograd.grad(_pairs(weights), proposal, slopes)
+    return result
+
+
+def _leaf(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().requires_grad_()
+
+
+def _pairs(weights: FusionWeights) -> list[torch.Tensor]:
+    return [pair for pair in weights if pair is not None]

@@ -57,7 +57,8 @@ class OuterOptimiser:
         largest = torch.stack([total.abs().max() for total in self.sums]).max()
         # A meta-gradient of exactly zero moves nothing; where() keeps the device from being waited for.
         scale = torch.where(largest > 0, rate / largest, torch.zeros_like(largest))
-        torch._foreach_sub_(self.parameters, torch._foreach_mul(self.sums, scale))
+        for parameter, total in zip(self.parameters, self.sums, strict=True):
+            parameter.sub_(total * scale)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs: the sums so far, their count, Adam's moments."""

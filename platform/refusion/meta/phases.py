@@ -174,5 +174,5 @@ def _flat(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def _unflat(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    pieces = flat.split([tensor.numel() for tensor in like])
+    pieces = torch.split(flat, [tensor.numel() for tensor in like])
     return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]

@@ -9,7 +9,7 @@ import torch
 
 from refusion.config import Settings
 from refusion.meta.outer import OuterOptimiser
-from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, start_from_average
 
 
 class TrainingState:
@@ -37,6 +37,8 @@ class TrainingState:
             fusion = FusionModule(network.width, **shape)
             loss_proposal = LossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)
             reconstruction = ReconstructionModule(network.reconstruction_width, **shape)
+        if network.start == "average":
+            start_from_average(fusion)
         self.fusion = fusion.to(device)
         self.loss_proposal = loss_proposal.to(device)
         self.reconstruction = reconstruction.to(device)

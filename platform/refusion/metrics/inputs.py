@@ -33,8 +33,10 @@ def as_batches(fused: Image, a: Image, b: Image) -> tuple[Tensor, Tensor, Tensor
 
 def as_saved(fused: Tensor) -> Tensor:
     """Whole grey levels 0–255 as a file would hold them, float64; what is not finite becomes NaN, so that it shows."""
+    if fused.dtype == torch.uint8:
+        return fused.double()
     fused = fused.double()
-    return fused.round().clamp(0, 255).masked_fill(~fused.isfinite(), torch.nan)
+    return fused.round().clamp_(0, 255).masked_fill_(~fused.isfinite(), torch.nan)
 
 
 def as_sources(a: Tensor, b: Tensor) -> Tensor:
@@ -44,7 +46,7 @@ def as_sources(a: Tensor, b: Tensor) -> Tensor:
         UserError: values outside 0–255, or both pictures evidently on 0–1.
     """
     sources = torch.stack([a.double(), b.double()])
-    if not sources.numel():
+    if a.dtype == b.dtype == torch.uint8 or not sources.numel():
         return sources
     least, most = sources.amin((2, 3)), sources.amax((2, 3))
     # Half a grey level of grace: a colour conversion in float32 may overshoot by a rounding error.

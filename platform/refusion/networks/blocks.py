@@ -1,8 +1,9 @@
-"""The building blocks that all three modules share: transposed attention, gated feed-forward, and their residual block.
+"""The building blocks that all three modules share: transposed attention, gated feed-forward, their residual block.
 
-Tensors between blocks are **channels last**, (B, H, W, C): there a 1×1 convolution is one matrix product and a LayerNorm
-over channels needs no copy, and a depth-wise convolution is several times faster on a CPU than on (B, C, H, W). `to_channels_last`
-and `to_channels_first` are views. The convolutions stay `nn.Conv2d`, so that names and shapes are those of the authors' weight files.
+Tensors between blocks are **channels last**, (B, H, W, C): there a 1×1 convolution is one matrix product, a LayerNorm
+over channels needs no copy, and a depth-wise convolution is several times faster on a CPU than on (B, C, H, W).
+`to_channels_last` and `to_channels_first` are views. The convolutions stay `nn.Conv2d`, so that names and shapes are
+those of the authors' weight files.
 
 Source: Restormer's transposed attention and gated feed-forward network, as ReFusion (arXiv 2312.07943) uses them.
 """
@@ -60,7 +61,7 @@ def check_heads(width: int, heads: int) -> None:
 
 
 def attention_matrix(q: torch.Tensor, k: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """softmax(q kᵀ · temperature) over channels, head by head, with each channel of q and k of unit length along the pixels.
+    """softmax(q kᵀ · temperature), head by head, with each channel of q and k of unit length along the pixels.
 
     Args:
         q, k: (B, H, W, C).
@@ -77,16 +78,17 @@ def attention_matrix(q: torch.Tensor, k: torch.Tensor, temperature: torch.Tensor
 
 def _unit_maps(x: torch.Tensor, heads: int) -> torch.Tensor:
     """Channels-last x as (B, heads, C/heads, pixels), each channel of unit length along the pixels."""
-    # The copy matters: along a strided axis float32 norms are summed naively, off by 1e-5 at a million pixels.
+    # The copy matters: along a strided axis float32 norms are summed naively, off by 1e-5 at half a million pixels.
     maps = x.flatten(1, 2).transpose(1, 2).contiguous()
-    return F.normalize(maps, dim=2, eps=1e-12).unflatten(1, (heads, -1))
+    batch, channels, pixels = maps.shape
+    return F.normalize(maps, dim=2, eps=1e-12).view(batch, heads, channels // heads, pixels)
 
 
 def attend(attention: torch.Tensor, v: torch.Tensor, project: nn.Conv2d) -> torch.Tensor:
     """`project`(attention · v): (B, C, C) and channels-last (B, H, W, C) to (B, H, W, outputs)."""
     # Both are linear in v, so the small matrices are multiplied first: one pass over the pixels instead of two.
     matrix = project.weight.flatten(1) @ attention
-    return (v.flatten(1, 2) @ matrix.transpose(1, 2)).unflatten(1, v.shape[1:3])
+    return (v.flatten(1, 2) @ matrix.transpose(1, 2)).view(*v.shape[:3], -1)
 
 
 class ChannelNorm(nn.Module):
@@ -102,7 +104,7 @@ class ChannelNorm(nn.Module):
 
 
 class TransposedAttention(nn.Module):
-    """Self-attention among channels: what attends are whole feature maps, so the cost is linear in the number of pixels."""
+    """Self-attention among channels: whole feature maps attend, so the cost is linear in the number of pixels."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

@@ -65,7 +65,7 @@ class CrossAttentionFusion(nn.Module):
 
 
 class FusionModule(nn.Module):
-    """F: the sources a and b as one (B, 2, H, W) tensor in [0, 1] to the fused image (B, 1, H, W) in (0, 1); any H, W ≥ 1.
+    """F: the sources (B, 2, H, W) in [0, 1], a first, then b, to the fused image (B, 1, H, W) in (0, 1); any H, W ≥ 1.
 
     Raises:
         UserError: the heads do not divide the width.

@@ -15,7 +15,7 @@ from refusion.objectives import FusionWeights
 class LossProposalModule(nn.Module):
     """P: the sources (B, 2, H, W) in [0, 1] to weights of the same shape that sum to 1 over the two sources.
 
-    With `learn_gradient_weights` a second pair weighs the sources' gradients; without, `FusionWeights.gradient` is None.
+    With `learn_gradient_weights` a second pair weighs the sources' gradients; else `FusionWeights.gradient` is None.
 
     Raises:
         UserError: the heads do not divide the width.

@@ -54,7 +54,7 @@ class Batches:
         positions = [part * batch + position for part in range(inner_steps + 1) for position in mine]
         plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.store))
         images = torch.from_numpy(self.store.batch(plans, self.settings.images.crop))
-        images = images.unflatten(0, (inner_steps + 1, len(mine))).to(self.device, non_blocking=True)
+        images = images.view(inner_steps + 1, len(mine), *images.shape[1:]).to(self.device, non_blocking=True)
         return images[:-1], images[-1]
 
     def fusion(self, step: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,14 @@ def load_checkpoint(folder: Path, state: TrainingState) -> None:
     path = folder / STATE_FILE
     try:
         progress: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: is damaged, or holds more than tensors and plain values") from error
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({_first_line(error)})") from error
-    state.load_progress(progress)
+    try:
+        state.load_progress(progress)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: is no progress of these settings ({_first_line(error)})") from error
 
 
 def read_metrics(folder: Path) -> dict[str, float]:

@@ -93,6 +93,9 @@ def connect() -> Cluster:
         reason = (str(error).splitlines() or ["no answer"])[0]
         raise UserError(f"{address} cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
     cluster = look()
+    if len(cluster.nodes) == 1:
+        # Nobody takes a single machine away, and starting the watcher prints an alarming line.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     if cluster.possible:
         # Machines take minutes to start; until then a worker group is no failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _NODE_START_SECONDS)

@@ -6,10 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from refusion.command_line import Parser, add_plain_options, given_options, parse_dotted, settings_help
 from refusion.config_layers import read_settings_file
+from refusion.training.display import console
 from refusion.training.job import train_all
 from refusion.training.ledger import RunRequest
 
@@ -20,7 +19,7 @@ def train_all_tasks(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or the data is at fault.
     """
-    return train_all(read_request(arguments, description), Console())
+    return train_all(read_request(arguments, description), console())
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:

@@ -16,8 +16,15 @@ from refusion.training.board import Row
 
 # A log gets a line at every change of state and epoch, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 30.0
+_LOG_WIDTH = 120
 _SHOWN_SCORES = ("EN", "SSIM", "Qabf")
 _LOSSES = {"inner": "L_f inner", "outer": "L_r outer", "fusion": "L_f", "reconstruction": "L_r"}
+
+
+def console() -> Console:
+    """The console of a job: as wide as the terminal, or wide enough for the tables where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def clock(seconds: float | None) -> str:
@@ -133,7 +140,7 @@ def result_rows(results: Sequence[Result]) -> list[dict[str, str | float]]:
     rows: list[dict[str, str | float]] = []
     for result in results:
         ours: dict[str, str | float] = {"task": result.task, "method": "trained", "state": result.error or "done"}
-        base: dict[str, str | float] = {"task": result.task, "method": "average of a and b", "state": ""}
+        base: dict[str, str | float] = {"task": result.task, "method": "average", "state": ""}
         for name in METRICS:
             ours[name] = result.numbers.get(name, float("nan"))
             base[name] = result.numbers.get(f"baseline/{name}", float("nan"))
@@ -143,7 +150,8 @@ def result_rows(results: Sequence[Result]) -> list[dict[str, str | float]]:
 
 def result_table(results: Sequence[Result]) -> Table:
     """The final table. The convention stands in its head: a score means nothing without it."""
-    table = Table(title="Validation means, convention 'authors' (higher is better)", title_justify="left")
+    title = "Validation means, convention 'authors', higher is better; average: (a + b) / 2, the least to beat"
+    table = Table(title=title, title_justify="left")
     for title in ("task", "method", *METRICS):
         table.add_column(title, justify="left" if title in ("task", "method") else "right")
     for row in result_rows(results):

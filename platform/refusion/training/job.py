@@ -13,7 +13,6 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
-from mlflow import MlflowException
 from rich.console import Console
 
 from refusion.config import BUILTIN, Settings
@@ -54,15 +53,18 @@ def train_all(request: RunRequest, console: Console) -> int:
 
     parent = _parent_run(ledger, settings, experiment_id)
     ledger.save(settings, {task.task: digests(task) for task in pairs})
-    console.print(
-        f"run {ledger.run_name}: {len(pairs)} tasks, {min(room, len(pairs))} at a time, in {ledger.folder.uri}"
-    )
+    at_once = min(room, len(pairs))
+    console.print(f"run {ledger.run_name}: {len(pairs)} tasks, {at_once} at a time, in {ledger.folder.uri}")
     job = _Job(ledger, settings, pairs, experiment_id, parent, threads)
     try:
         with _terminated_is_interrupted():
-            outcomes = job.run(room, console)
-    except BaseException:
+            outcomes = job.run(at_once, console)
+    except KeyboardInterrupt:
         job.close("KILLED")
+        job.say_next(console)
+        raise
+    except BaseException:
+        job.close("FAILED")
         raise
     return job.tell(outcomes, console)
 
@@ -93,17 +95,17 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.board = start_board()
-        for pairs in self.pairs:
-            ray.get(self.board.update.remote(pairs.task, epochs=self.settings.schedule.epochs))
-        # All at once: hours later, when a waiting task gets its turn, the store may be away for a moment.
-        self.recordings = {pairs.task: self._recording(pairs) for pairs in self.pairs}
+        self.recordings: dict[str, Recording] = {}
+        self.outcomes: dict[str, Outcome] = {}
 
-    def run(self, room: int, console: Console) -> list[Outcome]:
-        """At most ``room`` tasks at a time, the others wait; shows them until all have ended."""
+    def run(self, at_once: int, console: Console) -> list[Outcome]:
+        """At most so many tasks at a time, the others wait; shows them until all have ended."""
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
+            ray.get(self.board.update.remote(pairs.task, epochs=self.settings.schedule.epochs))
+            # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
+            self.recordings[pairs.task] = self._recording(pairs)
             waiting.put(pairs)
-        outcomes: dict[str, Outcome] = {}
 
         def work() -> None:
             while True:
@@ -111,10 +113,10 @@ class _Job:
                     pairs = waiting.get_nowait()
                 except Empty:
                     return
-                outcomes[pairs.task] = self._one(pairs)
+                self.outcomes[pairs.task] = self._one(pairs)
 
         # Daemons: an interrupted job must not wait for trainers that block in Ray.
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(room, len(self.pairs)))]
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()
         display.watch(
@@ -122,7 +124,7 @@ class _Job:
             lambda: ray.get(self.board.snapshot.remote()),
             lambda: any(thread.is_alive() for thread in threads),
         )
-        return [outcomes[pairs.task] for pairs in self.pairs]
+        return [self.outcomes[pairs.task] for pairs in self.pairs]
 
     def _one(self, pairs: TaskPairs) -> Outcome:
         recording = self.recordings[pairs.task]
@@ -171,15 +173,12 @@ class _Job:
             state = "done" if outcome.succeeded else f"FAILED: {outcome.error}"
             console.print(f"{outcome.task}: {state}", markup=False, soft_wrap=True)
         uri = self.ledger.tracking_uri
-        try:
-            runs.log_job_summary(uri, self.parent, {result.task: own_scores(result.numbers) for result in results})
-            runs.log_table(uri, self.parent, display.result_rows(results), "results.csv")
-        except (MlflowException, OSError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            console.print(f"warning: the summary could not be written to MLflow ({reason})", markup=False)
+        summary = {result.task: own_scores(result.numbers) for result in results}
+        trouble = runs.log_results(uri, self.parent, summary, display.result_rows(results))
+        if trouble:
+            console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
         self.close("FAILED" if failed else "FINISHED")
-        for label, command in self._next_commands():
-            console.print(f"{label}:\n  {command}", markup=False, highlight=False, soft_wrap=True)
+        self.say_next(console)
         return 1 if failed else 0
 
     def _result(self, outcome: Outcome) -> display.Result:
@@ -188,15 +187,20 @@ class _Job:
             numbers = json.loads((Folder(outcome.final) / METRICS_FILE).read_text())
         return display.Result(outcome.task, outcome.error, self.settings.schedule.epochs, numbers)
 
-    def _next_commands(self) -> Iterator[tuple[str, str]]:
-        yield "open the MLflow UI", ui_command(self.ledger.tracking_uri)
-        yield "resume this run", shlex.join(["python", "jobs/train_all_tasks.py", *self.ledger.resume_arguments()])
+    def say_next(self, console: Console) -> None:
+        """The job's last lines: how to look at the results, and how to go on."""
+        resume = shlex.join(["python", "jobs/train_all_tasks.py", *self.ledger.resume_arguments()])
+        for label, command in (
+            ("open the MLflow UI", ui_command(self.ledger.tracking_uri)),
+            ("resume this run", resume),
+        ):
+            console.print(f"{label}:\n  {command}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self, status: runs.Status) -> None:
-        """Close the parent run, and on an interruption the tasks' runs that are still open."""
+        """Close the parent run, and those of tasks that were cut short."""
         uri = self.ledger.tracking_uri
-        if status == "KILLED":
-            for recording in self.recordings.values():
+        for task, recording in self.recordings.items():
+            if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
 

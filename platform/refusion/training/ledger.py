@@ -16,6 +16,7 @@ from refusion.config import BUILTIN, Settings
 from refusion.config_layers import check
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.tasks import TaskName
 from refusion.tracking.store import resolve_tracking_uri
 from refusion.training.storage import Folder
 
@@ -48,6 +49,7 @@ class Ledger:
     experiment: str
     resumed: bool
     digests: dict[str, dict[str, str]]
+    earlier_tasks: tuple[TaskName, ...] = ()
 
     def check_same_images(self, digests: dict[str, dict[str, str]]) -> None:
         """Refuse to resume with other images: crops are drawn by number, so that all would be others.
@@ -64,14 +66,15 @@ class Ledger:
                     )
 
     def save(self, settings: Settings, digests: dict[str, dict[str, str]]) -> None:
-        """Write the page; from here on the run exists."""
-        self.settings = settings
+        """Write the page; from here on the run exists. Tasks that an earlier part of the run had stay its tasks."""
+        tasks = dict.fromkeys((*self.earlier_tasks, *settings.tasks))
+        self.settings = settings.model_copy(update={"tasks": tuple(tasks)})
         self.digests = {**self.digests, **digests}
         content = {
             "run_name": self.run_name,
             "tracking_uri": self.tracking_uri,
             "experiment": self.experiment,
-            "settings": settings.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json"),
             "digests": self.digests,
         }
         (self.folder / _FILE).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -131,7 +134,7 @@ def _resumed(request: RunRequest, storage: Folder) -> Ledger:
         raise UserError(f"--resume {name}: {listed} cannot change in a resumed run; leave it out, or start a new run")
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
     experiment = request.experiment or content["experiment"]
-    return Ledger(name, storage / name, settings, uri, experiment, True, content["digests"])
+    return Ledger(name, storage / name, settings, uri, experiment, True, content["digests"], before.tasks)
 
 
 def _with_absolute_data(settings: Settings) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray.train
 from ray.train import UserCallback
@@ -32,10 +32,10 @@ class Recording:
     epochs: int
     best_by: str
     dataset_digest: str
-    data_kind: str
+    data_kind: Literal["builtin", "folder"]
 
 
-class RecordingCallback(UserCallback):  # type: ignore[misc]
+class RecordingCallback(UserCallback):
     """Ray Train calls this in the controller's process, on the driver's machine; workers never talk to MLflow.
 
     Args:

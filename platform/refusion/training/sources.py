@@ -11,6 +11,7 @@ from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
 from refusion.images.pairs import Pair, Problem, find_and_check, refuse
+from refusion.metrics import CATALOGUE, METRICS
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,20 @@ class TaskPairs:
     train: list[Pair]
     val: list[Pair]
     skipped: list[Problem]
+
+
+def _too_small(pairs: Sequence[Pair], place: str) -> list[Problem]:
+    """Val pairs on which a metric is not defined: better said now than after the first epoch."""
+    least = max(CATALOGUE[name].definitions["authors"].smallest_side for name in METRICS)
+    return [
+        Problem(_file(pair, place), f"is {pair.width}×{pair.height}: validation needs at least {least} pixels a side")
+        for pair in pairs
+        if min(pair.height, pair.width) < least
+    ]
+
+
+def _file(pair: Pair, place: str) -> str:
+    return f"{place}/a/{Path(pair.a).name}"
 
 
 def data_folder(data: str) -> Path:
@@ -75,6 +90,10 @@ def check_pairs(
             place = f"{task}/{split}"
             tell = None if progress is None else lambda done, of, place=place: progress(place, done, of)
             pairs, bad = find_and_check(folder, task, split, progress=tell)
+            if split == "val":
+                bad += _too_small(pairs, place)
+                small = {problem.file for problem in bad}
+                pairs = [pair for pair in pairs if _file(pair, place) not in small]
             if skip_bad and not pairs:
                 raise UserError(f"--data {data}: no good pair is left in {place}; {refuse(bad)}")
             splits[split] = pairs

@@ -57,6 +57,8 @@ def run_task(
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
             failure_config=ray.train.FailureConfig(max_failures=settings.retries),
             callbacks=[RecordingCallback(recording, board)],
+            # Ray's own news of every report would drown ours.
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}},
         ),
     )

@@ -112,8 +112,8 @@ def weight_maps(weights: FusionWeights) -> Image:
     Dark violet is 0 (all weight on b), yellow is 1 (all weight on a).
     """
     maps = [pair[0, 0].cpu().numpy() for pair in weights if pair is not None]
-    colours = matplotlib.colormaps["viridis"](np.concatenate(maps, axis=1))[..., :3]
-    return np.rint(colours * 255).astype(np.uint8)
+    colours: Image = matplotlib.colormaps["viridis"](np.concatenate(maps, axis=1), bytes=True)[..., :3]
+    return colours
 
 
 def _at_most(fed: Tensor, side: int) -> Tensor:

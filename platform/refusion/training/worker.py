@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.v2._internal.execution import context as ray_context
 
 from refusion.config import Settings
 from refusion.errors import UserError
@@ -63,6 +65,8 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _train(assignment: Assignment) -> None:
+    # Named after its file, out of reach of Ray Train's log level; it would print every report in full.
+    logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)
     settings = Settings.model_validate(assignment.settings)
     use_threads(assignment.threads)
     context = ray.train.get_context()

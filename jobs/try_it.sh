@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# `make train`: a local Ray head of its own, the main job on the built-in scenes, then stop what was started.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Its own ports, token and address: a cluster that already runs on this machine is neither used nor stopped.
+PORTS=($(python - <<'PY'
+import socket
+sockets = [socket.socket() for _ in range(3)]
+for s in sockets:
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in sockets))
+PY
+))
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
+export RAY_AUTH_TOKEN
+export RAY_USAGE_STATS_ENABLED=0
+unset RAY_ADDRESS
+LOG=$(mktemp)
+# The head and all that it starts form one session, so that exactly this is stopped at the end.
+setsid ray start --head --block --node-ip-address=127.0.0.1 --port="${PORTS[0]}" --dashboard-host=127.0.0.1 \
+  --dashboard-port="${PORTS[1]}" --ray-client-server-port="${PORTS[2]}" >"$LOG" 2>&1 &
+HEAD=$!
+stop() { kill -TERM -- "-$HEAD" 2>/dev/null || true; wait "$HEAD" 2>/dev/null || true; rm -f "$LOG"; }
+trap stop EXIT
+
+export RAY_ADDRESS="http://127.0.0.1:${PORTS[1]}"
+for _ in $(seq 120); do
+  ray job list >/dev/null 2>&1 && break
+  kill -0 "$HEAD" 2>/dev/null || { echo "Ray could not be started:" >&2; cat "$LOG" >&2; exit 1; }
+  sleep 1
+done
+ray job submit -- python jobs/train_all_tasks.py --config jobs/presets/quick.yaml "$@"

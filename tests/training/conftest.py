@@ -1,0 +1,77 @@
+"""Tiny settings and a folder of small pairs, for everything that training does in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from refusion.config import Settings
+from refusion.images.pairs import find_and_check
+from refusion.images.reading import write_image
+from refusion.images.store import PairStore
+
+HEIGHT, WIDTH = 40, 48
+WritePairs = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Settings:
+    """Two epochs of two meta-iterations and three fusion updates on small modules and crops."""
+    return Settings.model_validate(
+        {
+            "tasks": ["IVIF"],
+            "schedule": {"epochs": 2, "meta_iterations": 2, "fusion_steps": 3, "rate": 1e-3},
+            "images": {"crop": 16, "batch": 2},
+            "network": {"width": 8, "heads": 4, "blocks": 1, "reconstruction_width": 8},
+            "validation": {"pictures": 1},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def write_pairs() -> WritePairs:
+    """Writes ``count`` pairs into ROOT/TASK/SPLIT/{a,b}: a grey, b in colour, no two alike."""
+
+    def write(root: Path, task: str, split: str, count: int, seed: int = 0) -> None:
+        random = np.random.default_rng((seed, count, len(split)))
+        for number in range(count):
+            scene = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+            smooth = cv2.GaussianBlur(scene, (0, 0), 3.0)
+            for side, image in (("a", scene[..., 0]), ("b", smooth)):
+                path = root / task / split / side / f"scene_{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_image(path, np.ascontiguousarray(image))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def pair_folder(tmp_path_factory: pytest.TempPathFactory, write_pairs: WritePairs) -> Path:
+    """IVIF with 5 train and 2 val pairs. Tests only read it."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(folder, "IVIF", "train", 5)
+    write_pairs(folder, "IVIF", "val", 2, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train_store(pair_folder: Path) -> PairStore:
+    return PairStore(find_and_check(pair_folder, "IVIF", "train")[0])
+
+
+@pytest.fixture(scope="session")
+def val_store(pair_folder: Path) -> PairStore:
+    return PairStore(find_and_check(pair_folder, "IVIF", "val")[0])
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of this test's own, so that nothing reaches the user's."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("REFUSION_HOME", str(folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from refusion.config import Settings
+from refusion.images.store import PairStore
+from refusion.training.batches import Batches, Share, read_ahead
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def four(tiny: Settings) -> Settings:
+    return tiny.model_copy(update={"images": tiny.images.model_copy(update={"batch": 4})})
+
+
+def batches(store: PairStore, settings: Settings, rank: int = 0, world: int = 1) -> Batches:
+    return Batches(store, settings, "IVIF", Share(rank, world), CPU)
+
+
+def test_shares_are_equal_parts_of_the_batch_in_order() -> None:
+    assert [list(Share(rank, 4).of(8)) for rank in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert list(Share().of(3)) == [0, 1, 2]
+
+
+def test_batches_have_the_announced_shapes_and_range(train_store: PairStore, tiny: Settings) -> None:
+    meta_train, meta_test = batches(train_store, tiny).meta(0, inner_steps=3)
+    fusion = batches(train_store, tiny).fusion(0)
+    assert meta_train.shape == (3, 2, 2, 16, 16)
+    assert meta_test.shape == fusion.shape == (2, 2, 16, 16)
+    for images in (meta_train, meta_test, fusion):
+        assert images.dtype == torch.float32
+        assert 0 <= images.min() < images.max() <= 1
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_the_workers_shares_make_up_the_global_batch(
+    train_store: PairStore, four: Settings, world: int, inner_steps: int
+) -> None:
+    whole = batches(train_store, four)
+    parts = [batches(train_store, four, rank, world) for rank in range(world)]
+    for step in (0, 5):
+        meta_train, meta_test = whole.meta(step, inner_steps)
+        shares = [part.meta(step, inner_steps) for part in parts]
+        assert torch.equal(torch.cat([train for train, _ in shares], dim=1), meta_train)
+        assert torch.equal(torch.cat([test for _, test in shares]), meta_test)
+        assert torch.equal(torch.cat([part.fusion(step) for part in parts]), whole.fusion(step))
+
+
+@pytest.fixture
+def known(train_store: PairStore) -> dict[tuple[float, ...], int]:
+    """The pairs by the values of their whole b, which turning a crop over does not change."""
+    return {tuple(np.unique(train_store.sources(index)[1])): index for index in range(len(train_store))}
+
+
+@pytest.fixture
+def whole(tiny: Settings) -> Settings:
+    """Crops as large as the images' longer side: every crop shows all values of its image."""
+    return tiny.model_copy(update={"images": tiny.images.model_copy(update={"crop": 48})})
+
+
+def pairs_of(crops: torch.Tensor, known: dict[tuple[float, ...], int]) -> list[int]:
+    return [known[tuple(np.unique(crop[1].numpy()))] for crop in crops]
+
+
+def test_the_batches_of_a_meta_iteration_show_different_pairs(
+    train_store: PairStore, whole: Settings, known: dict[tuple[float, ...], int]
+) -> None:
+    for step in range(10):
+        meta_train, meta_test = batches(train_store, whole).meta(step, inner_steps=1)
+        assert len({*pairs_of(meta_train[0], known), *pairs_of(meta_test, known)}) == 4
+
+
+def test_fusion_batches_pass_over_all_pairs_before_any_comes_again(
+    train_store: PairStore, whole: Settings, known: dict[tuple[float, ...], int]
+) -> None:
+    shown = [pair for step in range(5) for pair in pairs_of(batches(train_store, whole).fusion(step), known)]
+    assert sorted(shown[:5]) == sorted(shown[5:]) == list(range(5))
+
+
+def test_batches_depend_on_step_seed_task_and_phase(train_store: PairStore, tiny: Settings) -> None:
+    ours = batches(train_store, tiny)
+    others = [
+        ours.fusion(1),
+        ours.meta(0, 1)[1],
+        Batches(train_store, tiny, "MIF", Share(), CPU).fusion(0),
+        batches(train_store, tiny.model_copy(update={"seed": 1})).fusion(0),
+    ]
+    assert torch.equal(ours.fusion(0), batches(train_store, tiny).fusion(0))
+    assert not any(torch.equal(ours.fusion(0), other) for other in others)
+
+
+def test_reading_ahead_keeps_the_order() -> None:
+    assert list(read_ahead(lambda step: step * 10, range(3, 8))) == [30, 40, 50, 60, 70]
+    assert list(read_ahead(lambda step: step, range(0))) == []
+
+
+def test_the_next_batch_is_made_while_the_present_one_is_used() -> None:
+    begun = [threading.Event() for _ in range(3)]
+
+    def make(step: int) -> int:
+        begun[step].set()
+        return step
+
+    for step in read_ahead(make, range(3)):
+        if step + 1 < 3:
+            assert begun[step + 1].wait(timeout=10)
+
+
+def test_no_more_than_one_batch_is_made_ahead() -> None:
+    made: list[int] = []
+    reading = read_ahead(lambda step: made.append(step) or step, range(10))
+    next(reading)
+    time.sleep(0.05)
+    assert len(made) <= 2
+    reading.close()
+
+
+def test_what_fails_while_reading_ahead_fails_where_the_batch_is_asked_for() -> None:
+    def make(step: int) -> int:
+        if step == 2:
+            raise ValueError("file gone")
+        return step
+
+    seen = []
+    with pytest.raises(ValueError, match="file gone"):
+        for step in read_ahead(make, range(5)):
+            seen.append(step)
+    assert seen == [0, 1]
