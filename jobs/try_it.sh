@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Its own ports, token and address: a cluster that already runs on this machine is neither used nor stopped.
+# Its own ports, token and folder: a cluster that already runs on this machine is neither used nor stopped.
 PORTS=($(python - <<'PY'
 import socket
 sockets = [socket.socket() for _ in range(3)]
@@ -17,12 +17,13 @@ RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 export RAY_USAGE_STATS_ENABLED=0
 unset RAY_ADDRESS
-LOG=$(mktemp)
+PLACE=$(mktemp -d /tmp/refusion.XXXXXX)
+LOG=$PLACE/head.log
 # The head and all that it starts form one session, so that exactly this is stopped at the end.
-setsid ray start --head --block --node-ip-address=127.0.0.1 --port="${PORTS[0]}" --dashboard-host=127.0.0.1 \
+setsid ray start --head --block --temp-dir="$PLACE" --node-ip-address=127.0.0.1 --port="${PORTS[0]}" --dashboard-host=127.0.0.1 \
   --dashboard-port="${PORTS[1]}" --ray-client-server-port="${PORTS[2]}" >"$LOG" 2>&1 &
 HEAD=$!
-stop() { kill -TERM -- "-$HEAD" 2>/dev/null || true; wait "$HEAD" 2>/dev/null || true; rm -f "$LOG"; }
+stop() { kill -TERM -- "-$HEAD" 2>/dev/null || true; wait "$HEAD" 2>/dev/null || true; rm -rf "$PLACE"; }
 trap stop EXIT
 
 export RAY_ADDRESS="http://127.0.0.1:${PORTS[1]}"

@@ -37,9 +37,7 @@ def load_module(checkpoint: str | Path) -> FusionModule:
             raise UserError(
                 f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/final, or a .pth file"
             )
-    settings: dict[str, Any] = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))
-    shape = {name: int(settings["network"][name]) for name in ("width", "heads", "blocks", "expansion")}
-    module = FusionModule(**shape)
+    module = _module_of(folder / "settings.yaml")
     try:
         module.load_state_dict(safetensors.torch.load_file(str(folder / _WEIGHTS)))
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
@@ -48,6 +46,16 @@ def load_module(checkpoint: str | Path) -> FusionModule:
             f"{folder / _WEIGHTS}: does not hold the module that settings.yaml describes ({reason})"
         ) from error
     return module.eval()
+
+
+def _module_of(settings: Path) -> FusionModule:
+    """A fusion module of the sizes in a checkpoint's settings, with whatever weights."""
+    try:
+        network = yaml.safe_load(settings.read_text(encoding="utf-8"))["network"]
+        return FusionModule(**{name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")})
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, UserError) as error:
+        sizes = "network: width, heads, blocks and expansion"
+        raise UserError(f"{settings}: does not describe a fusion module ({sizes}); is it a checkpoint's?") from error
 
 
 @torch.no_grad()

@@ -69,6 +69,17 @@ def test_modules_have_the_sizes_of_the_settings() -> None:
     assert sum(parameter.numel() for parameter in published.parameters()) == 59_856
 
 
+def test_fusion_begins_at_the_average_unless_told_otherwise() -> None:
+    def likeness(start: str) -> float:
+        told = settings(network=NETWORK.model_copy(update={"start": start}))
+        sources = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            fused = TrainingState(told, "IVIF").fusion(sources)
+        return float(torch.corrcoef(torch.stack([fused.flatten(), sources.mean(dim=1).flatten()]))[0, 1])
+
+    assert likeness("average") > 0.95 > abs(likeness("random"))
+
+
 @pytest.mark.parametrize(("gradient", "learned"), [("learned", True), ("maxabs", False)])
 def test_gradient_weights_are_there_only_where_they_are_learned(gradient: str, learned: bool) -> None:
     state = TrainingState(settings(objective=ObjectiveSettings.model_validate({"gradient": gradient})), "IVIF")

@@ -62,7 +62,7 @@ def known(train_store: PairStore) -> dict[tuple[float, ...], int]:
 @pytest.fixture
 def whole(tiny: Settings) -> Settings:
     """Crops as large as the images' longer side: every crop shows all values of its image."""
-    return tiny.model_copy(update={"images": tiny.images.model_copy(update={"crop": 48})})
+    return tiny.model_copy(update={"images": tiny.images.model_copy(update={"crop": 52})})
 
 
 def pairs_of(crops: torch.Tensor, known: dict[tuple[float, ...], int]) -> list[int]:

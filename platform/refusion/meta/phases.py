@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from refusion.meta.metagradient import Average, identity, meta_gradient_along, unroll
+from refusion.meta.metagradient import Average, flatten, identity, meta_gradient_along, unroll
 from refusion.meta.state import TrainingState
 from refusion.networks import ReconstructionModule
-from refusion.objectives import fusion_loss, reconstruction_loss
+from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Coefficients:
 
     alpha: float = 1.0
     beta: float = 1.0
-    gradient: str = "learned"
+    gradient: GradientTerm = "learned"
 
 
 def doubled(sources: Tensor, swap: bool) -> tuple[Tensor, Tensor]:
@@ -59,9 +60,9 @@ def adapt_reconstruction(
     parameters = list(adapted.parameters())
     for image, target, rate in zip(fused, targets, rates, strict=True):
         loss = reconstruction_loss(adapted(image.detach()), target)
-        flat = average(_flat(torch.autograd.grad(loss, parameters)))
+        flat = average(flatten(torch.autograd.grad(loss, parameters)))
         with torch.no_grad():
-            for parameter, gradient in zip(parameters, _unflat(flat, parameters), strict=True):
+            for parameter, gradient in zip(parameters, _split(flat, parameters), strict=True):
                 parameter.sub_(gradient, alpha=rate)
     return adapted
 
@@ -95,13 +96,13 @@ def meta_iteration(
     fed, targets = zip(*(doubled(batch, swap) for batch in meta_train), strict=True)
     test_fed, test_targets = doubled(meta_test, swap)
     train_fed = torch.stack(fed)
-    loss = {
+    loss: dict[str, Any] = {
         "alpha": coefficients.alpha,
         "beta": coefficients.beta,
         "gradient": coefficients.gradient,
         "average": average,
     }
-    trajectory = unroll(state.fusion, state.loss_proposal, train_fed, inner_rates, **loss)  # type: ignore[arg-type]
+    trajectory = unroll(state.fusion, state.loss_proposal, train_fed, inner_rates, **loss)
     adapted = adapt_reconstruction(state.reconstruction, trajectory.fused, targets, inner_rates, average)
     gradients, outer_loss = meta_gradient_along(
         trajectory,
@@ -112,7 +113,7 @@ def meta_iteration(
         test_fed,
         inner_rates,
         targets=test_targets,
-        **loss,  # type: ignore[arg-type]
+        **loss,
     )
     state.outer.add(gradients, outer_rate)
     return {"inner": torch.stack(trajectory.inner_losses).mean().detach(), "outer": outer_loss.detach()}
@@ -152,15 +153,15 @@ def fusion_update(
         weights,
         alpha=coefficients.alpha,
         beta=coefficients.beta,
-        gradient=coefficients.gradient,  # type: ignore[arg-type]
+        gradient=coefficients.gradient,
     )
     fusion_gradients = torch.autograd.grad(fusion_term, fusion_parameters)
     reconstruction_term = reconstruction_loss(state.reconstruction(fused.detach()), targets)
     reconstruction_gradients = torch.autograd.grad(reconstruction_term, reconstruction_parameters)
 
     parameters = fusion_parameters + reconstruction_parameters
-    flat = average(_flat((*fusion_gradients, *reconstruction_gradients)))
-    for parameter, gradient in zip(parameters, _unflat(flat, parameters), strict=True):
+    flat = average(flatten((*fusion_gradients, *reconstruction_gradients)))
+    for parameter, gradient in zip(parameters, _split(flat, parameters), strict=True):
         parameter.grad = gradient
     for optimiser in (state.fusion_adam, state.reconstruction_adam):
         optimiser.param_groups[0]["lr"] = rate
@@ -169,10 +170,6 @@ def fusion_update(
     return {"fusion": fusion_term.detach(), "reconstruction": reconstruction_term.detach()}
 
 
-def _flat(gradients: Sequence[Tensor]) -> Tensor:
-    return torch.cat([gradient.reshape(-1) for gradient in gradients])
-
-
-def _unflat(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+def _split(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     pieces = torch.split(flat, [tensor.numel() for tensor in like])
     return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]

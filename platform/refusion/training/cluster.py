@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import yaml
+from ray._private.utils import read_ray_address
 
 import refusion
 from refusion.config import Settings
@@ -81,17 +83,22 @@ def connect() -> Cluster:
     Raises:
         UserError: the cluster named by RAY_ADDRESS cannot be reached.
     """
-    package = Path(refusion.__file__).parent
+    address = os.environ.get("RAY_ADDRESS") or None
+    if address is None and not answers(read_ray_address()):
+        # A cluster that was killed leaves its address behind, on which ray.init would wait for ten minutes.
+        address = "local"
+    elif address is not None and not answers(address):
+        raise UserError(f"RAY_ADDRESS {address}: nothing answers there; check it with `ray status`, or unset it")
     try:
         ray.init(
+            address,
             ignore_reinit_error=True,
             logging_level="WARNING",
-            runtime_env={"py_modules": [str(package)]},
+            runtime_env={"py_modules": [str(Path(refusion.__file__).parent)]},
         )
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-        address = os.environ.get("RAY_ADDRESS", "the local Ray cluster")
         reason = (str(error).splitlines() or ["no answer"])[0]
-        raise UserError(f"{address} cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
+        raise UserError(f"the Ray cluster cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
     cluster = look()
     if len(cluster.nodes) == 1:
         # Nobody takes a single machine away, and starting the watcher prints an alarming line.
@@ -100,6 +107,20 @@ def connect() -> Cluster:
         # Machines take minutes to start; until then a worker group is no failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _NODE_START_SECONDS)
     return cluster
+
+
+def answers(address: str | None) -> bool:
+    """Whether something listens at ``host:port``; addresses of another form are left to Ray to judge."""
+    if address is None:
+        return False
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return True
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
+            return True
+    except OSError:
+        return False
 
 
 def look() -> Cluster:

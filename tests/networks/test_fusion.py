@@ -1,0 +1,52 @@
+"""The fusion module: its size, its names, and that it takes images of any size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from refusion.networks import FusionModule
+
+
+def test_parameter_count() -> None:
+    assert sum(parameter.numel() for parameter in FusionModule().parameters()) == 59_856
+
+
+@pytest.mark.parametrize(("height", "width"), [(37, 53), (1, 1), (1, 9), (16, 16)])
+def test_any_size(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    fused = FusionModule()(torch.rand(2, 2, height, width))
+    assert fused.shape == (2, 1, height, width)
+    assert ((fused > 0) & (fused < 1)).all()
+
+
+def test_the_sources_are_told_apart() -> None:
+    torch.manual_seed(0)
+    module, sources = FusionModule(8, 4, 1), torch.rand(1, 2, 9, 11)
+    assert not torch.allclose(module(sources), module(sources.flip(1)), atol=1e-4)
+
+
+def test_a_batch_is_fused_image_by_image() -> None:
+    torch.manual_seed(0)
+    module, sources = FusionModule(8, 4, 1), torch.rand(3, 2, 9, 11)
+    alone = torch.cat([module(one) for one in sources.split(1)])
+    torch.testing.assert_close(module(sources), alone, rtol=0, atol=1e-6)
+
+
+def test_derivatives_of_second_order_and_forward_mode_agree() -> None:
+    """The three ways in which training differentiates the module give one Hessian product."""
+    torch.manual_seed(0)
+    module = FusionModule(4, 2, 1).double()
+    sources = torch.rand(1, 2, 6, 5, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn_like(sources)
+
+    def slope(x: torch.Tensor) -> torch.Tensor:
+        return torch.func.grad(lambda z: module(z).square().sum())(x)
+
+    _, forward_over_reverse = torch.func.jvp(slope, (sources.detach(),), (direction,))
+    (first,) = torch.autograd.grad(module(sources).square().sum(), sources, create_graph=True)
+    (double_backward,) = torch.autograd.grad((first * direction).sum(), sources)
+    step = 1e-5 * direction
+    differences = (slope(sources.detach() + step) - slope(sources.detach() - step)) / 2e-5
+    torch.testing.assert_close(forward_over_reverse, double_backward, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(forward_over_reverse, differences, rtol=1e-4, atol=1e-8)

@@ -1,0 +1,122 @@
+"""The authors' weight files: they load, and give the same images; other files are refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from refusion.errors import UserError
+from refusion.networks import FusionModule, load_published
+from refusion.tasks import TASKS
+
+EXPECTED = [
+    ("IVIF", "msrs_00091D"),
+    ("IVIF", "roadscene_FLIR_01871"),
+    ("MIF", "harvardct_41004"),
+    ("MIF", "harvardpet_30085"),
+    ("MFIF", "mffw_02"),
+    ("MFIF", "savic_06"),
+    ("MEIF", "mefb_Chair"),
+    ("MEIF", "mefb_Sky"),
+]
+
+
+def luminance(folder: Path, stem: str) -> torch.Tensor:
+    """(1, 1, H, W) in [0, 1]."""
+    image = cv2.imread(str(next(folder.glob(f"{stem}.*"))), cv2.IMREAD_UNCHANGED).astype(np.float32)
+    if image.ndim == 3:
+        image = cv2.cvtColor(np.ascontiguousarray(image[..., 2::-1]), cv2.COLOR_RGB2YCrCb)[..., 0]
+    return torch.from_numpy(image / 255)[None, None]
+
+
+def as_published(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The module's weights as the authors store them: each convolution twice."""
+    weights = module.state_dict()
+    twice = {
+        name.replace(".weight", ".conv.weight"): value.clone() for name, value in weights.items() if value.ndim == 4
+    }
+    return {**weights, **twice}
+
+
+@pytest.mark.parametrize(("task", "stem"), EXPECTED)
+def test_same_images_as_the_authors(shared_data: Path, published: Path, task: str, stem: str) -> None:
+    module = load_published(published / f"ReFusion_{task}.pth")
+    folder = shared_data / task / "val"
+    sources = torch.cat((luminance(folder / "a", stem), luminance(folder / "b", stem)), dim=1)
+    with torch.no_grad():
+        fused = module(sources)[0, 0].numpy()
+    expected = np.load(published / "expected" / f"{task}__{stem}.npz")["raw"]
+    np.testing.assert_allclose(fused, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_names_and_shapes_are_the_published_ones(published: Path, task: str) -> None:
+    content = torch.load(published / f"ReFusion_{task}.pth", map_location="cpu", weights_only=True)
+    theirs = {name: value.shape for name, value in content.items() if ".conv." not in name}
+    assert {name: value.shape for name, value in FusionModule().state_dict().items()} == theirs
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_sizes_are_read_off_the_file(tmp_path: Path, prefix: str) -> None:
+    torch.manual_seed(0)
+    module = FusionModule(width=8, heads=4, blocks=3, expansion=1)
+    path = tmp_path / "weights.pth"
+    torch.save({prefix + name: value for name, value in as_published(module).items()}, path)
+    loaded = load_published(path)
+    sources = torch.rand(1, 2, 9, 11)
+    assert not loaded.training
+    assert torch.equal(loaded(sources), module(sources))
+
+
+def test_copies_that_differ_are_refused(tmp_path: Path) -> None:
+    weights = as_published(FusionModule(8, 4, 1))
+    weights["encoder1.0.attn.qkv.conv.weight"][0] += 1
+    torch.save(weights, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=r"weights\.pth.*encoder1\.0\.attn\.qkv\.conv\.weight"):
+        load_published(tmp_path / "weights.pth")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no weight file .*nowhere\.pth"):
+        load_published(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a weight file", b"PK\x03\x04 half a zip file", b"\x80\x02garbage"])
+def test_file_that_is_no_weight_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"weights\.pth cannot be read"):
+        load_published(tmp_path / "weights.pth")
+
+
+def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
+    torch.save({"project_in_1.weight": Trap(tmp_path / "sprung")}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_published(tmp_path / "weights.pth")
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "extra", "shape", "list", "empty"])
+def test_another_network_is_refused(tmp_path: Path, spoil: str) -> None:
+    weights: object = FusionModule(8, 4, 1).state_dict()
+    assert isinstance(weights, dict)
+    if spoil == "missing":
+        del weights["project_out_1.weight"]
+    elif spoil == "extra":
+        weights["another.weight"] = torch.zeros(1)
+    elif spoil == "shape":
+        weights["project_out_1.weight"] = torch.zeros(2, 8, 3, 3)
+    torch.save({"list": [1, 2], "empty": {}}.get(spoil, weights), tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="does not hold a fusion network"):
+        load_published(tmp_path / "weights.pth")

@@ -1,0 +1,199 @@
+"""The epochs of one task in one process, without Ray."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from refusion.config import Settings
+from refusion.config_layers import check
+from refusion.images.store import PairStore
+from refusion.meta.state import TrainingState
+from refusion.metrics import METRICS
+from refusion.training import loop
+from refusion.training.batches import Share
+from refusion.training.checkpoints import load_checkpoint, save_checkpoint
+from refusion.training.loop import TaskTraining
+from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.validation import Measured
+
+LOSSES = {"loss/inner", "loss/outer", "loss/fusion", "loss/reconstruction"}
+SCHEDULE = {"rate", "inner_rate", "inner_steps", "beta"}
+TIMES = {"time/training_seconds", "images_per_second"}
+
+
+@pytest.fixture
+def training(tiny: Settings, train_store: PairStore, val_store: PairStore) -> TaskTraining:
+    return TaskTraining(tiny, "IVIF", train_store, val_store, Share(), torch.device("cpu"))
+
+
+def told(training: TaskTraining, *changes: dict[str, Any]) -> TaskTraining:
+    return replace(training, settings=check(changes, training.settings))
+
+
+def weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value.clone()
+        for name, module in state.modules().items()
+        for key, value in module.state_dict().items()
+    }
+
+
+def run(training: TaskTraining) -> tuple[TrainingState, list[EpochReport]]:
+    state = TrainingState(training.settings, "IVIF")
+    return state, list(training.epochs(state))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Validation that takes no time; the scores that it returns, one per epoch, are put into the list."""
+    scores: list[float] = []
+
+    def validate(*_: Any, **__: Any) -> Measured:
+        return Measured({"scene_0": {"EN": 7.0, "Qabf": scores.pop(0) if scores else 0.5}})
+
+    monkeypatch.setattr(loop, "validate", validate)
+    monkeypatch.setattr(loop, "average_baseline", lambda *_: Measured({"scene_0": {"EN": 6.0, "Qabf": 0.1}}))
+    return scores
+
+
+def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training: TaskTraining) -> None:
+    state, reports = run(training)
+    assert [report.epoch for report in reports] == [0, 1]
+    for report in reports:
+        scores = set(METRICS) | {f"baseline/{name}" for name in METRICS}
+        assert set(report.numbers) == LOSSES | SCHEDULE | TIMES | scores | {"time/validation_seconds"}
+        assert all(math.isfinite(value) for value in report.numbers.values())
+        assert report.validated
+        assert set(report.pictures) == {"fused/scene_0", "weights/scene_0"}
+    assert [report.numbers["beta"] for report in reports] == [0.5, 1.0]
+    assert (state.epoch, state.meta_steps, state.fusion_steps) == (2, 4, 6)
+    assert state.best_score == max(report.numbers["Qabf"] for report in reports)
+
+
+def test_training_moves_every_module(training: TaskTraining, quick: list[float]) -> None:
+    assert quick == []
+    fresh = weights(TrainingState(training.settings, "IVIF"))
+    trained = weights(run(training)[0])
+    for module in ("fusion", "loss_proposal", "reconstruction"):
+        names = [name for name in fresh if name.startswith(module)]
+        assert any(not torch.equal(fresh[name], trained[name]) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "validated"), [(4, 1, [0, 1, 2, 3]), (4, 2, [1, 3]), (5, 2, [1, 3, 4]), (2, 9, [1])]
+)
+@pytest.mark.usefixtures("quick")
+def test_validation_comes_as_often_as_told_and_after_the_last_epoch(
+    training: TaskTraining, epochs: int, every: int, validated: list[int]
+) -> None:
+    few = {"epochs": epochs, "meta_iterations": 0, "fusion_steps": 1}
+    _, reports = run(told(training, {"schedule": few, "validation": {"every": every}}))
+    assert [report.epoch for report in reports if report.validated] == validated
+    for report in reports:
+        assert ("Qabf" in report.numbers) == ("time/validation_seconds" in report.numbers) == report.validated
+
+
+def test_the_best_epoch_is_the_one_with_the_highest_finite_score(training: TaskTraining, quick: list[float]) -> None:
+    quick += [math.nan, 0.4, 0.4, 0.5, 0.3]
+    state, reports = run(told(training, {"schedule": {"epochs": 5, "meta_iterations": 0, "fusion_steps": 1}}))
+    assert [report.is_best for report in reports] == [False, True, False, True, False]
+    assert state.best_score == 0.5
+
+
+@pytest.mark.usefixtures("quick")
+def test_losses_are_reported_of_the_phases_that_ran(training: TaskTraining) -> None:
+    _, (report,) = run(told(training, {"schedule": {"epochs": 1, "meta_iterations": 0}}))
+    assert {name for name in report.numbers if name.startswith("loss/")} == {"loss/fusion", "loss/reconstruction"}
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(1, 5), (2, 3), (5, 1), (8, 1)])
+@pytest.mark.usefixtures("quick")
+def test_one_pass_over_the_pairs_unless_told_otherwise(training: TaskTraining, batch: int, steps: int) -> None:
+    one_pass = {"schedule": {"epochs": 1, "meta_iterations": 0, "fusion_steps": None}, "images": {"batch": batch}}
+    state, _ = run(told(training, one_pass))
+    assert state.fusion_steps == steps
+
+
+@pytest.mark.usefixtures("quick")
+def test_progress_rises_to_the_whole_and_names_the_phases(training: TaskTraining) -> None:
+    seen: list[Progress] = []
+    run(replace(training, watch=seen.append))
+    assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
+    assert seen[-1].done == 1.0
+    assert 0.5 in [progress.done for progress in seen]
+    assert {progress.phase for progress in seen} >= {"meta", "fusion"}
+    assert set(seen[-1].numbers) >= LOSSES
+    assert all(1 <= progress.step <= progress.steps for progress in seen)
+
+
+@pytest.mark.parametrize("steps", [[[0, 1], [1, 2]], {"start": 1, "end": 2}])
+@pytest.mark.usefixtures("quick")
+def test_inner_steps_follow_their_schedule(training: TaskTraining, steps: object) -> None:
+    _, reports = run(told(training, {"schedule": {"inner_steps": steps, "meta_iterations": 1}}))
+    assert [report.numbers["inner_steps"] for report in reports] == [1, 2]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_whose_numbers_are_lost_stops_and_says_what_to_do(training: TaskTraining) -> None:
+    state = TrainingState(training.settings, "IVIF")
+    with torch.no_grad():
+        next(state.reconstruction.parameters()).fill_(float("nan"))
+    with pytest.raises(
+        TrainingDivergedError, match=r"IVIF: .* in epoch 1 \(meta step 1 of 2\); lower --schedule\.rate"
+    ):
+        next(training.epochs(state))
+
+
+@pytest.mark.usefixtures("quick")
+def test_too_high_a_rate_is_found_out(training: TaskTraining) -> None:
+    wild = told(training, {"schedule": {"rate": 1e30, "epochs": 1, "meta_iterations": 0, "fusion_steps": 12}})
+    with pytest.raises(TrainingDivergedError, match=r"fusion step \d+ of 12"):
+        run(wild)
+
+
+@pytest.mark.parametrize("kind", ["normalised", "adam"])
+@pytest.mark.usefixtures("quick")
+def test_a_training_that_was_stopped_goes_on_bit_by_bit(training: TaskTraining, kind: str, tmp_path: Path) -> None:
+    # Three meta-iterations per epoch, two per outer step: the checkpoint falls into the middle of an accumulation.
+    training = told(training, {"schedule": {"meta_iterations": 3}, "outer": {"kind": kind}})
+    whole, reports = run(training)
+
+    stopped = TrainingState(training.settings, "IVIF")
+    first = next(training.epochs(stopped))
+    save_checkpoint(tmp_path, stopped, training.settings, "IVIF", first.numbers)
+    resumed = TrainingState(training.settings, "IVIF")
+    load_checkpoint(tmp_path, resumed)
+    (second,) = training.epochs(resumed)
+
+    assert second.epoch == 1
+    for name in LOSSES | SCHEDULE:
+        assert second.numbers[name] == reports[1].numbers[name]
+    expected = weights(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
+    torch.testing.assert_close(resumed.progress(), whole.progress(), rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_finished_training_has_nothing_left_to_do(training: TaskTraining) -> None:
+    state, _ = run(training)
+    assert list(training.epochs(state)) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_more_epochs_go_on_where_it_ended(training: TaskTraining) -> None:
+    state, _ = run(training)
+    assert [report.epoch for report in told(training, {"schedule": {"epochs": 3}}).epochs(state)] == [2]
+
+
+def test_losses_are_averaged_over_their_own_steps() -> None:
+    losses = Losses()
+    losses.add({"inner": torch.tensor(1.0), "outer": torch.tensor(4.0)})
+    losses.add({"inner": torch.tensor(2.0)})
+    assert losses.means() == {"loss/inner": 1.5, "loss/outer": 4.0}
+    assert Losses().means() == {}

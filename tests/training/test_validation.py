@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from refusion.config import Settings
+from refusion.images.colour import stretch
+from refusion.images.store import PairStore
+from refusion.meta.state import TrainingState
+from refusion.metrics import METRICS, evaluate
+from refusion.objectives import FusionWeights
+from refusion.training import validation
+from refusion.training.batches import Share
+from refusion.training.validation import Measured, average_baseline, measure, spread, validate, weight_maps
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def state(tiny: Settings) -> TrainingState:
+    return TrainingState(tiny, "IVIF")
+
+
+def validated(state: TrainingState, store: PairStore, indices: list[int], **changes: Any) -> Measured:
+    told: dict[str, Any] = {"share": Share(), "pictures": 1, "device": CPU}
+    return validate(state.fusion, state.loss_proposal, store, indices, **(told | changes))
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "indices"),
+    [
+        (5, None, [0, 1, 2, 3, 4]),
+        (5, 9, [0, 1, 2, 3, 4]),
+        (5, 1, [2]),
+        (10, 2, [2, 7]),
+        (10, 5, [1, 3, 5, 7, 9]),
+        (7, 3, [1, 3, 5]),
+    ],
+)
+def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
+    assert spread(count, wanted) == indices
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+@pytest.mark.parametrize("wanted", [1, 3, 49])
+def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
+    indices = spread(count, wanted)
+    assert len(set(indices)) == len(indices) == min(count, wanted)
+    assert set(indices) <= set(range(count))
+
+
+def test_means_are_taken_over_the_pairs() -> None:
+    measured = Measured({"x": {"EN": 1.0, "Qabf": 0.5}, "y": {"EN": 2.0, "Qabf": 0.25}})
+    assert measured.means() == {"EN": 1.5, "Qabf": 0.375}
+    assert Measured().means() == {}
+
+
+def test_a_pair_without_a_value_leaves_no_mean() -> None:
+    means = Measured({"x": {"EN": 1.0, "Qabf": math.nan}, "y": {"EN": 2.0, "Qabf": 0.25}}).means()
+    assert math.isnan(means["Qabf"])
+    assert means["EN"] == 1.5
+
+
+def test_scores_are_those_of_the_stretched_image_as_it_would_be_saved(
+    state: TrainingState, val_store: PairStore
+) -> None:
+    measured = validated(state, val_store, [0, 1])
+    assert list(measured.scores) == [pair.name for pair in val_store.pairs]
+    sources = val_store.sources(1)
+    with torch.no_grad():
+        fused = stretch(state.fusion(torch.from_numpy(sources)[None])[0, 0].numpy())
+    a, b = (torch.from_numpy(source) * 255.0 for source in sources)
+    expected = {name: value.item() for name, value in evaluate(torch.from_numpy(fused), a, b).items()}
+    assert measured.scores["scene_1"] == pytest.approx(expected, rel=1e-12)
+    assert list(expected) == list(METRICS)
+
+
+def test_only_the_chosen_pairs_are_measured(state: TrainingState, val_store: PairStore) -> None:
+    assert list(validated(state, val_store, [1]).scores) == ["scene_1"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "kept"),
+    [(0, set()), (1, {"scene_0"}), (5, {"scene_0", "scene_1"})],
+)
+def test_pictures_of_the_first_pairs_are_kept(
+    state: TrainingState, val_store: PairStore, pictures: int, kept: set[str]
+) -> None:
+    found = validated(state, val_store, [0, 1], pictures=pictures).pictures
+    assert set(found) == {f"{kind}/{name}" for kind in ("fused", "weights") for name in kept}
+    for name, picture in found.items():
+        assert picture.dtype == np.uint8
+        # b is in colour, so the fused image is; two maps stand side by side.
+        assert picture.shape == ((44, 52, 3) if name.startswith("fused") else (44, 104, 3))
+
+
+def test_workers_share_the_pairs_out_among_themselves(
+    state: TrainingState, val_store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = validated(state, val_store, [0, 1])
+    parts = [validated(state, val_store, [0, 1], share=Share(rank, 2)) for rank in (0, 1)]
+    assert [list(part.scores) for part in parts] == [["scene_0"], ["scene_1"]]
+    # In whatever order the parts come, the pairs keep theirs.
+    monkeypatch.setattr(validation, "gather_on_all", lambda _: parts[::-1])
+    joined = validated(state, val_store, [0, 1])
+    assert list(joined.scores) == list(whole.scores)
+    assert joined.means() == whole.means()
+    assert set(joined.pictures) == set(whole.pictures)
+
+
+def test_progress_is_told_pair_by_pair(state: TrainingState, val_store: PairStore) -> None:
+    told: list[tuple[int, int]] = []
+    validated(state, val_store, [0, 1], progress=lambda *what: told.append(what))
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_the_baseline_is_the_rounded_average_of_the_sources(val_store: PairStore) -> None:
+    baseline = average_baseline(val_store, [0, 1], Share())
+    a, b = (torch.from_numpy(source) * 255.0 for source in val_store.sources(0))
+    expected = evaluate(torch.round((a + b) / 2), a, b)
+    assert baseline.scores["scene_0"] == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-4)
+    assert list(baseline.scores) == ["scene_0", "scene_1"]
+    assert baseline.pictures == {}
+
+
+def test_measuring_compares_like_with_like() -> None:
+    """An image fused from itself twice keeps all of its edges."""
+    image = np.random.default_rng(0).integers(0, 256, (44, 52), dtype=np.uint8)
+    sources = np.stack([image, image]).astype(np.float32) / np.float32(255)
+    scores = measure(image, sources)
+    assert scores["SSIM"] == pytest.approx(measure(image, sources[::-1].copy())["SSIM"])
+    assert scores["Qabf"] > measure(np.full_like(image, 128), sources)["Qabf"]
+
+
+def half_and_half() -> torch.Tensor:
+    weights = torch.zeros(1, 2, 4, 6)
+    weights[:, 0, :, 3:] = 1
+    weights[:, 1, :, :3] = 1
+    return weights
+
+
+def test_weight_maps_show_intensity_left_and_gradient_right() -> None:
+    intensity, gradient = half_and_half(), half_and_half().flip(-1)
+    maps = weight_maps(FusionWeights(intensity, gradient))
+    assert maps.shape == (4, 12, 3)
+    assert maps.dtype == np.uint8
+    violet, yellow = maps[0, 0], maps[0, 5]
+    assert yellow.sum() > violet.sum()
+    assert (maps[:, [0, 1, 2, 9, 10, 11]] == violet).all()
+    assert (maps[:, 3:9] == yellow).all()
+
+
+def test_without_learned_gradient_weights_there_is_one_map() -> None:
+    assert weight_maps(FusionWeights(half_and_half(), None)).shape == (4, 6, 3)
+
+
+def test_maps_of_large_images_are_made_from_smaller_ones(
+    state: TrainingState, val_store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "_MAP_SIDE", 26)
+    pictures = validated(state, val_store, [0]).pictures
+    assert pictures["weights/scene_0"].shape == (22, 52, 3)
+    assert pictures["fused/scene_0"].shape == (44, 52, 3)
