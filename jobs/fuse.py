@@ -1,0 +1,20 @@
+"""Fuse your own pictures with a trained module.
+
+python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/final --task IVIF --a ir.png --b visible.png --out fused
+python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
+python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# The code beside this file goes before an installed one: what was submitted is what runs.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
+
+from refusion.command_line import run_command
+from refusion.fuse_command import fuse
+
+if __name__ == "__main__":
+    run_command(fuse, __doc__)
