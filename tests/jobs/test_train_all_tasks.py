@@ -102,7 +102,7 @@ def test_the_log_shows_epochs_and_ends_with_the_results_and_the_next_commands(wh
     assert "IVIF: 9 train" in whole
     assert "epoch 2/2" in whole
     assert "waiting" in whole  # two workers each on a machine that may have two cores
-    assert "trained" in whole and "average" in whole
+    assert "trained" in whole and "(a + b) / 2" in whole
     lines = whole.rstrip().splitlines()
     assert "mlflow" in lines[-3]
     assert lines[-1].strip() == "python jobs/train_all_tasks.py --resume whole"

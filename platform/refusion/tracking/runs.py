@@ -120,6 +120,11 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
+def recorded_steps(uri: str, run_id: str, metric: str) -> set[int]:
+    """The steps at which a run has a value of that metric."""
+    return {point.step for point in MlflowClient(tracking_uri=uri).get_metric_history(run_id, metric)}
+
+
 def log_job_summary(uri: str, run_id: str, summary: Mapping[str, Mapping[str, float]], step: int = 0) -> None:
     """Writes ``{task: {metric: value}}`` as metrics ``IVIF/Qabf``, so that the runs table compares whole jobs."""
     stamp = time.time_ns() // 1_000_000

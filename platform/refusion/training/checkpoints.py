@@ -19,6 +19,8 @@ SETTINGS_FILE = "settings.yaml"
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.json"
 PICTURES = "pictures"
+# The kept epochs of a run are folders epoch_00001, epoch_00002, …
+EPOCH = "epoch_"
 
 
 def save_checkpoint(

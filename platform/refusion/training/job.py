@@ -26,7 +26,7 @@ from refusion.training.board import start_board
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.ledger import Ledger, RunRequest, open_ledger
 from refusion.training.pair_check import check_with_progress
-from refusion.training.recording import Recording
+from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.sources import TaskPairs
 from refusion.training.storage import Folder
 from refusion.training.task_run import Outcome, run_task
@@ -153,7 +153,7 @@ class _Job:
         if pairs.skipped:
             text = "\n".join(f"{problem.file}: {problem.what}" for problem in pairs.skipped)
             runs.log_text(uri, run_id, text + "\n", "skipped_pairs.txt")
-        return Recording(
+        recording = Recording(
             pairs.task,
             uri,
             run_id,
@@ -163,6 +163,9 @@ class _Job:
             found["val"],
             "builtin" if settings.data == BUILTIN else "folder",
         )
+        if self.ledger.resumed:
+            RecordingCallback(recording, self.board).make_up(runs.recorded_steps(uri, run_id, "rate"))
+        return recording
 
     def tell(self, outcomes: list[Outcome], console: Console) -> int:
         """Record and print the results and what can be done next; the exit status."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +16,14 @@ from ray.train import UserCallback
 
 from refusion.metrics import METRICS
 from refusion.tracking.recorder import TaskRecorder
-from refusion.training.checkpoints import PICTURES
+from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
 from refusion.training.storage import Folder
 
 logger = logging.getLogger(__name__)
 
 # Said by the workers' reports beside the numbers that go into MLflow.
 _FLAGS = ("epoch", "validated", "is_best")
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -70,20 +75,45 @@ class RecordingCallback(UserCallback):
         scores = {name: float(first[name]) for name in METRICS if name in first}
         if scores:
             self.board.update.remote(self.recording.task, scores=scores)
-        if checkpoint is None:
-            return
-        with checkpoint.as_directory() as folder:
-            pictures = Path(folder) / PICTURES
-            found = {str(path.relative_to(pictures).with_suffix("")): path for path in pictures.rglob("*.png")}
-            self.recorder.pictures(epoch, found)
-            if first["is_best"]:
-                self._keep_best(Path(folder), epoch, scores)
+        if checkpoint is not None:
+            with checkpoint.as_directory() as folder:
+                self._pictures(Path(folder), epoch)
+                if first["is_best"]:
+                    self._keep_best(Path(folder), epoch, scores)
         if epoch + 1 == self.recording.epochs:
             self.recorder.finish("FINISHED")
 
+    def make_up(self, recorded: Collection[int]) -> None:
+        """Record the kept epochs that are not among ``recorded``: a killed job had stored, not yet recorded them."""
+        task_folder = Folder(self.recording.folder)
+        for name in task_folder.names():
+            epoch = int(name.removeprefix(EPOCH)) - 1 if name.startswith(EPOCH) else -1
+            if epoch < 0 or epoch in recorded:
+                continue
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place) / name
+                Folder(str(folder)).replace_by(task_folder / name)
+                numbers = read_metrics(folder)
+                if not numbers:
+                    continue  # not whole; Ray Train does not count it either and trains the epoch again
+                self.recorder.epoch(epoch, numbers)
+                self._pictures(folder, epoch)
+                scores = {name: numbers[name] for name in METRICS if name in numbers}
+                if scores and scores[self.recording.best_by] > self._best_score():
+                    self._keep_best(folder, epoch, scores)
+
+    def _best_score(self) -> float:
+        file = Folder(self.recording.folder) / BEST / METRICS_FILE
+        return float(json.loads(file.read_text())[self.recording.best_by]) if file.exists() else -math.inf
+
+    def _pictures(self, folder: Path, epoch: int) -> None:
+        pictures = folder / PICTURES
+        found = {str(path.relative_to(pictures).with_suffix("")): path for path in pictures.rglob("*.png")}
+        self.recorder.pictures(epoch, found)
+
     def _keep_best(self, folder: Path, epoch: int, scores: dict[str, float]) -> None:
         recording = self.recording
-        (Folder(recording.folder) / "best").replace_by(Folder(str(folder)))
+        (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
         self.recorder.model(
             folder,
             recording.task,

@@ -22,7 +22,7 @@ from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.tracking.system import system_metrics
 from refusion.training.batches import Share
-from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
+from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.distributed import use_threads
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
@@ -97,7 +97,7 @@ def _train(assignment: Assignment) -> None:
             ray.train.report(
                 metrics,
                 ray.train.Checkpoint.from_directory(folder) if share.rank == 0 else None,
-                checkpoint_dir_name=f"epoch_{report.epoch + 1:05d}",
+                checkpoint_dir_name=f"{EPOCH}{report.epoch + 1:05d}",
             )
 
 
