@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import ray
 import yaml
 from ray._private.utils import read_ray_address
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 import refusion
 from refusion.config import Settings
@@ -87,6 +89,7 @@ def connect() -> Cluster:
     if address is None and not answers(read_ray_address()):
         # A cluster that was killed leaves its address behind, on which ray.init would wait for ten minutes.
         address = "local"
+        _close_to_others()
     elif address is not None and not answers(address):
         raise UserError(f"RAY_ADDRESS {address}: nothing answers there; check it with `ray status`, or unset it")
     try:
@@ -107,6 +110,21 @@ def connect() -> Cluster:
         # Machines take minutes to start; until then a worker group is no failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _NODE_START_SECONDS)
     return cluster
+
+
+def _close_to_others() -> None:
+    """Guard a cluster that is started here with a token of its own, where the user has set nothing.
+
+    Left alone, Ray would write a token into the user's home, and from then on refuse that user's `ray job submit`
+    to clusters of `ray start` unless RAY_AUTH_MODE is set.
+    """
+    tokens = AuthenticationTokenLoader.instance()
+    if "RAY_AUTH_MODE" in os.environ or tokens.has_token(ignore_auth_mode=True):
+        return
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    tokens.reset_cache()
+    # Ray reads its modes when it is imported, which was before.
+    Config.initialize("")
 
 
 def answers(address: str | None) -> bool:
