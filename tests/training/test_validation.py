@@ -85,9 +85,9 @@ def test_only_the_chosen_pairs_are_measured(state: TrainingState, val_store: Pai
 
 @pytest.mark.parametrize(
     ("pictures", "kept"),
-    [(0, set()), (1, {"scene_0"}), (5, {"scene_0", "scene_1"})],
+    [(0, set()), (1, {"scene_1"}), (5, {"scene_0", "scene_1"})],
 )
-def test_pictures_of_the_first_pairs_are_kept(
+def test_pictures_of_evenly_spread_pairs_are_kept(
     state: TrainingState, val_store: PairStore, pictures: int, kept: set[str]
 ) -> None:
     found = validated(state, val_store, [0, 1], pictures=pictures).pictures

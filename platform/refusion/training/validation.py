@@ -69,12 +69,13 @@ def validate(
         store: the val pairs.
         indices: which of them.
         share: this worker's place among the workers.
-        pictures: of how many pairs, counted from the first, pictures are kept.
+        pictures: of how many pairs, evenly spread, pictures are kept.
         device: where the modules are.
         progress: called with (done, of this worker's).
     """
     mine = Measured()
     positions = range(share.rank, len(indices), share.world)
+    kept = set(spread(len(indices), pictures))
     for done, position in enumerate(positions):
         index = indices[position]
         name = store.pairs[index].name
@@ -82,7 +83,7 @@ def validate(
         fed = torch.from_numpy(sources)[None].to(device)
         fused = fusion(fed)[0, 0].cpu().numpy()
         mine.scores[name] = measure(stretch(fused), sources)
-        if position < pictures:
+        if position in kept:
             mine.pictures[f"fused/{name}"] = restore_colour(stretch_exact(fused), *store.originals(index))
             mine.pictures[f"weights/{name}"] = weight_maps(loss_proposal(_at_most(fed, _MAP_SIDE)))
         if progress is not None:
