@@ -72,7 +72,6 @@ def _train(assignment: Assignment) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings.gpu else torch.device("cpu")
-    cache = settings.images.cache_mb << 20
     make_available(settings.data, Path(assignment.folder))
     state = TrainingState(settings, assignment.task, device)
     checkpoint = ray.train.get_checkpoint()
@@ -82,8 +81,9 @@ def _train(assignment: Assignment) -> None:
     training = TaskTraining(
         settings,
         assignment.task,
-        PairStore([Pair(**pair) for pair in assignment.train], cache),
-        PairStore([Pair(**pair) for pair in assignment.val], cache),
+        PairStore([Pair(**pair) for pair in assignment.train], settings.images.cache_mb << 20),
+        # Read once per validation, which takes far longer than reading.
+        PairStore([Pair(**pair) for pair in assignment.val], 0),
         share,
         device,
         _Teller(assignment) if share.rank == 0 else _quiet,
