@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -17,9 +16,9 @@ from refusion.images.colour import restore_colour, stretch, stretch_exact
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.networks import FusionModule, LossProposalModule
-from refusion.objectives import FusionWeights
 from refusion.training.batches import Share
 from refusion.training.distributed import gather_on_all
+from refusion.training.weight_maps import weight_maps
 
 Image = npt.NDArray[np.uint8]
 # Maps are for looking at; beyond this side they only cost room.
@@ -105,16 +104,6 @@ def measure(fused: Image, sources: npt.NDArray[np.float32]) -> dict[str, float]:
     """All metrics of one fused image, uint8 (H, W), against its sources, (2, H, W) in [0, 1]."""
     a, b = (torch.from_numpy(source) * 255.0 for source in sources)
     return {name: float(value[0]) for name, value in evaluate(torch.from_numpy(fused), a, b).items()}
-
-
-def weight_maps(weights: FusionWeights) -> Image:
-    """The weights proposed for source a as colours, (H, W or 2W, 3): intensity left, gradient right if learned.
-
-    Dark violet is 0 (all weight on b), yellow is 1 (all weight on a).
-    """
-    maps = [pair[0, 0].cpu().numpy() for pair in weights if pair is not None]
-    colours: Image = matplotlib.colormaps["viridis"](np.concatenate(maps, axis=1), bytes=True)[..., :3]
-    return colours
 
 
 def _at_most(fed: Tensor, side: int) -> Tensor:
