@@ -61,6 +61,14 @@ def fusion_loss(
     Raises:
         UserError: gradient="learned" and the weights have no gradient pair, or `gradient` is neither of the two.
     """
+    intensity_term, gradient_term = fusion_loss_terms(fused, sources, weights, gradient)
+    return alpha * intensity_term + beta * gradient_term
+
+
+def fusion_loss_terms(
+    fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights, gradient: GradientTerm = "learned"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """L_int and L_grad, two scalars; arguments and errors are those of `fusion_loss`."""
     intensity_term = _weighted_square(weights.intensity, sources - fused)
     if gradient == "learned":
         if weights.gradient is None:
@@ -78,7 +86,7 @@ def fusion_loss(
         ).sum()
     else:
         raise UserError(f"there is no gradient term {gradient!r}: choose 'learned' or 'maxabs'")
-    return alpha * intensity_term + beta * gradient_term
+    return intensity_term, gradient_term
 
 
 def reconstruction_loss(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:

@@ -179,7 +179,7 @@ def test_a_fusion_update_moves_fusion_and_reconstruction_with_the_proposal_froze
     losses = fusion_update(state, images(3, 2), rate=1e-3, coefficients=COEFFICIENTS)
     assert changed(state, before) == ["fusion", "reconstruction"]
     assert all(parameter.grad is None for module in state.modules().values() for parameter in module.parameters())
-    assert sorted(losses) == ["fusion", "reconstruction"]
+    assert sorted(losses) == ["fusion", "fusion_gradient", "fusion_intensity", "reconstruction"]
     assert all(loss.ndim == 0 and not loss.requires_grad for loss in losses.values())
 
 

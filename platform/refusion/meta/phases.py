@@ -13,7 +13,7 @@ from torch import Tensor
 from refusion.meta.metagradient import Average, flatten, identity, meta_gradient_along, unroll
 from refusion.meta.state import TrainingState
 from refusion.networks import ReconstructionModule
-from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
+from refusion.objectives import GradientTerm, fusion_loss_terms, reconstruction_loss
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ def fusion_update(
         average: applied to the one flat gradient of F and R together, where workers must agree.
 
     Returns:
-        ``fusion`` (L_f) and ``reconstruction`` (L_r), this worker's, detached, 0-dim.
+        ``fusion`` (L_f), its parts ``fusion_intensity`` (L_int) and ``fusion_gradient`` (L_grad) – unlike L_f they can
+        be compared from epoch to epoch while β ramps up – and ``reconstruction`` (L_r), this worker's, detached, 0-dim.
     """
     fed, targets = doubled(sources, swap)
     with torch.no_grad():
@@ -147,14 +148,8 @@ def fusion_update(
     fusion_parameters = list(state.fusion.parameters())
     reconstruction_parameters = list(state.reconstruction.parameters())
     fused = state.fusion(fed)
-    fusion_term = fusion_loss(
-        fused,
-        fed,
-        weights,
-        alpha=coefficients.alpha,
-        beta=coefficients.beta,
-        gradient=coefficients.gradient,
-    )
+    intensity_term, gradient_term = fusion_loss_terms(fused, fed, weights, coefficients.gradient)
+    fusion_term = coefficients.alpha * intensity_term + coefficients.beta * gradient_term
     fusion_gradients = torch.autograd.grad(fusion_term, fusion_parameters)
     reconstruction_term = reconstruction_loss(state.reconstruction(fused.detach()), targets)
     reconstruction_gradients = torch.autograd.grad(reconstruction_term, reconstruction_parameters)
@@ -167,7 +162,12 @@ def fusion_update(
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return {"fusion": fusion_term.detach(), "reconstruction": reconstruction_term.detach()}
+    return {
+        "fusion": fusion_term.detach(),
+        "fusion_intensity": intensity_term.detach(),
+        "fusion_gradient": gradient_term.detach(),
+        "reconstruction": reconstruction_term.detach(),
+    }
 
 
 def _split(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

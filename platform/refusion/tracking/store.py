@@ -132,7 +132,12 @@ def _create_experiment(client: MlflowClient, uri: str, name: str, local: bool) -
     database = make_url(uri).database if uri.startswith("sqlite") else None
     folder = Path(database).parent if database else refusion_home()
     try:
-        client.create_experiment(name, artifact_location=(folder / "mlartifacts").as_uri() if local else None)
+        client.create_experiment(
+            name,
+            artifact_location=(folder / "mlartifacts").as_uri() if local else None,
+            # Opens the UI with what belongs to training, not with traces of language models.
+            tags={"mlflow.experimentKind": "custom_model_development"},
+        )
     except MlflowException as error:
         # Another job that started in the same moment was faster.
         if error.error_code != "RESOURCE_ALREADY_EXISTS":

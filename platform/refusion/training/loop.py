@@ -25,6 +25,8 @@ from refusion.training.validation import Measured, average_baseline, spread, val
 _LOOK_EVERY = 10
 # A meta-iteration costs about this many fusion updates; only the estimate of the time left depends on it.
 _META_COST = 3.0
+# … and on this share of an epoch being spent on its validation.
+_VALIDATION_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class TaskTraining:
             share=self.share,
             pictures=self.settings.validation.pictures,
             device=self.device,
-            progress=lambda done, of: self._tell(epoch, "validation", done, of, 1.0),
+            progress=lambda done, of: self._tell(
+                epoch, "validation", done, of, 1 - _VALIDATION_SHARE * (1 - done / of)
+            ),
         )
 
     def _pairs_per_epoch(self, epoch: int) -> int:
@@ -184,7 +188,8 @@ class TaskTraining:
                 f"{self.task}: the parameters stopped being finite numbers in epoch {state.epoch + 1} "
                 f"({phase} step {done} of {of}); lower --schedule.rate or --schedule.inner_rate"
             )
-        self._tell(state.epoch, phase, done, of, share_done, numbers | losses.means())
+        whole = share_done * (1 - _VALIDATION_SHARE)
+        self._tell(state.epoch, phase, done, of, whole, numbers | losses.means())
 
     def _tell(
         self, epoch: int, phase: str, done: int, of: int, share_done: float, numbers: dict[str, float] | None = None
