@@ -3,7 +3,7 @@
     python analysis/benchmarks/meta_gradient.py [--inner-steps 1] [--batch 4] [--crop 96] [--width 16] [--repeats 5]
 
 Times are medians over calls in turn in one process, after a warm-up, on the same weights and images. Peak memory is
-what one call adds to a process at rest, measured in a fresh process per method, since a heap that has grown stays grown:
+what one call adds to a process at rest, in a fresh process per method, since a heap that has grown stays grown:
 resident memory on the CPU, allocated memory on a GPU.
 
 Rows: ours; the textbook way on straightforward networks, which is what public training loops run; the textbook way on
