@@ -23,7 +23,15 @@ LOG=$PLACE/head.log
 setsid ray start --head --block --temp-dir="$PLACE" --node-ip-address=127.0.0.1 --port="${PORTS[0]}" --dashboard-host=127.0.0.1 \
   --dashboard-port="${PORTS[1]}" --ray-client-server-port="${PORTS[2]}" >"$LOG" 2>&1 &
 HEAD=$!
-stop() { kill -TERM -- "-$HEAD" 2>/dev/null || true; wait "$HEAD" 2>/dev/null || true; rm -rf "$PLACE"; }
+stop() {
+  echo "stopping the local Ray …"
+  kill -TERM -- "-$HEAD" 2>/dev/null || true
+  for _ in $(seq 20); do kill -0 -- "-$HEAD" 2>/dev/null || break; sleep 0.5; done
+  # Ray takes half a minute to leave of its own accord; its workers follow it at once.
+  kill -KILL -- "-$HEAD" 2>/dev/null || true
+  wait "$HEAD" 2>/dev/null || true
+  rm -rf "$PLACE"
+}
 trap stop EXIT
 
 export RAY_ADDRESS="http://127.0.0.1:${PORTS[1]}"

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.cli import cli
 
 from refusion.errors import UserError
+from refusion.home import installed_command
 from refusion.tracking.store import open_store, patience, resolve_tracking_uri, ui_command
 
 
@@ -126,7 +127,7 @@ def test_patience_leaves_the_users_own_setting(monkeypatch: pytest.MonkeyPatch) 
 
 def test_ui_command_has_options_that_mlflow_knows(tmp_path: Path) -> None:
     words = shlex.split(ui_command(f"sqlite:///{tmp_path}/a b.db"))
-    assert words[:4] == ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{tmp_path}/a b.db"]
+    assert words[:4] == [installed_command("mlflow"), "ui", "--backend-store-uri", f"sqlite:///{tmp_path}/a b.db"]
     told = CliRunner().invoke(cli, [*words[1:], "--help"])
     assert told.exit_code == 0, told.output
     for option in (word for word in words if word.startswith("--")):

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
-from refusion.home import refusion_home
+from refusion.home import installed_command, refusion_home
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
@@ -183,7 +183,8 @@ def ui_command(uri: str) -> str:
     database = make_url(uri).database if uri.startswith("sqlite") else None
     folder = Path(database).parent if database else refusion_home()
     artifacts = shlex.quote(str(folder / "mlartifacts"))
-    return f"mlflow ui --backend-store-uri {shlex.quote(shown(uri))} --artifacts-destination {artifacts}"
+    mlflow = shlex.quote(installed_command("mlflow"))
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(shown(uri))} --artifacts-destination {artifacts}"
 
 
 def first_line(error: BaseException) -> str:

@@ -16,6 +16,7 @@ import ray
 from rich.console import Console
 
 from refusion.config import BUILTIN, Settings
+from refusion.home import installed_command
 from refusion.images.pairs import dataset_digest
 from refusion.metrics import METRICS
 from refusion.tracking import runs
@@ -192,7 +193,7 @@ class _Job:
 
     def say_next(self, console: Console) -> None:
         """The job's last lines: how to look at the results, and how to go on."""
-        resume = shlex.join(["python", "jobs/train_all_tasks.py", *self.ledger.resume_arguments()])
+        resume = shlex.join([installed_command("python"), "jobs/train_all_tasks.py", *self.ledger.resume_arguments()])
         for label, command in (
             ("open the MLflow UI", ui_command(self.ledger.tracking_uri)),
             ("resume this run", resume),
