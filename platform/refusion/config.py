@@ -20,7 +20,7 @@ class _Section(BaseModel):
 
 
 class _Rate(_Section):
-    value: PositiveFloat
+    value: float = Field(gt=0, le=100)
     warmup: NonNegativeFloat = Field(0.0, description="epochs of linear warm-up, from a tenth of the rate")
 
 

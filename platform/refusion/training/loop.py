@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,19 @@ _LOOK_EVERY = 10
 _META_COST = 3.0
 # … and on this share of an epoch being spent on its validation.
 _VALIDATION_SHARE = 0.2
+
+
+@dataclass
+class _Speed:
+    """Pairs per second since the epoch began, over all workers; a batch counts without its swapped copies."""
+
+    batch: int
+    pairs: int = 0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def after(self, batches: int) -> float:
+        self.pairs += batches * self.batch
+        return self.pairs / max(time.perf_counter() - self.begun, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,6 @@ class TaskTraining:
             numbers = self._train_epoch(state, batches)
             trained = time.perf_counter() - started
             numbers["time/training_seconds"] = trained
-            numbers["images_per_second"] = self._pairs_per_epoch(epoch) / max(trained, 1e-9)
             measured = Measured()
             is_best = False
             if (epoch + 1) % self.settings.validation.every == 0 or epoch + 1 == schedule.epochs:
@@ -103,12 +115,6 @@ class TaskTraining:
             ),
         )
 
-    def _pairs_per_epoch(self, epoch: int) -> int:
-        schedule = self.settings.schedule
-        per_meta_iteration = inner_steps_at(schedule, epoch) + 1
-        batches = schedule.meta_iterations * per_meta_iteration + self._fusion_steps()
-        return batches * self.settings.images.batch
-
     def _fusion_steps(self) -> int:
         """Fusion updates per epoch: as set, or one pass over the pairs."""
         wanted = self.settings.schedule.fusion_steps
@@ -135,6 +141,7 @@ class TaskTraining:
             "average": average_over_workers,
         }
         iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps()
+        speed = _Speed(self.settings.images.batch)
         work = iterations * _META_COST + fusion_steps
 
         first = state.meta_steps
@@ -156,6 +163,7 @@ class TaskTraining:
             losses.add(found)
             state.meta_steps = step + 1
             done = step - first + 1
+            numbers["images_per_second"] = speed.after(inner_steps + 1)
             self._look(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
 
         first = state.fusion_steps
@@ -165,6 +173,7 @@ class TaskTraining:
             losses.add(fusion_update(state, sources, rate=rate_at(schedule.rate, position, schedule.epochs), **common))
             state.fusion_steps = step + 1
             done = step - first + 1
+            numbers["images_per_second"] = speed.after(1)
             share_done = (iterations * _META_COST + done) / work
             self._look(state, losses, numbers, "fusion", done, fusion_steps, share_done)
         return numbers | self._mean_over_workers(losses)
