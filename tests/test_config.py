@@ -162,3 +162,8 @@ def test_what_is_out_of_range_or_unknown_is_refused(section: Any, wrong: dict[st
 def test_settings_cannot_be_changed_by_accident() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().seed = 1  # type: ignore[misc]
+
+
+def test_a_rate_that_no_float32_holds_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        ConstantRate(value=1e38)

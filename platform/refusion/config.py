@@ -20,7 +20,8 @@ class _Section(BaseModel):
 
 
 class _Rate(_Section):
-    value: float = Field(gt=0, le=100)
+    # Far beyond use, and still a float32 after Adam's own factors.
+    value: float = Field(gt=0, le=1e30)
     warmup: NonNegativeFloat = Field(0.0, description="epochs of linear warm-up, from a tenth of the rate")
 
 
