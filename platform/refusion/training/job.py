@@ -6,7 +6,7 @@ import json
 import shlex
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -18,7 +18,6 @@ from rich.console import Console
 from refusion.config import BUILTIN, Settings
 from refusion.home import installed_command
 from refusion.images.pairs import dataset_digest
-from refusion.metrics import METRICS
 from refusion.tracking import runs
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store, ui_command
@@ -28,6 +27,7 @@ from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.ledger import Ledger, RunRequest, open_ledger
 from refusion.training.pair_check import check_with_progress
 from refusion.training.recording import Recording, RecordingCallback
+from refusion.training.reports import own_scores
 from refusion.training.sources import TaskPairs
 from refusion.training.storage import Folder
 from refusion.training.task_run import Outcome, run_task
@@ -207,11 +207,6 @@ class _Job:
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
-
-
-def own_scores(numbers: Mapping[str, float]) -> dict[str, float]:
-    """The metrics among a checkpoint's numbers."""
-    return {name: numbers[name] for name in METRICS if name in numbers}
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import ray.train
 from ray.train import UserCallback
 
-from refusion.metrics import METRICS
 from refusion.tracking.recorder import TaskRecorder
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
+from refusion.training.reports import own_scores
 from refusion.training.storage import Folder
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class RecordingCallback(UserCallback):
         numbers = {name: float(value) for name, value in first.items() if name not in _FLAGS}
         numbers |= _system_of_all(metrics)
         self.recorder.epoch(epoch, numbers)
-        scores = {name: float(first[name]) for name in METRICS if name in first}
+        scores = own_scores(first)
         if scores:
             self.board.update.remote(self.recording.task, scores=scores)
         if checkpoint is not None:
@@ -98,7 +98,7 @@ class RecordingCallback(UserCallback):
                     continue  # not whole; Ray Train does not count it either and trains the epoch again
                 self.recorder.epoch(epoch, numbers)
                 self._pictures(folder, epoch)
-                scores = {name: numbers[name] for name in METRICS if name in numbers}
+                scores = own_scores(numbers)
                 if scores and scores[self.recording.best_by] > self._best_score():
                     self._keep_best(folder, epoch, scores)
 

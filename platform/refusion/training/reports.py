@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
+from refusion.metrics import METRICS
 from refusion.training.validation import Image
 
 
@@ -51,3 +54,8 @@ class Losses:
     def means(self) -> dict[str, float]:
         """Mean of each loss over the steps so far, named ``loss/…`` (waits for the device)."""
         return {f"loss/{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
+
+
+def own_scores(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """The validation metrics among an epoch's or a checkpoint's numbers; empty where it was not validated."""
+    return {name: float(numbers[name]) for name in METRICS if name in numbers}
