@@ -7,7 +7,7 @@ import difflib
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import yaml
@@ -90,10 +90,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
-def add_plain_options(parser: argparse.ArgumentParser) -> None:
-    """The settings outside every section, as ordinary options; each defaults to None, that is, not given."""
+def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """The settings outside every section, as ordinary options; each defaults to None, that is, not given.
+
+    Args:
+        without: settings for which the command has options of its own.
+    """
     for name, field in leaves(Settings):
-        if "." in name:
+        if "." in name or name in without:
             continue
         option = f"--{name.replace('_', '-')}"
         if field.annotation is bool:

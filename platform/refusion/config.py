@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
+from refusion.config_pieces import NUMBER, PIECES, NumberOrPieces, Pieces, are_pieces, at, starts
 from refusion.tasks import TaskName
 
 BUILTIN = "builtin"
@@ -13,6 +23,9 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
+# Far beyond use, and still a float32 after Adam's own factors.
+RateValue = Annotated[float, Field(gt=0, le=1e30)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
@@ -20,8 +33,7 @@ class _Section(BaseModel):
 
 
 class _Rate(_Section):
-    # Far beyond use, and still a float32 after Adam's own factors.
-    value: float = Field(gt=0, le=1e30)
+    value: RateValue
     warmup: NonNegativeFloat = Field(0.0, description="epochs of linear warm-up, from a tenth of the rate")
 
 
@@ -52,6 +64,13 @@ class CosineRate(_Rate):
         return self
 
 
+class PiecesRate(_Section):
+    """A rate per piece of the training, constant inside it: ``{0: 1e-3, 5: 3e-4}`` falls at epoch 5."""
+
+    kind: Literal["pieces"] = "pieces"
+    values: Pieces[RateValue]
+
+
 class TiedRate(_Section):
     """The inner rate η as a multiple of the rate of the same moment (published: the same)."""
 
@@ -68,15 +87,30 @@ def _with_kind(default: str) -> BeforeValidator:
     return BeforeValidator(fill)
 
 
-Rate = Annotated[ConstantRate | StepRate | CosineRate, Field(discriminator="kind")]
-InnerRate = Annotated[TiedRate | ConstantRate | StepRate | CosineRate, Field(discriminator="kind")]
+Rate = Annotated[ConstantRate | StepRate | CosineRate | PiecesRate, Field(discriminator="kind")]
+InnerRate = Annotated[TiedRate | ConstantRate | StepRate | CosineRate | PiecesRate, Field(discriminator="kind")]
+
+
+StepCount = Annotated[int, Field(ge=1, le=20)]
 
 
 class LinearSteps(_Section):
     """K grows or falls linearly over the epochs, rounded to whole steps."""
 
-    start: int = Field(ge=1, le=20)
-    end: int = Field(ge=1, le=20)
+    start: StepCount
+    end: StepCount
+
+
+def _steps_form(given: object) -> str:
+    if are_pieces(given):
+        return PIECES
+    return "line" if isinstance(given, LinearSteps | dict) else NUMBER
+
+
+InnerSteps = Annotated[
+    Annotated[StepCount, Tag(NUMBER)] | Annotated[Pieces[StepCount], Tag(PIECES)] | Annotated[LinearSteps, Tag("line")],
+    Discriminator(_steps_form),
+]
 
 
 class ScheduleSettings(_Section):
@@ -86,27 +120,15 @@ class ScheduleSettings(_Section):
     meta_iterations: int = Field(600, ge=0, description="inner + outer updates per epoch; 0: the loss stays as it is")
     fusion_steps: int | None = Field(None, ge=1, description="fusion updates per epoch; default one pass")
     rate: Annotated[Rate, _with_kind("step")] = Field(
-        StepRate(value=1e-4), description="rate of F and R: a number, or kind constant|step|cosine with its settings"
+        StepRate(value=1e-4),
+        description="rate of F and R: a number, or kind constant|step|cosine|pieces and its settings",
     )
     inner_rate: Annotated[InnerRate, _with_kind("constant")] = Field(
-        TiedRate(), description="inner rate η: a number, or kind tied|constant|step|cosine with its settings"
+        TiedRate(), description="inner rate η: a number, or kind tied|constant|step|cosine|pieces and its settings"
     )
-    inner_steps: int | LinearSteps | tuple[tuple[int, int], ...] = Field(
-        1, description="inner steps K: a number, [[epoch, K], …] from epoch 0 on, or {start: …, end: …}"
+    inner_steps: InnerSteps = Field(
+        1, description="inner steps K: a number, pieces {0: K, epoch: K, …}, or {start: …, end: …}"
     )
-
-    @field_validator("inner_steps")
-    @classmethod
-    def _steps(cls, steps: int | LinearSteps | tuple[tuple[int, int], ...]) -> Any:
-        counts: tuple[int, ...] = (steps,) if isinstance(steps, int) else ()
-        if isinstance(steps, tuple):
-            epochs = [epoch for epoch, _ in steps]
-            if not epochs or epochs[0] != 0 or epochs != sorted(set(epochs)):
-                raise ValueError("the list of [epoch, K] must begin with epoch 0 and its epochs must rise")
-            counts = tuple(count for _, count in steps)
-        if any(not 1 <= count <= 20 for count in counts):
-            raise ValueError("K must lie between 1 and 20")
-        return steps
 
 
 class OuterSettings(_Section):
@@ -115,7 +137,9 @@ class OuterSettings(_Section):
     kind: Literal["normalised", "adam"] = Field(
         "normalised", description="plain step of fixed max-norm (published), or Adam with a small eps"
     )
-    ratio: PositiveFloat = Field(1.0, description="outer rate divided by rate")
+    ratio: NumberOrPieces[PositiveFloat] = Field(
+        1.0, description="outer rate divided by rate: a number, or pieces {0: …, epoch: …, …}"
+    )
     accumulate: int = Field(2, ge=1, description="meta-iterations whose meta-gradients are added up for one step")
     adam_eps: PositiveFloat = Field(1e-12, description="Adam's eps; meta-gradients are as small as 1e-8")
 
@@ -123,22 +147,35 @@ class OuterSettings(_Section):
 class ObjectiveSettings(_Section):
     """Coefficients of L_f = α·L_int + β·L_grad."""
 
-    alpha: NonNegativeFloat = Field(1.0, description="weight of the intensity term")
-    beta: NonNegativeFloat = Field(1.0, description="weight of the gradient term (at the end of the ramp)")
+    alpha: NumberOrPieces[NonNegativeFloat] = Field(
+        1.0, description="weight of the intensity term: a number, or pieces {0: …, epoch: …, …}"
+    )
+    beta: NumberOrPieces[NonNegativeFloat] = Field(
+        1.0, description="weight of the gradient term (at the end of the ramp): a number, or pieces"
+    )
     beta_ramp: Literal["linear", "constant"] = Field("linear", description="linear: β·(epoch + 1)/epochs")
     gradient: Literal["learned", "maxabs"] = Field("learned", description="learned weights v, or the larger gradient")
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> ObjectiveSettings:
-        if self.alpha == 0 and (self.beta == 0 or self.gradient == "maxabs"):
-            raise ValueError("with alpha 0 no term has learned weights; raise alpha, or beta with gradient 'learned'")
+        for epoch in starts(self.alpha, self.beta):
+            if at(self.alpha, epoch) == 0 and (at(self.beta, epoch) == 0 or self.gradient == "maxabs"):
+                when = f"from epoch {epoch} on, " if epoch else ""
+                raise ValueError(
+                    f"{when}with alpha 0 no term has learned weights; raise alpha, or beta with gradient 'learned'"
+                )
         return self
 
 
 class ImagesSettings(_Section):
     """What a batch is made of."""
 
-    crop: int = Field(128, ge=8, le=4096, description="side of the square crops, pixels")
+    crop: NumberOrPieces[Annotated[int, Field(ge=8, le=4096)]] = Field(
+        128, description="side of the square crops, pixels: a number, or pieces {0: …, epoch: …, …}"
+    )
+    subset: NumberOrPieces[Count] | None = Field(
+        None, description="how many train pairs, evenly spread: a number, or pieces; default all"
+    )
     batch: int = Field(2, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(True, description="feed each batch also with the two sources swapped")
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
@@ -167,7 +204,9 @@ class NetworkSettings(_Section):
 class ValidationSettings(_Section):
     """What is measured on the full-size images of the val split."""
 
-    images: int | None = Field(None, ge=1, description="how many pairs, evenly spread; default all")
+    images: NumberOrPieces[Count] | None = Field(
+        None, description="how many pairs, evenly spread: a number, or pieces; default all"
+    )
     every: int = Field(1, ge=1, description="epochs between two validations (the last epoch is always validated)")
     pictures: int = Field(3, ge=0, description="how many fused pairs and weight maps are kept as pictures")
     best_by: BestBy = Field("Qabf", description="metric that decides which checkpoint is the best")

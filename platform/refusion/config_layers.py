@@ -12,12 +12,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from refusion.config import Settings
+from refusion.config_pieces import NUMBER, PIECES, are_pieces
 from refusion.errors import UserError
 
 # What survives in a schedule when its kind is changed: a cosine has no step size.
 _SHARED_BY_KINDS = ("value", "warmup")
-_KINDS = ("constant", "step", "cosine", "tied")
+_KINDS = ("constant", "step", "cosine", "pieces", "tied")
 _INNER_STEPS = "schedule.inner_steps"
+_WRITTEN_PIECES = "pieces {0: …, epoch: …, …} or [[0, …], [epoch, …], …]"
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:
@@ -43,21 +45,29 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with ``change`` laid over it, section by section.
 
-    A plain number laid over a schedule changes its value; another ``kind`` keeps only what both kinds have.
+    A plain number laid over a schedule changes its value; another ``kind`` keeps only what both kinds have. Pieces
+    that begin with epoch 0 take the place of what was there; others are laid over the pieces there.
     """
     merged = dict(base)
     for key, new in change.items():
         old = merged.get(key)
         if isinstance(old, Mapping) and isinstance(new, int | float | str) and "kind" in old:
             new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and not _replaces(old, new):
             if new.get("kind", old.get("kind")) != old.get("kind"):
-                shared = () if new["kind"] == "tied" else _SHARED_BY_KINDS
+                shared = () if new["kind"] in ("tied", "pieces") else _SHARED_BY_KINDS
                 old = {name: old[name] for name in shared if name in old}
             merged[key] = merge(old, new)
         else:
             merged[key] = new
     return merged
+
+
+def _replaces(old: Mapping[str, Any], new: Mapping[Any, Any]) -> bool:
+    """Whether a mapping stands in the place of the old one instead of over it."""
+    if not are_pieces(new):
+        return are_pieces(old)
+    return not are_pieces(old) or any(int(epoch) == 0 for epoch in new)
 
 
 def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) -> Settings:
@@ -93,14 +103,17 @@ def _written_name(path: Sequence[str]) -> str:
         if ".".join(kept) == _INNER_STEPS:
             break  # what follows are its three forms, not settings
         inside_setting = ".".join(kept[:2]) in known or ".".join(kept[:1]) in known
-        if inside_setting and (part in _KINDS or not part.isidentifier()):
+        if inside_setting and (part in (*_KINDS, NUMBER) or not part.isidentifier()):
             continue
         kept.append(part)
     return ".".join(kept)
 
 
 def _sentence(name: str, item: Any) -> str:
-    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    kind, value, where, context = item["type"], item["input"], item["loc"], item.get("ctx", {})
+    if name == _INNER_STEPS and kind != "value_error":
+        forms = f"a number, {_WRITTEN_PIECES}, or {{start: …, end: …}}"
+        return f"--{name} must be {forms}, each K from 1 to 20 (it is {value!r})"
     if kind == "extra_forbidden":
         near = _nearest(name)
         hint = f"did you mean --{near}?" if near else "--help lists all settings"
@@ -109,13 +122,10 @@ def _sentence(name: str, item: Any) -> str:
         return f"--{name} is missing"
     if kind == "value_error":
         message = item["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(value, dict) else f" (it is {value!r})"
+        shown = "" if isinstance(value, dict) and PIECES not in where else f" (it is {value!r})"
         return f"--{name}: {message}{shown}" if name else message
     if kind == "union_tag_invalid":
         return f"--{name}.kind must be one of {context['expected_tags']} (it is {context['tag']!r})"
-    if name == _INNER_STEPS:
-        forms = "a number, a list [[epoch, K], …] or {start: …, end: …}"
-        return f"--{name} must be {forms}, each K from 1 to 20 (it is {value!r})"
     if kind == "too_short":
         return f"--{name} needs at least one value"
     if kind == "model_type":
@@ -124,8 +134,11 @@ def _sentence(name: str, item: Any) -> str:
         return f"--{name} must be a number, or a kind with its settings: {{kind: …, value: …}} (it is {value!r})"
     if kind == "tuple_type":
         return f"--{name} must be a list (it is {value!r})"
+    if where[-1] == NUMBER and kind.endswith(("_type", "_parsing")):
+        return f"--{name} must be a number, or {_WRITTEN_PIECES} (it is {value!r})"
     message = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", "at least")
-    return f"--{name} {message.partition(', unable to parse')[0]} (it is {value!r})"
+    every = " in every piece" if [type(part) for part in where[-2:]] == [int, int] else ""
+    return f"--{name} {message.partition(', unable to parse')[0]}{every} (it is {value!r})"
 
 
 def _nearest(name: str) -> str | None:

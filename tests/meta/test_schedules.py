@@ -9,6 +9,7 @@ from refusion.config import (
     CosineRate,
     LinearSteps,
     ObjectiveSettings,
+    PiecesRate,
     ScheduleSettings,
     StepRate,
     TiedRate,
@@ -40,6 +41,24 @@ def test_a_cosine_spans_what_the_warm_up_leaves() -> None:
 @pytest.mark.parametrize("rate", [ConstantRate(value=2.0, warmup=4), StepRate(value=2.0, warmup=4, every=100)])
 def test_the_warm_up_is_linear_from_a_tenth(rate: ConstantRate | StepRate) -> None:
     assert [rate_at(rate, position, 10) for position in (0, 1, 2, 4, 9)] == pytest.approx([0.2, 0.65, 1.1, 2.0, 2.0])
+
+
+def test_pieces_of_a_rate_are_constant_inside_and_change_at_whole_epochs() -> None:
+    rate = PiecesRate(values=((0, 1e-3), (2, 5e-4), (3, 7e-4)))
+    assert [rate_at(rate, position, 5) for position in (0, 1.999, 2, 2.5, 3, 4.999)] == [
+        1e-3,
+        1e-3,
+        5e-4,
+        5e-4,
+        7e-4,
+        7e-4,
+    ]
+
+
+def test_an_inner_rate_in_pieces_follows_its_own_and_a_tied_one_those_of_the_rate() -> None:
+    pieces = PiecesRate(values=((0, 1e-3), (2, 5e-4)))
+    assert inner_rate_at(ScheduleSettings(rate=1e-4, inner_rate=pieces), 2.5) == 5e-4
+    assert inner_rate_at(ScheduleSettings(rate=pieces, inner_rate=TiedRate(ratio=3.0)), 2.5) == 3.0 * 5e-4
 
 
 def test_a_tied_inner_rate_follows_the_rate() -> None:
@@ -74,3 +93,10 @@ def test_beta_ramps_up_to_its_full_value() -> None:
     ramp = ObjectiveSettings(beta=2.0)
     assert [beta_at(ramp, epoch, 4) for epoch in range(4)] == [0.5, 1.0, 1.5, 2.0]
     assert beta_at(ObjectiveSettings(beta=2.0, beta_ramp="constant"), 0, 4) == 2.0
+
+
+def test_beta_in_pieces_goes_on_ramping() -> None:
+    pieces = ((0, 2.0), (2, 4.0))
+    ramp, constant = (ObjectiveSettings(beta=pieces, beta_ramp=kind) for kind in ("linear", "constant"))
+    assert [beta_at(ramp, epoch, 4) for epoch in range(4)] == [0.5, 1.0, 3.0, 4.0]
+    assert [beta_at(constant, epoch, 4) for epoch in range(4)] == [2.0, 2.0, 4.0, 4.0]

@@ -93,6 +93,7 @@ def test_progress_survives_a_file_of_tensors_alone(kind: str, tmp_path: Path) ->
     for seed in range(3):
         take_steps(whole, seed)
     whole.epoch, whole.meta_steps, whole.fusion_steps, whole.best_score = 2, 30, 40, 0.5
+    whole.validated_pairs = 7
     torch.save(whole.progress(), tmp_path / "state.pt")
 
     resumed = TrainingState(told, "IVIF")
@@ -100,6 +101,7 @@ def test_progress_survives_a_file_of_tensors_alone(kind: str, tmp_path: Path) ->
         module.load_state_dict(whole.modules()[name].state_dict())
     resumed.load_progress(torch.load(tmp_path / "state.pt", weights_only=True))
     assert (resumed.epoch, resumed.meta_steps, resumed.fusion_steps, resumed.best_score) == (2, 30, 40, 0.5)
+    assert resumed.validated_pairs == 7
     for seed in range(3, 6):
         take_steps(whole, seed)
         take_steps(resumed, seed)
@@ -112,6 +114,15 @@ def test_no_best_score_is_kept_as_none(tmp_path: Path) -> None:
     state.best_score = 1.0
     state.load_progress(torch.load(tmp_path / "state.pt", weights_only=True))
     assert state.best_score is None
+
+
+def test_a_checkpoint_from_before_validated_pairs_were_counted_still_loads() -> None:
+    state = TrainingState(settings(), "IVIF")
+    old = state.progress()
+    del old["validated_pairs"]
+    state.validated_pairs = 3
+    state.load_progress(old)
+    assert state.validated_pairs is None
 
 
 @pytest.mark.parametrize("module", ["fusion", "loss_proposal", "reconstruction"])

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from refusion.config import Settings
 from refusion.images.pairs import find_and_check
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
+from refusion.training import loop
+from refusion.training.batches import Share
+from refusion.training.loop import TaskTraining
+from refusion.training.validation import Measured
 
 # VIF, the most demanding metric, needs 41.
 HEIGHT, WIDTH = 44, 52
@@ -67,6 +73,24 @@ def train_store(pair_folder: Path) -> PairStore:
 @pytest.fixture(scope="session")
 def val_store(pair_folder: Path) -> PairStore:
     return PairStore(find_and_check(pair_folder, "IVIF", "val")[0])
+
+
+@pytest.fixture
+def training(tiny: Settings, train_store: PairStore, val_store: PairStore) -> TaskTraining:
+    return TaskTraining(tiny, "IVIF", train_store, val_store, Share(), torch.device("cpu"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Validation that takes no time; the scores that it returns, one per epoch, are put into the list."""
+    scores: list[float] = []
+
+    def validate(*_: Any, **__: Any) -> Measured:
+        return Measured({"scene_0": {"EN": 7.0, "Qabf": scores.pop(0) if scores else 0.5}})
+
+    monkeypatch.setattr(loop, "validate", validate)
+    monkeypatch.setattr(loop, "average_baseline", lambda *_: Measured({"scene_0": {"EN": 6.0, "Qabf": 0.1}}))
+    return scores
 
 
 @pytest.fixture(autouse=True)

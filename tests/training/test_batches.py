@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from refusion.config import Settings
+from refusion.config_layers import check
 from refusion.images.store import PairStore
-from refusion.training.batches import Batches, Share, read_ahead
+from refusion.training.batches import Batches, Share, read_ahead, spread
 
 CPU = torch.device("cpu")
 
@@ -19,8 +20,8 @@ def four(tiny: Settings) -> Settings:
     return tiny.model_copy(update={"images": tiny.images.model_copy(update={"batch": 4})})
 
 
-def batches(store: PairStore, settings: Settings, rank: int = 0, world: int = 1) -> Batches:
-    return Batches(store, settings, "IVIF", Share(rank, world), CPU)
+def batches(store: PairStore, settings: Settings, rank: int = 0, world: int = 1, epoch: int = 0) -> Batches:
+    return Batches(store, settings, "IVIF", Share(rank, world), CPU, epoch)
 
 
 def test_shares_are_equal_parts_of_the_batch_in_order() -> None:
@@ -84,6 +85,35 @@ def test_fusion_batches_pass_over_all_pairs_before_any_comes_again(
     assert sorted(shown[:5]) == sorted(shown[5:]) == list(range(5))
 
 
+def test_crops_are_of_the_size_of_the_epoch(train_store: PairStore, tiny: Settings) -> None:
+    growing = check([{"images": {"crop": {0: 16, 3: 24}}}], tiny)
+    for epoch, crop in ((0, 16), (2, 16), (3, 24), (9, 24)):
+        made = batches(train_store, growing, epoch=epoch)
+        assert made.meta(4, 2)[0].shape == (2, 2, 2, crop, crop)
+        constant = check([{"images": {"crop": crop}}], tiny)
+        assert torch.equal(made.fusion(7), batches(train_store, constant).fusion(7))
+
+
+def test_a_subset_is_evenly_spread_and_all_that_is_shown(
+    train_store: PairStore, whole: Settings, known: dict[tuple[float, ...], int]
+) -> None:
+    few = check([{"images": {"subset": {0: 2, 1: 3}}}], whole)
+    for epoch, indices in ((0, [1, 3]), (1, [0, 2, 4])):
+        made = batches(train_store, few, epoch=epoch)
+        assert made.indices == indices
+        meta_train, meta_test = made.meta(5, inner_steps=1)
+        assert {*pairs_of(meta_train[0], known), *pairs_of(meta_test, known)} == set(indices)
+        shown = [pair for step in range(len(indices)) for pair in pairs_of(made.fusion(step), known)]
+        assert sorted(shown) == sorted(2 * indices)
+
+
+@pytest.mark.parametrize("subset", [5, 99, {0: 5}])
+def test_a_subset_of_all_pairs_changes_nothing(train_store: PairStore, tiny: Settings, subset: object) -> None:
+    all_of_them = batches(train_store, check([{"images": {"subset": subset}}], tiny))
+    assert torch.equal(all_of_them.fusion(3), batches(train_store, tiny).fusion(3))
+    assert torch.equal(all_of_them.meta(3, 1)[0], batches(train_store, tiny).meta(3, 1)[0])
+
+
 def test_batches_depend_on_step_seed_task_and_phase(train_store: PairStore, tiny: Settings) -> None:
     ours = batches(train_store, tiny)
     others = [
@@ -94,6 +124,29 @@ def test_batches_depend_on_step_seed_task_and_phase(train_store: PairStore, tiny
     ]
     assert torch.equal(ours.fusion(0), batches(train_store, tiny).fusion(0))
     assert not any(torch.equal(ours.fusion(0), other) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "indices"),
+    [
+        (5, None, [0, 1, 2, 3, 4]),
+        (5, 9, [0, 1, 2, 3, 4]),
+        (5, 1, [2]),
+        (10, 2, [2, 7]),
+        (10, 5, [1, 3, 5, 7, 9]),
+        (7, 3, [1, 3, 5]),
+    ],
+)
+def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
+    assert spread(count, wanted) == indices
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+@pytest.mark.parametrize("wanted", [1, 3, 49])
+def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
+    indices = spread(count, wanted)
+    assert len(set(indices)) == len(indices) == min(count, wanted)
+    assert set(indices) <= set(range(count))
 
 
 def test_reading_ahead_keeps_the_order() -> None:

@@ -10,27 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from refusion.config import Settings
 from refusion.config_layers import check
-from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
-from refusion.training import loop
-from refusion.training.batches import Share
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
-from refusion.training.validation import Measured
 
 FUSION_LOSSES = {"loss/fusion", "loss/fusion_intensity", "loss/fusion_gradient", "loss/reconstruction"}
 LOSSES = {"loss/inner", "loss/outer", *FUSION_LOSSES}
 SCHEDULE = {"rate", "inner_rate", "inner_steps", "beta"}
 TIMES = {"time/training_seconds", "images_per_second"}
-
-
-@pytest.fixture
-def training(tiny: Settings, train_store: PairStore, val_store: PairStore) -> TaskTraining:
-    return TaskTraining(tiny, "IVIF", train_store, val_store, Share(), torch.device("cpu"))
 
 
 def told(training: TaskTraining, *changes: dict[str, Any]) -> TaskTraining:
@@ -48,19 +38,6 @@ def weights(state: TrainingState) -> dict[str, torch.Tensor]:
 def run(training: TaskTraining) -> tuple[TrainingState, list[EpochReport]]:
     state = TrainingState(training.settings, "IVIF")
     return state, list(training.epochs(state))
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Validation that takes no time; the scores that it returns, one per epoch, are put into the list."""
-    scores: list[float] = []
-
-    def validate(*_: Any, **__: Any) -> Measured:
-        return Measured({"scene_0": {"EN": 7.0, "Qabf": scores.pop(0) if scores else 0.5}})
-
-    monkeypatch.setattr(loop, "validate", validate)
-    monkeypatch.setattr(loop, "average_baseline", lambda *_: Measured({"scene_0": {"EN": 6.0, "Qabf": 0.1}}))
-    return scores
 
 
 def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training: TaskTraining) -> None:

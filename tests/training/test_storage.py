@@ -53,6 +53,15 @@ def test_writing_again_replaces(folder: Folder) -> None:
     assert (folder / "file").read_text() == "now"
 
 
+def test_what_stands_there_stays_whole_until_the_new_text_does(folder: Folder) -> None:
+    (folder / "file").write_text("whole")
+    with pytest.raises(UnicodeEncodeError):
+        (folder / "file").write_text("half of it, then \ud800")
+    assert (folder / "file").read_text() == "whole"
+    (folder / "file").write_text("new")
+    assert folder.names() == ["file"]
+
+
 def test_a_folder_that_is_not_there_is_empty(folder: Folder) -> None:
     assert (folder / "gone").names() == []
 

@@ -15,7 +15,7 @@ from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights
 from refusion.training import validation
 from refusion.training.batches import Share
-from refusion.training.validation import Measured, average_baseline, measure, spread, validate
+from refusion.training.validation import Measured, average_baseline, measure, validate
 from refusion.training.weight_maps import weight_maps
 
 CPU = torch.device("cpu")
@@ -29,29 +29,6 @@ def state(tiny: Settings) -> TrainingState:
 def validated(state: TrainingState, store: PairStore, indices: list[int], **changes: Any) -> Measured:
     told: dict[str, Any] = {"share": Share(), "pictures": 1, "device": CPU}
     return validate(state.fusion, state.loss_proposal, store, indices, **(told | changes))
-
-
-@pytest.mark.parametrize(
-    ("count", "wanted", "indices"),
-    [
-        (5, None, [0, 1, 2, 3, 4]),
-        (5, 9, [0, 1, 2, 3, 4]),
-        (5, 1, [2]),
-        (10, 2, [2, 7]),
-        (10, 5, [1, 3, 5, 7, 9]),
-        (7, 3, [1, 3, 5]),
-    ],
-)
-def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
-    assert spread(count, wanted) == indices
-
-
-@pytest.mark.parametrize("count", [1, 7, 50])
-@pytest.mark.parametrize("wanted", [1, 3, 49])
-def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
-    indices = spread(count, wanted)
-    assert len(set(indices)) == len(indices) == min(count, wanted)
-    assert set(indices) <= set(range(count))
 
 
 def test_means_are_taken_over_the_pairs() -> None:

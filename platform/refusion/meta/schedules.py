@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 
 from refusion.config import (
-    ConstantRate,
     CosineRate,
     LinearSteps,
     ObjectiveSettings,
+    PiecesRate,
+    Rate,
     ScheduleSettings,
     StepRate,
     TiedRate,
 )
+from refusion.config_pieces import at
 
 # A warm-up begins at this share of the rate, so that the first steps already move.
 _WARMUP_FROM = 0.1
 
 
-def rate_at(rate: ConstantRate | StepRate | CosineRate, position: float, epochs: int) -> float:
+def rate_at(rate: Rate, position: float, epochs: int) -> float:
     """The rate at ``position`` epochs after the start (0 ≤ position < epochs; fractions count).
 
-    A step schedule drops at whole multiples of ``every``; a cosine spans the epochs that follow the warm-up.
+    A step schedule drops at whole multiples of ``every``; a cosine spans the epochs that follow the warm-up; pieces
+    change at whole epochs only.
     """
+    if isinstance(rate, PiecesRate):
+        return at(rate.values, math.floor(position))
     value = rate.value
     if isinstance(rate, StepRate):
         value *= rate.factor ** math.floor(position / rate.every)
@@ -45,17 +50,17 @@ def inner_rate_at(schedule: ScheduleSettings, position: float) -> float:
 def inner_steps_at(schedule: ScheduleSettings, epoch: int) -> int:
     """K, the inner steps of each meta-iteration in that epoch (0-based)."""
     steps = schedule.inner_steps
-    if isinstance(steps, int):
-        return steps
     if isinstance(steps, LinearSteps):
         done = epoch / max(schedule.epochs - 1, 1)
         # Half-way cases go up: Python's round() would send 2.5 down and 3.5 up.
         return math.floor(steps.start + (steps.end - steps.start) * done + 0.5)
-    return next(count for first, count in reversed(steps) if first <= epoch)
+    return at(steps, epoch)
 
 
 def beta_at(objective: ObjectiveSettings, epoch: int, epochs: int) -> float:
-    """β, the weight of the gradient term: (epoch + 1)/epochs of its full value on the linear ramp (published)."""
-    if objective.beta_ramp == "constant":
-        return objective.beta
-    return objective.beta * (epoch + 1) / epochs
+    """β, the weight of the gradient term: (epoch + 1)/epochs of its full value on the linear ramp (published).
+
+    Pieces change the full value; the ramp goes on.
+    """
+    beta = at(objective.beta, epoch)
+    return beta if objective.beta_ramp == "constant" else beta * (epoch + 1) / epochs

@@ -24,7 +24,8 @@ class TrainingState:
         epoch: finished epochs.
         meta_steps: finished meta-iterations, over all epochs.
         fusion_steps: finished fusion updates, over all epochs.
-        best_score: best validation score so far, None before the first.
+        best_score: best validation score so far on as many pairs as the last validation, None before the first.
+        validated_pairs: how many pairs the last validation measured, None before the first.
     """
 
     def __init__(self, settings: Settings, task: str, device: torch.device | str = "cpu") -> None:
@@ -49,6 +50,7 @@ class TrainingState:
         self.meta_steps = 0
         self.fusion_steps = 0
         self.best_score: float | None = None
+        self.validated_pairs: int | None = None
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """The three modules by the names of their checkpoint files."""
@@ -73,6 +75,7 @@ class TrainingState:
             "meta_steps": self.meta_steps,
             "fusion_steps": self.fusion_steps,
             "best_score": self.best_score,
+            "validated_pairs": self.validated_pairs,
         }
 
     def load_progress(self, progress: dict[str, Any]) -> None:
@@ -84,3 +87,5 @@ class TrainingState:
         self.meta_steps = int(progress["meta_steps"])
         self.fusion_steps = int(progress["fusion_steps"])
         self.best_score = progress["best_score"]
+        # Older checkpoints do not say.
+        self.validated_pairs = progress.get("validated_pairs")

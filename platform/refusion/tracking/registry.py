@@ -25,7 +25,7 @@ from mlflow.models import Model
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import first_line, patience, require_store, shown
+from refusion.tracking.store import first_line, no_progress_bar, patience, require_store, shown
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
         run.info.experiment_id, LOGGED_NAME, version.run_id, tags, params=run.data.params, model_type="image fusion"
     )
     try:
-        _write_artifacts(client, model, checkpoint)
+        with no_progress_bar():
+            _write_artifacts(client, model, checkpoint)
     except Exception:
         client.finalize_logged_model(model.model_id, "FAILED")
         raise

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -73,6 +74,19 @@ def shown(uri: str) -> str:
         parts = urlsplit(uri)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return make_url(uri).render_as_string() if "://" in uri and not uri.startswith("databricks") else uri
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """MLflow draws one on stderr for every artifact; what the user has set in the environment goes first."""
+    name = MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.name
+    added = name not in os.environ
+    os.environ.setdefault(name, "false")
+    try:
+        yield
+    finally:
+        if added:
+            os.environ.pop(name, None)
 
 
 @contextmanager

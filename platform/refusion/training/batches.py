@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from refusion.config import Settings
-from refusion.images.crops import plan_fusion, plan_meta
+from refusion.config_pieces import at
+from refusion.images.crops import CropPlan, plan_fusion, plan_meta
 from refusion.images.store import PairStore
 
 T = TypeVar("T")
@@ -32,10 +34,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Batches:
-    """Meta-train, meta-test and fusion batches as functions of the step alone.
+    """Meta-train, meta-test and fusion batches of one epoch as functions of the step alone.
 
     Which crop of which pair stands at which position depends on (seed, task, phase, step, position in the global
-    batch), so any number of workers and any restart sees the same data.
+    batch), so any number of workers and any restart sees the same data. The epoch (0-based) decides only the size of
+    the crops and of the subset of pairs.
     """
 
     store: PairStore
@@ -43,26 +46,45 @@ class Batches:
     task: str
     share: Share
     device: torch.device
+    epoch: int = 0
+
+    @cached_property
+    def indices(self) -> list[int]:
+        """Which of the store's pairs this epoch trains on."""
+        subset = self.settings.images.subset
+        return spread(len(self.store), None if subset is None else at(subset, self.epoch))
 
     def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
         """Meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration: K + 1 disjoint batches.
 
-        B is this worker's share. The batches are disjoint where there are at least (K + 1)·B pairs in the whole.
+        B is this worker's share. The batches are disjoint where the subset has at least (K + 1)·B pairs in the whole.
         """
         batch = self.settings.images.batch
         mine = self.share.of(batch)
         positions = [part * batch + position for part in range(inner_steps + 1) for position in mine]
-        plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.store))
-        images = torch.from_numpy(self.store.batch(plans, self.settings.images.crop))
+        plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.indices))
+        images = self._images(plans)
         images = images.view(inner_steps + 1, len(mine), *images.shape[1:]).to(self.device, non_blocking=True)
         return images[:-1], images[-1]
 
     def fusion(self, step: int) -> Tensor:
-        """Batch (B, 2, H, W) of a fusion update; consecutive steps pass over all pairs before any comes again."""
+        """Batch (B, 2, H, W) of a fusion update; steps pass over the whole subset before any pair comes again."""
         batch = self.settings.images.batch
         mine = self.share.of(batch)
-        plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.store))
-        return torch.from_numpy(self.store.batch(plans, self.settings.images.crop)).to(self.device, non_blocking=True)
+        plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.indices))
+        return self._images(plans).to(self.device, non_blocking=True)
+
+    def _images(self, plans: list[CropPlan]) -> Tensor:
+        crop = at(self.settings.images.crop, self.epoch)
+        mine = [replace(plan, index=self.indices[plan.index]) for plan in plans]
+        return torch.from_numpy(self.store.batch(mine, crop))
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is None or larger."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [int((position + 0.5) * count / wanted) for position in range(wanted)]
 
 
 def read_ahead(make: Callable[[int], T], steps: range) -> Iterator[T]:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import ray
 from rich.console import Console
@@ -24,6 +20,7 @@ from refusion.tracking.store import open_store, ui_command
 from refusion.training import cluster, display
 from refusion.training.board import start_board
 from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.interruption import terminated_is_interrupted
 from refusion.training.ledger import Ledger, RunRequest, open_ledger
 from refusion.training.pair_check import check_with_progress
 from refusion.training.recording import Recording, RecordingCallback
@@ -58,7 +55,7 @@ def train_all(request: RunRequest, console: Console) -> int:
     console.print(f"run {ledger.run_name}: {len(pairs)} tasks, {at_once} at a time, in {ledger.folder.uri}")
     job = _Job(ledger, settings, pairs, experiment_id, parent, threads)
     try:
-        with _terminated_is_interrupted():
+        with terminated_is_interrupted():
             outcomes = job.run(at_once, console)
     except KeyboardInterrupt:
         job.close("KILLED")
@@ -207,20 +204,3 @@ class _Job:
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
-
-
-@contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """`ray job stop` and schedulers send SIGTERM: end as after Ctrl-C, so that MLflow's runs are closed."""
-
-    def interrupt(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

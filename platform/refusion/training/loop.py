@@ -6,20 +6,20 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from refusion.config import Settings
+from refusion.config_pieces import at
 from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
 from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
-from refusion.training.batches import Batches, Share, read_ahead
+from refusion.training.batches import Batches, Share, read_ahead, spread
 from refusion.training.distributed import average_over_workers, gather_on_all
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
-from refusion.training.validation import Measured, average_baseline, spread, validate
+from refusion.training.validation import Measured, average_baseline, validate
 
 # Steps between two looks at the numbers: each look waits for the device.
 _LOOK_EVERY = 10
@@ -53,6 +53,8 @@ class TaskTraining:
         share: this worker's place among the workers.
         device: where the modules are.
         watch: called often with the progress; must be quick.
+        baselines: how the plain average of the sources scores, by val indices, filled when first needed. Trainings of
+            the same task in one process may share it, in all workers' processes alike: they fill it together.
     """
 
     settings: Settings
@@ -62,6 +64,7 @@ class TaskTraining:
     share: Share
     device: torch.device
     watch: Callable[[Progress], None] = lambda _: None
+    baselines: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict, compare=False)
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
         """Train from ``state.epoch`` to the end, yielding after each epoch; the state is then ready to be saved.
@@ -70,43 +73,54 @@ class TaskTraining:
             TrainingDivergedError: the parameters are no finite numbers any more.
         """
         schedule = self.settings.schedule
-        batches = Batches(self.train, self.settings, self.task, self.share, self.device)
         while state.epoch < schedule.epochs:
             epoch = state.epoch
             started = time.perf_counter()
-            numbers = self._train_epoch(state, batches)
+            numbers = self._train_epoch(state)
             trained = time.perf_counter() - started
             numbers["time/training_seconds"] = trained
             measured = Measured()
             is_best = False
             if (epoch + 1) % self.settings.validation.every == 0 or epoch + 1 == schedule.epochs:
                 started = time.perf_counter()
-                measured = self._validate(state)
+                indices = self._val_indices(epoch)
+                measured = self._validate(state, indices)
                 scores = measured.means()
-                score = scores[self.settings.validation.best_by]
-                is_best = math.isfinite(score) and (state.best_score is None or score > state.best_score)
-                if is_best:
-                    state.best_score = score
-                numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline.items()}
+                is_best = self._is_best(state, scores[self.settings.validation.best_by], len(indices))
+                numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
                 numbers["time/validation_seconds"] = time.perf_counter() - started
             state.epoch = epoch + 1
             yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures)
 
-    @cached_property
-    def _indices(self) -> list[int]:
-        return spread(len(self.val), self.settings.validation.images)
+    def _val_indices(self, epoch: int) -> list[int]:
+        wanted = self.settings.validation.images
+        return spread(len(self.val), None if wanted is None else at(wanted, epoch))
 
-    @cached_property
-    def _baseline(self) -> dict[str, float]:
-        return average_baseline(self.val, self._indices, self.share).means()
+    def _baseline(self, indices: list[int]) -> dict[str, float]:
+        key = tuple(indices)
+        if key not in self.baselines:
+            self.baselines[key] = average_baseline(self.val, indices, self.share).means()
+        return self.baselines[key]
 
-    def _validate(self, state: TrainingState) -> Measured:
+    @staticmethod
+    def _is_best(state: TrainingState, score: float, pairs: int) -> bool:
+        """Whether the score is the best so far, and remember it."""
+        # Scores on other images do not compare.
+        if state.validated_pairs not in (None, pairs):
+            state.best_score = None
+        state.validated_pairs = pairs
+        is_best = math.isfinite(score) and (state.best_score is None or score > state.best_score)
+        if is_best:
+            state.best_score = score
+        return is_best
+
+    def _validate(self, state: TrainingState, indices: list[int]) -> Measured:
         epoch = state.epoch
         return validate(
             state.fusion,
             state.loss_proposal,
             self.val,
-            self._indices,
+            indices,
             share=self.share,
             pictures=self.settings.validation.pictures,
             device=self.device,
@@ -115,15 +129,16 @@ class TaskTraining:
             ),
         )
 
-    def _fusion_steps(self) -> int:
-        """Fusion updates per epoch: as set, or one pass over the pairs."""
+    def _fusion_steps(self, batches: Batches) -> int:
+        """Fusion updates of the epoch: as set, or one pass over its pairs."""
         wanted = self.settings.schedule.fusion_steps
-        return wanted if wanted is not None else -(-len(self.train) // self.settings.images.batch)
+        return wanted if wanted is not None else -(-len(batches.indices) // self.settings.images.batch)
 
-    def _train_epoch(self, state: TrainingState, batches: Batches) -> dict[str, float]:
+    def _train_epoch(self, state: TrainingState) -> dict[str, float]:
         schedule, epoch = self.settings.schedule, state.epoch
+        batches = Batches(self.train, self.settings, self.task, self.share, self.device, epoch)
         coefficients = Coefficients(
-            self.settings.objective.alpha,
+            at(self.settings.objective.alpha, epoch),
             beta_at(self.settings.objective, epoch, schedule.epochs),
             self.settings.objective.gradient,
         )
@@ -140,7 +155,8 @@ class TaskTraining:
             "swap": self.settings.images.swap,
             "average": average_over_workers,
         }
-        iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps()
+        iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps(batches)
+        outer_ratio = at(self.settings.outer.ratio, epoch)
         speed = _Speed(self.settings.images.batch)
         work = iterations * _META_COST + fusion_steps
 
@@ -157,7 +173,7 @@ class TaskTraining:
                 meta_train,
                 meta_test,
                 inner_rates=[inner_rate] * inner_steps,
-                outer_rate=self.settings.outer.ratio * rate,
+                outer_rate=outer_ratio * rate,
                 **common,
             )
             losses.add(found)

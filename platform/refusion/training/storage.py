@@ -54,11 +54,12 @@ class Folder:
             return bytes(stream.read()).decode()
 
     def write_text(self, text: str) -> None:
-        """Write this file, making its folders."""
+        """Write this file, making its folders; what stood there stays whole until the new text does."""
         filesystem, path = self._open()
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-        with filesystem.open_output_stream(path) as stream:
+        with filesystem.open_output_stream(f"{path}.part") as stream:
             stream.write(text.encode())
+        filesystem.move(f"{path}.part", path)
 
     def replace_by(self, source: Folder) -> None:
         """Make this folder a copy of ``source``; what stood here before is gone."""

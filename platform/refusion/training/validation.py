@@ -16,7 +16,7 @@ from refusion.images.colour import restore_colour, stretch, stretch_exact
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.networks import FusionModule, LossProposalModule
-from refusion.training.batches import Share
+from refusion.training.batches import Share, spread
 from refusion.training.distributed import gather_on_all
 from refusion.training.weight_maps import weight_maps
 
@@ -37,13 +37,6 @@ class Measured:
         names = list(next(iter(self.scores.values()), {}))
         count = max(len(self.scores), 1)
         return {name: math.fsum(scores[name] for scores in self.scores.values()) / count for name in names}
-
-
-def spread(count: int, wanted: int | None) -> list[int]:
-    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is None or larger."""
-    if wanted is None or wanted >= count:
-        return list(range(count))
-    return [int((position + 0.5) * count / wanted) for position in range(wanted)]
 
 
 @torch.no_grad()

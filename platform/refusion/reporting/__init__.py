@@ -1,0 +1,1 @@
+"""Pages, tables and pictures of what has been recorded: reads records, trains nothing."""

@@ -1,0 +1,131 @@
+"""A report as one HTML file that needs nothing else: sections of text, tables, and pictures as data URIs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import jinja2
+from matplotlib.figure import Figure
+
+from refusion.reporting.figures import NothingToShowError, png
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and what it shows, in a sentence or two."""
+
+    data: bytes
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """For ``<img src>``."""
+        return "data:image/png;base64," + base64.b64encode(self.data).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table of texts; ``marked`` are the rows (from 0) that stand out, and how: as a CSS class."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it; ``folded`` is a text that a click unfolds, with its title."""
+
+    title: str
+    texts: Sequence[str] = ()
+    table: Rows | None = None
+    picture: Picture | None = None
+    folded: tuple[str, str] | None = None
+
+
+def drawn(title: str, caption: str, draw: Callable[[], Figure]) -> Section:
+    """A section with a picture, or with the sentence that says why there is none."""
+    try:
+        return Section(title, picture=Picture(png(draw()), caption))
+    except NothingToShowError as reason:
+        return Section(title, texts=[f"Left out: {reason}."])
+
+
+def render(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str) -> str:
+    """The page; every text is escaped."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_PAGE).render(title=title, lead=lead, sections=sections, foot=foot)
+
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+  :root { color-scheme: light; }
+  body { margin: 0 auto; max-width: 68rem; padding: 1.5rem 1.25rem 3rem; background: #fff; color: #1f2937;
+         font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+  h1 { font-size: 1.7rem; margin: 0 0 .6rem; }
+  h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; padding-top: .9rem; border-top: 1px solid #e5e7eb; }
+  p { margin: .4rem 0; max-width: 52rem; }
+  .lead p:last-child { padding: .6rem .9rem; border-left: 4px solid #c2410c; background: #fff7ed; }
+  .wide { overflow-x: auto; }
+  table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
+  th, td { padding: .28rem .7rem; text-align: left; border-bottom: 1px solid #e5e7eb; white-space: nowrap; }
+  td.long { white-space: normal; min-width: 14rem; max-width: 26rem; }
+  th { font-weight: 600; border-bottom: 2px solid #9ca3af; }
+  tr.best td { background: #fff7ed; font-weight: 600; }
+  tr.default td { background: #eff6ff; }
+  figure { margin: .4rem 0 0; }
+  figure img { max-width: 100%; height: auto; }
+  figcaption, footer { color: #4b5563; font-size: .88rem; max-width: 52rem; }
+  pre { background: #f8fafc; border: 1px solid #e5e7eb; padding: .7rem .9rem; overflow-x: auto; font-size: .82rem; }
+  summary { cursor: pointer; margin: .6rem 0; }
+  footer { margin-top: 2.5rem; padding-top: .9rem; border-top: 1px solid #e5e7eb; overflow-wrap: anywhere; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<div class="lead">
+{% for text in lead %}
+<p>{{ text }}</p>
+{% endfor %}
+</div>
+{% for section in sections %}
+<section>
+<h2>{{ section.title }}</h2>
+{% for text in section.texts %}
+<p>{{ text }}</p>
+{% endfor %}
+{% if section.table %}
+<div class="wide"><table>
+<thead><tr>{% for name in section.table.head %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in section.table.rows %}
+<tr class="{{ section.table.marked.get(loop.index0, '') }}">
+{%- for cell in row %}<td{% if cell | length > 40 %} class="long"{% endif %}>{{ cell }}</td>{% endfor -%}
+</tr>
+{% endfor %}
+</tbody>
+</table></div>
+{% endif %}
+{% if section.picture %}
+<figure>
+<img src="{{ section.picture.uri }}" alt="{{ section.title }}">
+<figcaption>{{ section.picture.caption }}</figcaption>
+</figure>
+{% endif %}
+{% if section.folded %}
+<details><summary>{{ section.folded[0] }}</summary><pre>{{ section.folded[1] }}</pre></details>
+{% endif %}
+</section>
+{% endfor %}
+<footer>{{ foot }}</footer>
+</body>
+</html>
+"""

@@ -1,0 +1,188 @@
+"""What a sweep's page says: the headline, and its sections in their order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from refusion.reporting.page import Rows, Section, drawn, render
+from refusion.reporting.space_plots import contour, importance_chart, parallel_coordinates, shared_parameters, slices
+from refusion.reporting.study import DEFAULT_TRIAL, Study, endings
+from refusion.reporting.tables import best_settings, number_text, top_rows
+from refusion.reporting.training_plots import endings_chart, learning_curves, lineage_chart, schedule_chart
+from refusion.search.comparison import Comparison, Difference, Interval
+
+SCORE = (
+    "The score of a trial is its standing: the share of the objective's comparisons with the other trials that it "
+    "wins, each two compared at the last epoch that both have finished."
+)
+
+
+def sweep_page(study: Study, ui: str) -> str:
+    """The page as HTML.
+
+    Args:
+        study: the sweep, judged.
+        ui: the command or address that opens MLflow's UI.
+    """
+    sweep = study.sweep
+    foot = f"Every trial is a run of the sweep's run {sweep.run_id} in MLflow; open the UI with: {ui}"
+    return render(f"Sweep {sweep.name}", headline(study), sections(study), foot)
+
+
+def headline(study: Study) -> list[str]:
+    """What was searched, with what, and how good the best trial is; a paragraph each."""
+    spec = study.sweep.spec
+    ended = ", ".join(f"{count} {name}" for name, count in endings(study).items()) or "none begun"
+    parameters = len(study.space.parameters)
+    paragraphs = [
+        f"{parameters} parameter{'s' * (parameters != 1)} of {', '.join(spec['tasks'])} searched by "
+        f"{spec.get('searcher', '?')} with the scheduler {spec.get('scheduler', '?')} (seed {spec.get('seed', '?')}): "
+        f"{len(study.trials)} trials of at most {spec.get('epochs', '?')} epochs ({ended}), the default settings among "
+        f"them, judged by {_objective(study)}."
+    ]
+    comparison = compared(study)
+    if study.best is None:
+        return [*paragraphs, "No trial has been validated yet, so that there is no best one."]
+    if study.best == DEFAULT_TRIAL:
+        return [*paragraphs, "The default settings (trial 0) are the best: no trial has surpassed them."]
+    if comparison is None:
+        said = f"Trial {study.best} is the best so far; it has not been compared with the default settings."
+    else:
+        said = comparison.sentence(f"trial {study.best}", "the default settings")
+        said = f"{said[0].upper()}{said[1:]}."
+    return [*paragraphs, said]
+
+
+def _objective(study: Study) -> str:
+    kinds = {"value": "", "rank": "the average rank in ", "pareto": "the Pareto front of "}
+    return kinds[study.objective.kind] + study.objective.text.removeprefix("pareto:")
+
+
+def compared(study: Study) -> Comparison | None:
+    """The recorded comparison of the best trial with the default settings."""
+    recorded = study.sweep.comparison
+    if recorded is None:
+        return None
+    metrics = {
+        key: Difference(found["pairs"], _number(found["ours"]), _number(found["reference"]), _interval(found))
+        for key, found in recorded["metrics"].items()
+    }
+    plain = {**recorded, "metrics": metrics, "gain": _interval(recorded, "gain")}
+    return Comparison(**plain)
+
+
+def _interval(found: Mapping[str, Any], name: str = "difference") -> Interval:
+    return Interval(*(_number(found[name][part]) for part in ("mean", "low", "high")))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def sections(study: Study) -> list[Section]:
+    """All sections; a picture that cannot be made is replaced by the reason."""
+    found = [_best(study), *_held_back(study), _top(study), _curves(study), _importance(study)]
+    found += [
+        drawn(
+            "Score by parameter",
+            f"{SCORE} The star is the best trial, the dashed line the default settings; darker points finished more "
+            "epochs." + _changed(study),
+            lambda: slices(study),
+        ),
+        drawn(
+            "Learning rate against inner steps",
+            "Score interpolated between the trials (points); the star is the best. Read it only near the points.",
+            lambda: contour(study),
+        ),
+        drawn(
+            "All parameters at once",
+            "Each line is a trial, darker with a higher score, the best in orange; it breaks off where a trial does "
+            "not have the parameter.",
+            lambda: parallel_coordinates(study),
+        ),
+        drawn(
+            "How far each trial came",
+            "Finished epochs of every trial and how it ended; dashed lines are the rungs, where trials may be stopped.",
+            lambda: endings_chart(study),
+        ),
+    ]
+    if study.evolves:
+        found += [
+            drawn(
+                "Lineage",
+                "Each row is a trial; an upright joins a trial that took over another's weights to the other. Only "
+                "what survived to the end is drawn, the best trial's descent in orange.",
+                lambda: lineage_chart(study),
+            ),
+            drawn(
+                "Schedules that were found",
+                "Values over the epochs along the descent of each trial, the best in orange.",
+                lambda: schedule_chart(study),
+            ),
+        ]
+    return found
+
+
+def _changed(study: Study) -> str:
+    return " Values changed while the trials were trained: these are the last ones." if study.evolves else ""
+
+
+def _best(study: Study) -> Section:
+    text = study.sweep.best_yaml
+    if text is None:
+        return Section("Best settings", ["The sweep has not written its best settings yet."], _best_table(study))
+    use = "best.yaml beside this page is a settings file: jobs/train_all_tasks.py --config best.yaml trains with it."
+    return Section("Best settings", [use], _best_table(study), folded=("best.yaml", text))
+
+
+def _best_table(study: Study) -> Rows | None:
+    return Rows(*best_settings(study)) if study.best not in (None, DEFAULT_TRIAL) else None
+
+
+def _held_back(study: Study) -> list[Section]:
+    comparison = compared(study)
+    if comparison is None:
+        return []
+    rows = [
+        [
+            key,
+            number_text(found.ours),
+            number_text(found.reference),
+            f"{found.difference.mean:+.4f}" if found.pairs else number_text(None),
+            f"{found.difference.low:+.4f} to {found.difference.high:+.4f}" if found.pairs else number_text(None),
+            str(found.pairs),
+        ]
+        for key, found in comparison.metrics.items()
+    ]
+    head = ["metric", f"trial {study.best}", "default", "mean difference", "95 % interval", "pairs"]
+    text = "Means over pairs that the search has not seen; the interval is of the paired difference (bootstrap)."
+    return [Section("On held-back images", [text], Rows(head, rows))]
+
+
+def _top(study: Study) -> Section:
+    head, rows = top_rows(study)
+    marked = {}
+    for place, row in enumerate(rows):
+        number = int(row[1].split()[0])
+        if number in (study.best, DEFAULT_TRIAL):
+            marked[place] = "best" if number == study.best else "default"
+    text = f"{SCORE} Average rank and order are by the last epoch; trials that did not reach it follow by score."
+    noise = "Metrics are those of each trial's last validated epoch; noise raises EN, SD, SF and AG."
+    return Section("The best trials", [text, noise], Rows(head, rows, marked))
+
+
+def _curves(study: Study) -> Section:
+    caption = "The objective's metrics on the validation images; very bad trials may lie outside the frame."
+    return drawn("Learning curves", caption, lambda: learning_curves(study))
+
+
+def _importance(study: Study) -> Section:
+    shared, conditional = shared_parameters(study)
+    left_out = f" Left out, since only some trials have them: {', '.join(conditional)}." if conditional else ""
+    caption = (
+        f"How much of the score's variance each parameter explains by itself (fANOVA) over {len(study.compared)} "
+        f"trials and {len(shared)} parameters that all of them have.{left_out}{_changed(study)}"
+    )
+    return drawn("Which parameters mattered", caption, lambda: importance_chart(study))

@@ -1,0 +1,1 @@
+"""Search spaces, objectives, schedulers, and the sweep that Ray Tune runs."""

@@ -1,0 +1,108 @@
+"""A trial of several workers: Ray Train inside Ray Tune. The trial itself is a small driver, its workers train."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+from ray.train.v2._internal.execution import context as ray_context
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from refusion.errors import UserError
+from refusion.search.records import trial_name
+from refusion.search.trial import EPOCH, NUMBER, PROBLEM, START, VALUES
+from refusion.search.trial_training import Shelf, TrialPlan, TrialTraining
+from refusion.training.batches import Share
+from refusion.training.distributed import use_threads
+from refusion.training.reports import TrainingDivergedError
+from refusion.training.sources import make_available
+from refusion.training.task_run import reason_of
+
+# Where Tune's results say where the checkpoint of a nested trial is.
+CHECKPOINT_PATH = "checkpoint_path"
+
+
+def nested_trial(config: dict[str, Any], plan: TrialPlan, workers: int, storage: str, attempt: str) -> None:
+    """One trial as Tune's function: runs Ray Train to its end and passes each epoch's report on to Tune.
+
+    Args:
+        config: the trial's number, values and the checkpoint to start from.
+        plan: what all trials share.
+        workers: of the trial.
+        storage: folder of the sweep's checkpoints, seen by all nodes.
+        attempt: which part of the sweep this is; Ray Train would go on with an older run of the same name.
+    """
+    gpu = bool(plan.base["gpu"])
+    threads = str(plan.threads)
+    trainer = ray.train.torch.TorchTrainer(
+        train_nested,
+        train_loop_config={"config": config, "plan": plan},
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": plan.threads} | ({"GPU": 1} if gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{attempt}-{trial_name(config[NUMBER])}",
+            storage_path=storage,
+            failure_config=ray.train.FailureConfig(max_failures=int(plan.base["retries"])),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=[TuneReportCallback()],
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}},
+        ),
+    )
+    try:
+        trainer.fit()
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
+        # Ray Train has tried again as often as it was told; Tune need not.
+        tune.report({NUMBER: config[NUMBER], EPOCH: 0, PROBLEM: f"failed: {reason_of(failure)}"})
+
+
+def train_nested(loop_config: dict[str, Any]) -> None:
+    """One worker of a nested trial: its share of every batch, a report after each epoch."""
+    logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)
+    config, plan = loop_config["config"], loop_config["plan"]
+    use_threads(plan.threads)
+    make_available(str(plan.base["data"]), Path(plan.data_folder))
+    context = ray.train.get_context()
+    share = Share(context.get_world_rank(), context.get_world_size())
+    device = ray.train.torch.get_device() if plan.base["gpu"] else torch.device("cpu")
+    number = {NUMBER: config[NUMBER]}
+    training: TrialTraining | None = None
+    try:
+        training = TrialTraining(Shelf(plan), config[VALUES], share, device)
+        newest = ray.train.get_checkpoint()
+        if newest is None and config.get(START):
+            newest = ray.train.Checkpoint(config[START])
+        if newest is not None:
+            with newest.as_directory() as folder:
+                training.load(Path(folder))
+        while not training.done:
+            _report_epoch(training, share, number)
+    except TrainingDivergedError as error:
+        ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"diverged: {error}"})
+    except UserError as error:
+        ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"failed: {error}"})
+
+
+def _report_epoch(training: TrialTraining, share: Share, number: dict[str, Any]) -> None:
+    started = time.monotonic()
+    numbers = training.train_epoch()
+    report = {**number, EPOCH: training.epoch, **numbers, "seconds": time.monotonic() - started}
+    with tempfile.TemporaryDirectory() as folder:
+        if share.rank == 0:
+            training.save(Path(folder))
+        ray.train.report(
+            report,
+            ray.train.Checkpoint.from_directory(folder) if share.rank == 0 else None,
+            checkpoint_dir_name=f"epoch_{training.epoch:05d}",
+        )

@@ -1,0 +1,248 @@
+"""What the driver knows of a running sweep: every trial's record, in its folder, in MLflow and for the display."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from refusion.config_layers import check
+from refusion.search.judge import Judge
+from refusion.search.ledger import Ledger
+from refusion.search.options import POPULATION
+from refusion.search.records import FINISHED, STOPPED, TrialRecord, chain, start_of
+from refusion.search.space import Space
+from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.runs import recorded_steps
+from refusion.tracking.sweeps import recorded_endings, trial_tags, try_start_trial_run
+from refusion.training.checkpoints import PICTURES
+from refusion.training.storage import Folder
+
+# Checkpoints that are kept of a trial on its own: the newest, and the one before it in case the newest is not whole.
+_KEPT = 2
+# A number that each epoch has.
+_EVERY_EPOCH = "rate"
+
+
+@dataclass
+class SweepState:
+    """Takes every event of the sweep, from the driver's one thread that runs Tune; the display reads beside it.
+
+    Attributes:
+        ledger: the sweep's page.
+        parent: id of its run in MLflow.
+        experiment_id: MLflow's.
+        records: of every trial that was begun, by number.
+        running: numbers of the trials that train at this moment.
+        overheads: seconds that a trial took beyond its training, when it last stopped.
+        fresh: when each trial was suggested that waited for a process of its own to start.
+    """
+
+    ledger: Ledger
+    judge: Judge
+    parent: str
+    experiment_id: str
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    overheads: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.space: Space = self.ledger.space
+        self.recorders: dict[int, TaskRecorder] = {}
+        self._owed: dict[int, set[int]] = {}
+        self.fresh: dict[int, float] = {}
+        self._begun: dict[int, tuple[float, float]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial that is not stopped."""
+        return self.ledger.base.schedule.epochs
+
+    def snapshot(self) -> tuple[list[TrialRecord], set[int]]:
+        """The records and the numbers of the running trials, for the display."""
+        with self._lock:
+            return list(self.records.values()), set(self.running)
+
+    def begin(self, number: int, values: Mapping[str, Any]) -> TrialRecord:
+        """A trial that is suggested, or one that goes on; it is on record from here on."""
+        with self._lock:
+            record = self.records.get(number)
+            if record is None:
+                first = [{"epoch": 0, "from": None, "values": dict(values)}]
+                record = TrialRecord(number, dict(values), lineage=first)
+                self.records[number] = record
+            if not self.overheads:
+                # Until the first trial ends, who begins waits for a process of its own to start.
+                self.fresh[number] = time.monotonic()
+        self.ledger.journal.write(record)
+        return record
+
+    def started(self, number: int) -> None:
+        """Its process begins to work on it."""
+        with self._lock:
+            self.running.add(number)
+        again = number in self.overheads
+        since = time.monotonic() if again else self.fresh.get(number, time.monotonic())
+        self._begun[number] = (since, self.records[number].trained)
+        self.recorder(number)
+
+    def recorder(self, number: int) -> TaskRecorder | None:
+        """Writes to the trial's run in MLflow, which it begins or reopens at the first use; None while that fails."""
+        if number not in self.recorders:
+            record, ledger = self.records[number], self.ledger
+            first = record.lineage[0]["values"] if record.lineage else record.values
+            settings = check([self.space.settings(first)], ledger.base).model_dump(mode="json")
+            tags = trial_tags(record.values, record.ended or None, chain(self.records, number))
+            run_id = try_start_trial_run(
+                ledger.tracking_uri, self.experiment_id, self.parent, ledger.name, ledger.task, number, settings, tags
+            )
+            if run_id is None:
+                return None
+            self.recorders[number] = TaskRecorder(ledger.tracking_uri, run_id)
+        return self.recorders[number]
+
+    def reported(self, number: int, epoch: int, numbers: Mapping[str, float], seconds: float) -> None:
+        """One more epoch is trained and measured."""
+        record = self.records[number]
+        self.judge.add(number, epoch, numbers)
+        with self._lock:
+            record.history[epoch] = dict(numbers)
+            record.trained += seconds
+        self.ledger.journal.write(record)
+        self._write(number, {epoch})
+
+    def _write(self, number: int, epochs: Collection[int]) -> None:
+        """Write epochs to MLflow, with those that could not be written before."""
+        owed = {*epochs, *self._owed.pop(number, ())}
+        recorder = self.recorder(number)
+        if recorder is None:
+            self._owed[number] = owed
+            return
+        history = self.records[number].history
+        for epoch in sorted(owed & history.keys()):
+            recorder.epoch(epoch - 1, self._told(number, epoch, history[epoch]))
+
+    def _told(self, number: int, epoch: int, numbers: Mapping[str, float]) -> dict[str, float]:
+        """What MLflow is told of an epoch; the score is that of the moment, among the trials that have come as far."""
+        if not any(goal.key in numbers for goal in self.judge.objective.goals):
+            return dict(numbers)
+        score = self.judge.score(number, epoch)
+        return {**numbers, "score": score if math.isfinite(score) else math.nan}
+
+    def kept(self, number: int, epoch: int, checkpoint: str) -> None:
+        """A checkpoint of that epoch stands there."""
+        record = self.records[number]
+        with self._lock:
+            record.checkpoints[epoch] = checkpoint
+            if self.ledger.options.scheduler not in POPULATION:
+                newest = sorted(record.checkpoints)[-_KEPT:]
+                record.checkpoints = {at: record.checkpoints[at] for at in newest}
+        self.ledger.journal.write(record)
+
+    def exploited(self, number: int, donor: int, epoch: int, values: Mapping[str, Any]) -> None:
+        """A member of a population goes on from another's checkpoint, with other values."""
+        record = self.records[number]
+        with self._lock:
+            record.cut_back(epoch)
+            record.values = dict(values)
+            record.lineage = [*record.lineage, {"epoch": epoch, "from": donor, "values": dict(values)}]
+        self.ledger.journal.write(record)
+
+    def restarted(self, number: int) -> None:
+        """It failed and is tried again from its newest checkpoint."""
+        with self._lock:
+            self.records[number].restarts += 1
+
+    def paused(self, number: int) -> None:
+        """It waits for others; its process works on another trial."""
+        with self._lock:
+            self.running.discard(number)
+        self._count_time(number)
+
+    def ended(self, number: int, why: str = "") -> None:
+        """It will not go on; ``why`` unless it was trained to the end or stopped by the scheduler."""
+        record = self.records[number]
+        self.paused(number)
+        with self._lock:
+            record.ended = why or (FINISHED if record.epoch >= self.epochs else STOPPED)
+        self.ledger.journal.write(record)
+        self._finish(number)
+
+    def _finish(self, number: int) -> None:
+        self._write(number, ())
+        record, recorder = self.records[number], self.recorder(number)
+        if recorder is None:
+            return
+        self._pictures(record, recorder)
+        failed = not record.ended.startswith((FINISHED, STOPPED))
+        tags = trial_tags(record.values, record.ended, chain(self.records, number))
+        recorder.finish("FAILED" if failed else "FINISHED", tags)
+
+    def make_up(self) -> None:
+        """Write to MLflow what a killed sweep had put on record and not yet written there."""
+        ledger = self.ledger
+        endings = recorded_endings(ledger.tracking_uri, self.experiment_id, self.parent)
+        tasks = ledger.options.task
+        every_epoch = _EVERY_EPOCH if len(tasks) == 1 else f"{tasks[0]}/{_EVERY_EPOCH}"
+        for number, record in self.records.items():
+            if not record.history or (record.ended and endings.get(number) == record.ended):
+                continue
+            recorder = self.recorder(number)
+            if recorder is None:
+                continue
+            written = recorded_steps(ledger.tracking_uri, recorder.run_id, every_epoch)
+            self._write(number, {epoch for epoch in record.history if epoch - 1 not in written})
+            if record.ended:
+                self._finish(number)
+
+    def close(self, why: str) -> None:
+        """The sweep was interrupted: say so of every trial that had not ended; their records stay open for a resume."""
+        for number in sorted(self.running):
+            self.paused(number)
+            self.ledger.journal.write(self.records[number])
+        for number in list(self._owed):
+            if self.records[number].ended:
+                self._finish(number)
+            else:
+                self._write(number, ())
+        for number, recorder in self.recorders.items():
+            if not self.records[number].ended:
+                recorder.finish("KILLED", trial_tags(ended=why))
+
+    def checkpoint_of(self, number: int) -> str:
+        """The newest checkpoint of a trial; empty where there is none."""
+        record = self.records[number]
+        own = record.checkpoints.get(record.epoch, "")
+        return own or start_of(record, record.epoch, self.records)
+
+    def _count_time(self, number: int) -> None:
+        begun = self._begun.pop(number, None)
+        if begun is None:
+            return
+        record = self.records[number]
+        spent = time.monotonic() - begun[0]
+        with self._lock:
+            record.spent += spent
+            self.overheads[number] = spent - (record.trained - begun[1])
+
+    def _pictures(self, record: TrialRecord, recorder: TaskRecorder) -> None:
+        checkpoint = record.checkpoints.get(record.epoch)
+        if checkpoint is None:
+            return
+        single = len(self.ledger.options.task) == 1
+        with tempfile.TemporaryDirectory() as place:
+            for task in self.ledger.options.task:
+                pictures = Folder(checkpoint) / task / PICTURES
+                if not pictures.exists():
+                    continue
+                local = Path(place) / task
+                Folder(str(local)).replace_by(pictures)
+                prefix = "" if single else f"{task}/"
+                found = {prefix + str(path.relative_to(local).with_suffix("")): path for path in local.rglob("*.png")}
+                recorder.pictures(record.epoch - 1, found)

@@ -1,0 +1,382 @@
+"""The sweep as its user runs it: searched, recorded, killed, resumed; and what it says to wrong requests."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+import safetensors.torch
+import torch
+import yaml
+from mlflow import MlflowClient
+from rich.console import Console
+
+from refusion.config import Settings
+from refusion.config_layers import check
+from refusion.errors import UserError
+from refusion.images.builtin import ensure_builtin
+from refusion.images.store import PairStore
+from refusion.meta.state import TrainingState
+from refusion.search.command import read_requests
+from refusion.search.held_back import split_val
+from refusion.search.records import Journal, TrialRecord
+from refusion.search.sweep import run_sweep
+from refusion.tracking.sweeps import RecordedSweep, read_sweep
+from refusion.training import cluster
+from refusion.training.batches import Share
+from refusion.training.loop import TaskTraining
+from refusion.training.sources import check_pairs
+from refusion.training.storage import Folder
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = {
+    "schedule.rate.value": {"low": 1e-4, "high": 1e-2, "log": True},
+    "schedule.inner_steps": {"low": 1, "high": 2},
+    "objective.beta": {"low": 0.5, "high": 2.0},
+}
+BASE = {
+    "schedule": {"epochs": 3, "meta_iterations": 1, "fusion_steps": 3, "rate": {"kind": "constant", "value": 1e-3}},
+    "images": {"crop": 32, "batch": 2},
+    "network": {"blocks": 1},
+    "validation": {"images": 1, "pictures": 1},
+    "threads": 1,
+}
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of its own, and one Ray with four CPUs, so that a trial of two workers finds room, for all tests here."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REFUSION_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        cluster._close_to_others()
+        ray.init("local", num_cpus=4, logging_level="WARNING")
+        yield folder
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ensure_builtin(tmp_path_factory.mktemp("data") / "pairs")
+
+
+@pytest.fixture(scope="module")
+def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sweep") / "space.yaml"
+    file.write_text(yaml.safe_dump({"base": BASE, "space": SPACE, "sweep": {"task": ["IVIF"], "max_concurrent": 2}}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def population_file(sweep_file: Path) -> Path:
+    file = sweep_file.with_name("population.yaml")
+    file.write_text(yaml.safe_dump({"base": BASE, "space": SPACE, "sweep": {"task": ["IVIF"], "scheduler": "pbt"}}))
+    return file
+
+
+def job(*arguments: object) -> str:
+    """Run a sweep in this process; what it printed."""
+    (request,) = read_requests([str(argument) for argument in arguments])
+    text = io.StringIO()
+    assert run_sweep(request, Console(file=text, width=160)) == 0, text.getvalue()
+    return text.getvalue()
+
+
+def records(home: Path, name: str) -> dict[int, TrialRecord]:
+    return Journal(Folder(str(home / "sweeps" / name))).read()
+
+
+def recorded(home: Path, name: str) -> RecordedSweep:
+    return read_sweep(f"sqlite:///{home / 'mlflow.db'}", "refusion", name)
+
+
+def scores(trials: dict[int, TrialRecord]) -> dict[int, list[float]]:
+    return {
+        number: [record.history[epoch]["SSIM"] for epoch in sorted(record.history)] for number, record in trials.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def asha(home: Path, data: Path, sweep_file: Path) -> str:
+    return job("--config", sweep_file, "--data", data, "--trials", 5, "--run-name", "asha", "--reduction", 2)
+
+
+def test_a_sweep_stops_the_weak_trials_and_trains_the_others_to_the_end(home: Path, asha: str) -> None:
+    trials = records(home, "asha")
+    assert sorted(trials) == [0, 1, 2, 3, 4, 5]
+    assert trials[0].ended == "finished"
+    assert trials[0].values == {}
+    assert {record.ended for record in trials.values()} == {"finished", "stopped"}
+    for record in trials.values():
+        assert record.epoch == (3 if record.ended == "finished" else record.epoch)
+        assert sorted(record.history) == list(range(1, record.epoch + 1))
+    assert any(record.ended == "stopped" and record.epoch < 3 for record in trials.values())
+    assert "beyond its training" in asha
+    assert "--resume asha" in asha
+
+
+def test_mlflow_has_the_sweep_its_trials_and_its_best_model(home: Path, asha: str) -> None:
+    sweep = recorded(home, "asha")
+    trials = records(home, "asha")
+    assert sweep.tags["kind"] == "sweep"
+    assert sweep.spec["scheduler"] == "asha"
+    assert sweep.spec["rungs"]
+    assert {trial.number: trial.ended for trial in sweep.trials} == {n: record.ended for n, record in trials.items()}
+    for trial in sweep.trials:
+        assert trial.values == trials[trial.number].values
+        for epoch, numbers in trials[trial.number].history.items():
+            assert trial.history[epoch]["SSIM"] == pytest.approx(numbers["SSIM"])
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    parent = client.get_run(sweep.run_id)
+    assert parent.info.status == "FINISHED"
+    best = int(sweep.tags["best_trial"])
+    (version,) = client.search_model_versions("name = 'refusion-IVIF'")
+    assert version.run_id == next(trial.run_id for trial in sweep.trials if trial.number == best)
+    pictures = client.list_artifacts(version.run_id, "images")
+    assert pictures
+
+
+def test_the_settings_it_found_are_a_file_for_training(home: Path, asha: str) -> None:
+    content = yaml.safe_load((home / "sweeps" / "asha" / "best.yaml").read_text())
+    best = int(recorded(home, "asha").tags["best_trial"])
+    settings = check([content])
+    values = records(home, "asha")[best].values
+    if values:
+        assert settings.schedule.rate.value == values["schedule.rate.value"]  # type: ignore[union-attr]
+        assert settings.schedule.inner_steps == values["schedule.inner_steps"]
+    assert settings.schedule.epochs == 3
+
+
+def test_the_same_seed_suggests_the_same_and_trains_the_same(home: Path, data: Path, sweep_file: Path) -> None:
+    common = ("--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none")
+    for name in ("one", "two"):
+        job(*common, "--schedule.epochs", 1, "--run-name", name)
+    one, two = (records(home, name) for name in ("one", "two"))
+    assert {n: record.values for n, record in one.items()} == {n: record.values for n, record in two.items()}
+    assert scores(one) == scores(two)
+
+
+def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file: Path) -> None:
+    """SIGKILL to the driver and its Ray while trials train; what had ended stays, the rest ends as it would have."""
+    arguments = [
+        "--config", str(sweep_file), "--data", str(data), "--trials", "3", "--search", "random", "--scheduler", "none",
+        "--schedule.epochs", "4",
+    ]  # fmt: skip
+    job(*arguments, "--run-name", "whole")
+    whole = records(home, "whole")
+    command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), *arguments, "--run-name", "killed"]
+    # Its own Ray, so that killing it leaves ours alone.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["RAY_ADDRESS"] = "local"
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    journal = Journal(Folder(str(home / "sweeps" / "killed")))
+    deadline = time.monotonic() + 240
+    try:
+        while time.monotonic() < deadline:
+            found = journal.read() if (home / "sweeps" / "killed" / "trials").exists() else {}
+            if any(record.ended for record in found.values()) and any(
+                not record.ended and record.checkpoints for record in found.values()
+            ):
+                break
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.05)
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for member in (psutil.Process(process.pid), *family) if process.poll() is None else ():
+            member.kill()
+        process.wait()
+    before = journal.read()
+    ended = {number for number, record in before.items() if record.ended}
+    assert ended
+    assert ended != set(range(4))
+    text = job("--resume", "killed")
+    after = records(home, "killed")
+    assert "go on from their checkpoints" in text
+    assert {number: after[number].plain() for number in ended} == {number: before[number].plain() for number in ended}
+    assert scores(after) == scores(whole)
+    assert {record.ended for record in after.values()} == {"finished"}
+    assert {trial.ended for trial in recorded(home, "killed").trials} == {"finished"}
+
+
+def test_a_population_exchanges_and_its_best_can_be_trained_again(
+    home: Path, data: Path, population_file: Path
+) -> None:
+    common = ("--config", population_file, "--data", data, "--trials", 3, "--interval", 1)
+    job(*common, "--run-name", "pbt")
+    job(*common, "--run-name", "pbt-again")
+    trials = records(home, "pbt")
+    exchanges = [entry for record in trials.values() for entry in record.lineage if entry["from"] is not None]
+    assert exchanges
+    assert all(entry["from"] != 0 for entry in exchanges)
+    assert trials[0].lineage == [{"epoch": 0, "from": None, "values": {}}]
+    again = records(home, "pbt-again")
+    assert {n: record.lineage for n, record in trials.items()} == {n: record.lineage for n, record in again.items()}
+    assert scores(trials) == scores(again)
+
+    sweep = recorded(home, "pbt")
+    best = int(sweep.tags["best_trial"])
+    settings = check([yaml.safe_load((home / "sweeps" / "pbt" / "best.yaml").read_text()), {"data": str(data)}])
+    replayed = _train_whole(settings, sweep.spec["options"]["held_back"])
+    kept = safetensors.torch.load_file(str(Path(trials[best].checkpoints[3]) / "IVIF" / "fusion.safetensors"))
+    for name, weights in replayed.items():
+        assert torch.equal(weights, kept[name]), name
+
+
+def _train_whole(settings: Settings, held_back: float) -> dict[str, torch.Tensor]:
+    """The fusion module after one training by these settings, on the pairs that the sweep's trials saw."""
+    (pairs,) = check_pairs(settings.data, ("IVIF",), skip_bad=False)
+    seen = split_val(pairs.val, held_back).seen
+    training = TaskTraining(settings, "IVIF", PairStore(pairs.train), PairStore(seen), Share(), torch.device("cpu"))
+    state = TrainingState(settings, "IVIF")
+    assert len(list(training.epochs(state))) == settings.schedule.epochs
+    return state.fusion.state_dict()
+
+
+def test_trials_of_several_workers(home: Path, data: Path, sweep_file: Path) -> None:
+    text = job(
+        "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
+        "--workers-per-trial", 2, "--schedule.epochs", 2, "--run-name", "nested",
+    )  # fmt: skip
+    trials = records(home, "nested")
+    assert {record.ended for record in trials.values()} == {"finished"}, text
+    assert all(record.epoch == 2 and record.checkpoints for record in trials.values())
+    assert {trial.ended for trial in recorded(home, "nested").trials} == {"finished"}
+
+
+def test_one_schedule_for_several_tasks(home: Path, data: Path, sweep_file: Path) -> None:
+    job(
+        "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
+        "--task", "IVIF", "MEIF", "--schedule.epochs", 1, "--run-name", "both",
+    )  # fmt: skip
+    trials = records(home, "both")
+    for record in trials.values():
+        assert {"IVIF/SSIM", "MEIF/SSIM"} <= set(record.history[1])
+    content = yaml.safe_load((home / "sweeps" / "both" / "best.yaml").read_text())
+    assert content["tasks"] == ["IVIF", "MEIF"]
+
+
+def test_a_trial_that_diverges_ends_alone(home: Path, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wild.yaml"
+    space = {"schedule.rate.value": [1e-3, 1e18]}
+    file.write_text(yaml.safe_dump({"base": BASE, "space": space}))
+    text = job(
+        "--config", file, "--data", data, "--task", "IVIF", "--search", "grid", "--scheduler", "none",
+        "--schedule.epochs", 1, "--run-name", "wild",
+    )  # fmt: skip
+    trials = records(home, "wild")
+    assert len(trials) == 3
+    assert trials[1].ended == "finished"
+    assert trials[2].ended.startswith("diverged: IVIF: the parameters stopped being finite"), text
+    assert next(t for t in recorded(home, "wild").trials if t.number == 2).ended == trials[2].ended
+
+
+def test_a_trial_whose_process_is_lost_goes_on_from_its_checkpoint(home: Path, data: Path, sweep_file: Path) -> None:
+    def kill() -> None:
+        journal = Journal(Folder(str(home / "sweeps" / "lost")))
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if (home / "sweeps" / "lost" / "trials").exists() and any(r.checkpoints for r in journal.read().values()):
+                for process in psutil.process_iter(["name", "cmdline"]):
+                    if any("ray::Trial" in part for part in process.info["cmdline"] or ()):
+                        process.send_signal(signal.SIGKILL)
+                        return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    text = job(
+        "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
+        "--max-concurrent", 1, "--schedule.epochs", 6, "--run-name", "lost",
+    )  # fmt: skip
+    killer.join()
+    trials = records(home, "lost")
+    assert {record.ended for record in trials.values()} == {"finished"}
+    assert sum(record.restarts for record in trials.values()) == 1
+    assert "failed and is tried again" in text
+
+
+def test_more_than_the_cluster_has_is_refused_before_anything_is_written(
+    home: Path, data: Path, sweep_file: Path
+) -> None:
+    with pytest.raises(UserError, match=r"--workers-per-trial 9: a trial needs 1 CPU for its driver and 9 × 1 CPU"):
+        job("--config", sweep_file, "--data", data, "--workers-per-trial", 9, "--images.batch", 9, "--run-name", "big")
+    assert not (home / "sweeps" / "big").exists()
+
+
+def test_a_warm_start_begins_with_the_best_of_before(home: Path, data: Path, sweep_file: Path, asha: str) -> None:
+    job(
+        "--config", sweep_file, "--data", data, "--trials", 1, "--scheduler", "none", "--warm-start", "asha",
+        "--schedule.epochs", 1, "--run-name", "warm",
+    )  # fmt: skip
+    assert records(home, "warm")[1].values in [record.values for record in records(home, "asha").values()]
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(home: Path, data: Path, sweep_file: Path) -> None:
+    command = [
+        sys.executable, str(ROOT / "jobs" / "sweep.py"), "--config", str(sweep_file), "--data", str(data),
+        "--trials", "9", "--schedule.epochs", "9", "--scheduler", "none", "--run-name", "cut",
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["RAY_ADDRESS"] = "local"
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    folder = home / "sweeps" / "cut" / "trials"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if folder.exists() and any("SSIM" in file.read_text() for file in folder.glob("*.json")):
+            break
+        time.sleep(0.1)
+    process.terminate()
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, text
+    assert "--resume cut" in text
+    sweep = recorded(home, "cut")
+    assert all(trial.ended == "interrupted" for trial in sweep.trials)
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    assert client.get_run(sweep.run_id).info.status == "KILLED"
+    assert json.loads(next(folder.glob("*.json")).read_text())["ended"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--task", "IVIR"], "--task"),
+        (["--task", "IVIF", "--scheduler", "ashaa"], "--scheduler"),
+        (["--task", "IVIF", "--objective", "EN"], "--objective EN"),
+        (["--task", "IVIF", "--grace", "99"], "--grace 99"),
+        (["--task", "IVIF", "--trials", "0"], "--trials"),
+        (["--resume", "nowhere"], "--resume nowhere: there is no such sweep"),
+        (["--task", "IVIF", "--scheduler", "pbt", "--workers-per-trial", "2"], "--scheduler pbt"),
+        (["--task", "IVIF", "--schedule.rat", "1e-4"], "--schedule.rat"),
+        (["--task", "IVIF", "--config", "nowhere.yaml"], "--config nowhere.yaml"),
+        (["--task", "IVIF", "--data", "/nowhere"], "--data /nowhere"),
+    ],
+)
+def test_wrong_requests_are_refused_in_one_sentence(home: Path, arguments: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        run_sweep(read_requests(arguments)[0], Console(file=io.StringIO()))
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_users_mistake_ends_the_job_with_status_2_and_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), "--task", "IVIF", "--scheduler", "ashaa"]
+    environment = {**os.environ, "REFUSION_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "--scheduler" in done.stderr

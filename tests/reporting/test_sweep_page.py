@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from refusion.reporting.study import Study, study_of
+from refusion.reporting.sweep_page import compared, headline, sections, sweep_page
+from refusion.tracking.sweeps import RecordedSweep, RecordedTrial, read_sweep
+
+
+@pytest.fixture(scope="module")
+def study(store: str) -> Study:
+    return study_of(read_sweep(store, "study", "asha"))
+
+
+def without_outcome(study: Study) -> Study:
+    return dataclasses.replace(study, sweep=dataclasses.replace(study.sweep, comparison=None, best_yaml=None))
+
+
+def test_the_headline_says_what_and_how_good(study: Study) -> None:
+    first, last = headline(study)
+    for said in ("5 parameters of IVIF", "tpe", "asha", "13 trials", "1 failed", "average rank in SSIM,Qabf,VIF,SCD"):
+        assert said in first
+    assert last.startswith(f"Trial {study.best} is better than the default settings: it wins 75.0 %")
+    assert "62.5 % to 87.5 %" in last
+    assert "has not been compared" in headline(without_outcome(study))[-1]
+    assert "no trial has surpassed" in headline(dataclasses.replace(study, best=0))[-1]
+    assert "no best one" in headline(dataclasses.replace(study, best=None))[-1]
+
+
+def test_the_comparison_is_read_back_as_it_was(study: Study) -> None:
+    found = compared(study)
+    assert found is not None
+    plain = found.plain()
+    assert plain == study.sweep.comparison
+    assert math.isnan(found.metrics["EN"].ours)
+
+
+def test_pictures_for_each_kind_of_sweep(study: Study, store: str) -> None:
+    titles = {section.title: section for section in sections(study)}
+    assert all(section.picture or section.table for section in titles.values())
+    assert "schedule.rate.every" in str(titles["Which parameters mattered"].picture.caption)  # type: ignore[union-attr]
+    assert "Lineage" not in titles
+    evolved = {section.title: section for section in sections(study_of(read_sweep(store, "study", "pbt")))}
+    assert evolved["Lineage"].picture
+    assert evolved["Schedules that were found"].picture
+    assert evolved["Which parameters mattered"].picture is None
+    assert "at least 8 trials" in evolved["Which parameters mattered"].texts[0]
+
+
+def test_a_sweep_that_has_just_begun_has_a_page() -> None:
+    spec = {"name": "s", "tasks": ["IVIF", "MIF"], "objective": "SSIM", "space": {"objective.alpha": [1.0, 2.0]}}
+    begun = RecordedTrial(0, "r", {}, "running", [{"epoch": 0, "from": None, "values": {}}], {}, 0.0)
+    for trials in ([], [begun]):
+        page = sweep_page(study_of(RecordedSweep("s", "r", spec, {}, trials, None, None)), "mlflow ui")
+        assert "No trial has been validated yet" in page
+        assert page.count("Left out: ") >= 4
+
+
+def test_several_tasks_show_each_goal() -> None:
+    tasks = ["IVIF", "MIF"]
+    spec = {"name": "s", "tasks": tasks, "objective": "SSIM,VIF", "space": {"objective.alpha": [1.0, 2.0]}}
+    trials = [
+        RecordedTrial(
+            number,
+            "r",
+            {"objective.alpha": float(number)} if number else {},
+            "finished",
+            [{"epoch": 0, "from": None, "values": {}}],
+            {1: {f"{task}/{name}": number / 10 for task in tasks for name in ("SSIM", "VIF", "EN")}},
+            1.0,
+        )
+        for number in range(3)
+    ]
+    study = study_of(RecordedSweep("s", "r", spec, {}, trials, None, None))
+    assert study.best == 2
+    assert study.metrics == ["IVIF/EN", "IVIF/SSIM", "IVIF/VIF", "MIF/EN", "MIF/SSIM", "MIF/VIF"]
+    assert "MIF/VIF" in sweep_page(study, "mlflow ui")
