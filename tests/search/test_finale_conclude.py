@@ -81,7 +81,9 @@ class Ending:
         self.state = state
         self.console = Console(file=io.StringIO(), width=200)
         tasks = state.ledger.options.task
-        self.val = {task: TaskVal(pairs[task][1][held_back:], pairs[task][1][:held_back]) for task in tasks}
+        self.val = {
+            task: TaskVal(pairs[task][1], pairs[task][1][held_back:], pairs[task][1][:held_back]) for task in tasks
+        }
         folder, found = trained
         for number, chosen in ((0, {}), (1, VALUES)):
             state.begin(number, chosen)
@@ -128,7 +130,7 @@ def test_the_best_trial_is_compared_with_the_defaults_on_what_the_search_never_s
     outcome = end.conclude()
     assert outcome is not None
     assert (outcome.best, outcome.why_none) == (1, "")
-    assert here == [(1, "IVIF", ["scene_2", "scene_0", "scene_1"]), (0, "IVIF", ["scene_0", "scene_1"])]
+    assert here == [(1, "IVIF", ["scene_0", "scene_1", "scene_2"]), (0, "IVIF", ["scene_0", "scene_1"])]
     assert outcome.comparison is not None
     assert outcome.comparison.pairs == 2
     found = outcome.comparison.metrics["Qabf"]

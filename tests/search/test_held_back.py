@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from refusion.config import ValidationSettings
 from refusion.errors import UserError
 from refusion.images.pairs import Pair
 from refusion.metrics import METRICS
@@ -27,16 +28,18 @@ def many(count: int) -> list[Pair]:
 )
 def test_the_share_is_held_back_and_one_pair_at_least_is_seen(count: int, share: float, held: int) -> None:
     pairs = many(count)
-    split = split_val(pairs, share)
+    split = split_val(pairs, share, ValidationSettings(), 9)
     assert len(split.held_back) == held
     assert len(split.seen) == count - held >= 1
-    assert sorted(split.all, key=lambda pair: pair.name) == pairs
+    assert split.all == pairs
+    if share:
+        assert not set(split.seen) & set(split.held_back)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.25, 0.4, 0.5, 0.75])
 def test_both_parts_are_spread_over_the_whole(share: float) -> None:
     pairs = many(40)
-    split = split_val(pairs, share)
+    split = split_val(pairs, share, ValidationSettings(), 9)
     for part, of_all in ((split.held_back, share), (split.seen, 1 - share)):
         places = [pairs.index(pair) for pair in part]
         assert places == sorted(places)
@@ -46,7 +49,18 @@ def test_both_parts_are_spread_over_the_whole(share: float) -> None:
 
 
 def test_the_split_is_the_same_every_time() -> None:
-    assert split_val(many(11), 0.4) == split_val(many(11), 0.4)
+    settings = ValidationSettings()
+    assert split_val(many(11), 0.4, settings, 9) == split_val(many(11), 0.4, settings, 9)
+
+
+def test_pairs_beyond_what_validations_look_at_are_held_back_as_well() -> None:
+    pairs = many(14)
+    few = ValidationSettings.model_validate({"images": {0: 3, 8: 5}, "every": 3})
+    assert len(split_val(pairs, 0.5, few, 9).held_back) == 9
+    # The last epoch is always validated; before it the piece of five is never reached.
+    assert len(split_val(pairs, 0.5, few, 8).held_back) == 11
+    assert len(split_val(pairs, 0.8, few, 9).held_back) == 11
+    assert split_val(pairs, 0.0, few, 9).held_back == []
 
 
 def test_a_checkpoint_scores_pairs_as_the_trial_itself_did(

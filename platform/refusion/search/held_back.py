@@ -13,6 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from refusion.config import ValidationSettings
+from refusion.config_pieces import at
 from refusion.fuse import load_module
 from refusion.images.colour import stretch
 from refusion.images.pairs import Pair
@@ -27,27 +29,38 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class TaskVal:
-    """A task's val pairs: those that the search sees, and those that it does not."""
+    """A task's val pairs: those that trials are measured on, and those that the search never sees."""
 
+    all: list[Pair]
     seen: list[Pair]
     held_back: list[Pair]
 
-    @property
-    def all(self) -> list[Pair]:
-        """Both."""
-        return self.seen + self.held_back
 
-
-def split_val(pairs: Sequence[Pair], share: float) -> TaskVal:
+def split_val(pairs: Sequence[Pair], share: float, validation: ValidationSettings, epochs: int) -> TaskVal:
     """Some pairs for the search and some held back, evenly mixed; the search keeps at least one.
 
     Args:
-        share: of the pairs that is held back, 0 to below 1.
+        share: of the pairs that is held back, 0 to below 1. Above 0, all pairs are held back beyond the most that
+            ``validation`` ever measures.
+        validation: of the trials.
+        epochs: of a trial that is not stopped.
     """
-    wanted = min(round(len(pairs) * share), len(pairs) - 1)
+    wanted = 0
+    if share > 0:
+        wanted = max(round(len(pairs) * share), len(pairs) - _most_measured(len(pairs), validation, epochs))
+        wanted = min(wanted, len(pairs) - 1)
     held = set(spread(len(pairs), wanted)) if wanted else set()
-    seen = [pair for index, pair in enumerate(pairs) if index not in held]
-    return TaskVal(seen, [pair for index, pair in enumerate(pairs) if index in held])
+    seen, held_back = ([pair for index, pair in enumerate(pairs) if (index in held) is out] for out in (False, True))
+    return TaskVal(list(pairs), seen, held_back)
+
+
+def _most_measured(count: int, validation: ValidationSettings, epochs: int) -> int:
+    """The most of ``count`` pairs that any validation of a trial looks at."""
+    wanted = validation.images
+    if wanted is None:
+        return count
+    measured = (epoch for epoch in range(epochs) if (epoch + 1) % validation.every == 0 or epoch + 1 == epochs)
+    return min(count, max(at(wanted, epoch) for epoch in measured))
 
 
 @torch.no_grad()

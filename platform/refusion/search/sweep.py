@@ -57,7 +57,8 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     earlier = _earlier(ledger)
     trials = trial_count(ledger)
     room = find_room(cluster.connect(), ledger.options, ledger.base)
-    val = {task.task: split_val(task.val, ledger.options.held_back) for task in pairs}
+    base, share = ledger.base, ledger.options.held_back
+    val = {task.task: split_val(task.val, share, base.validation, base.schedule.epochs) for task in pairs}
 
     parent = _parent_run(ledger, experiment_id, room, trials)
     ledger.save(_digests(pairs))
@@ -221,12 +222,11 @@ class _Sweep:
         fresh = self.state.fresh
         first = [cost for number, cost in self.state.overheads.items() if number in fresh]
         later = [cost for number, cost in self.state.overheads.items() if number not in fresh]
-        if self.state.ledger.options.scheduler in PAUSING or not first or not later:
+        if self.state.ledger.options.scheduler in PAUSING or not later:
             return
-        self._line(
-            f"a trial cost {sum(later) / len(later):.1f} s beyond its training (at most {max(later):.1f} s); "
-            f"the first {len(first)}, which started their processes, {max(first):.1f} s"
-        )
+        started = f"; the first {len(first)}, which started their processes, {max(first):.1f} s" if first else ""
+        mean = sum(later) / len(later)
+        self._line(f"a trial cost {mean:.1f} s beyond its training (at most {max(later):.1f} s){started}")
 
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
