@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from refusion.reporting.figures import BEST, DEFAULT, INK, WIDTH, NothingToShowError, label, margins, panels
 from refusion.reporting.study import DEFAULT_TRIAL, Study
@@ -160,6 +160,10 @@ def _slice(axes: Axes, study: Study, parameter: Parameter) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if parameter.log:
         axes.set_xscale("log")
+        # Over less than two decades matplotlib would label every minor tick, one over the other.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if parameter.kind != "choice":
         axes.set_xlim(margins(*parameter.range, parameter.log))
     reached = [max(study.histories[number]) for number in numbers]
