@@ -142,7 +142,7 @@ def test_a_resumed_sweep_takes_no_other_space(first: Ledger, refusal: Callable[.
 
 def test_a_resumed_sweep_keeps_its_name(first: Ledger, refusal: Callable[..., str]) -> None:
     message = refusal("other", space={}, request={"resume": "first"})
-    assert message == "--run-name other and --resume first: a resumed sweep keeps its name"
+    assert message == "--run-name other and --resume first: a resumed sweep keeps its name; leave one out"
 
 
 @pytest.mark.parametrize("name", ["second", "../first", "", "f"])

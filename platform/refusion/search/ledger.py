@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from refusion.config import BUILTIN, Settings
+from refusion.config import Settings
 from refusion.config_layers import check, leaves
 from refusion.errors import UserError
 from refusion.home import refusion_home
@@ -23,10 +19,10 @@ from refusion.search.records import Journal
 from refusion.search.space import Space
 from refusion.search.space_check import check_space
 from refusion.tracking.store import resolve_tracking_uri
+from refusion.training.names import new_name, resumed_name, with_absolute_data
 from refusion.training.storage import Folder
 
 _FILE = "sweep.yaml"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # What a resumed sweep may be told anew.
 _CHANGEABLE_OPTIONS = ("trials", "max_concurrent")
 _CHANGEABLE_SETTINGS = ("threads", "retries", "data", "gpu")
@@ -134,7 +130,7 @@ def open_ledger(request: SweepRequest) -> Ledger:
     options = read_options(request.options)
     # The batch must divide among a trial's workers, whatever its size in a trial.
     own = {"tasks": list(options.task), "workers": options.workers_per_trial}
-    base = _absolute(check([*request.changes, own]))
+    base = with_absolute_data(check([*request.changes, own]))
     try:
         space = Space.read(request.space)
         check_space(space, base)
@@ -153,33 +149,20 @@ def open_ledger(request: SweepRequest) -> Ledger:
         raise UserError(
             f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs})"
         )
-    name = request.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    if not _NAME.fullmatch(name):
-        raise UserError(f"--run-name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
-    if (storage / name).exists():
-        raise UserError(
-            f"--run-name {name}: there is a sweep of this name in {storage.uri}; choose another name, "
-            f"or go on with that sweep by --resume {name}"
-        )
+    name = new_name(request.run_name, storage, "sweep")
     uri = resolve_tracking_uri(request.tracking_uri)
     return Ledger(name, storage / name, options, space, base, uri, request.experiment or "refusion", False, {})
 
 
 def _resumed(request: SweepRequest, storage: Folder) -> Ledger:
-    name = str(request.resume)
-    if request.run_name not in (None, name):
-        raise UserError(f"--run-name {request.run_name} and --resume {name}: a resumed sweep keeps its name")
-    if not _NAME.fullmatch(name) or not (storage / name / _FILE).exists():
-        there = [other for other in storage.names() if (storage / other / _FILE).exists()]
-        known = f"there are: {', '.join(there[-10:])}" if there else "there are no sweeps"
-        raise UserError(f"--resume {name}: there is no such sweep in {storage.uri} ({known}); see also --storage")
+    name = resumed_name(str(request.resume), request.run_name, storage, "sweep", _FILE)
     content = yaml.safe_load((storage / name / _FILE).read_text())
     if request.space:
         raise UserError(f"--resume {name}: goes on with its own space; leave --config out")
     before = read_options(content["options"])
     options = read_options({**content["options"], **request.options})
     base_before = Settings.model_validate(content["base"])
-    base = _absolute(check(request.changes, base_before))
+    base = with_absolute_data(check(request.changes, base_before))
     changed = [
         f"--{key.replace('_', '-')}"
         for key in SweepOptions.model_fields
@@ -199,10 +182,3 @@ def _resumed(request: SweepRequest, storage: Folder) -> Ledger:
     experiment = request.experiment or content["experiment"]
     space = Space.read(content["space"])
     return Ledger(name, storage / name, options, space, base, uri, experiment, True, content["digests"])
-
-
-def _absolute(settings: Settings) -> Settings:
-    """Trials and later resumes start in other folders."""
-    if settings.data == BUILTIN:
-        return settings
-    return settings.model_copy(update={"data": str(Path(settings.data).expanduser().absolute())})

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from refusion.config import BUILTIN, Settings
+from refusion.config import Settings
 from refusion.config_layers import check
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.tasks import TaskName
 from refusion.tracking.store import resolve_tracking_uri
+from refusion.training.names import new_name, resumed_name, with_absolute_data
 from refusion.training.storage import Folder
 
 _FILE = "job.yaml"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # What a resumed run may be told anew; anything else would make it another training under the old name.
 _CHANGEABLE = ("workers", "threads", "gpu", "retries", "data", "tasks", "schedule.epochs", "checkpoints", "validation")
 
@@ -101,33 +97,17 @@ def open_ledger(request: RunRequest) -> Ledger:
     storage = Folder.at(request.storage) if request.storage else default_storage()
     if request.resume is not None:
         return _resumed(request, storage)
-    settings = _with_absolute_data(check(request.changes))
-    name = request.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    if not _NAME.fullmatch(name):
-        raise UserError(f"--run-name {name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
-    folder = storage / name
-    if folder.exists():
-        raise UserError(
-            f"--run-name {name}: there is a run of this name in {storage.uri}; choose another name, "
-            f"or go on with that run by --resume {name}"
-        )
+    settings = with_absolute_data(check(request.changes))
+    name = new_name(request.run_name, storage, "run")
     uri = resolve_tracking_uri(request.tracking_uri)
-    return Ledger(name, folder, settings, uri, request.experiment or "refusion", False, {})
+    return Ledger(name, storage / name, settings, uri, request.experiment or "refusion", False, {})
 
 
 def _resumed(request: RunRequest, storage: Folder) -> Ledger:
-    name = str(request.resume)
-    if request.run_name is not None and request.run_name != name:
-        raise UserError(
-            f"--run-name {request.run_name} and --resume {name}: a resumed run keeps its name; leave one out"
-        )
-    if not _NAME.fullmatch(name) or not (storage / name / _FILE).exists():
-        there = [other for other in storage.names() if (storage / other / _FILE).exists()]
-        known = f"there are: {', '.join(there[-10:])}" if there else "there are no runs"
-        raise UserError(f"--resume {name}: there is no such run in {storage.uri} ({known}); see also --storage")
+    name = resumed_name(str(request.resume), request.run_name, storage, "run", _FILE)
     content = yaml.safe_load((storage / name / _FILE).read_text())
     before = Settings.model_validate(content["settings"])
-    settings = _with_absolute_data(check(request.changes, before))
+    settings = with_absolute_data(check(request.changes, before))
     changed = [key for key in _differing(before.model_dump(), settings.model_dump()) if not _may_change(key)]
     if changed:
         listed = ", ".join(f"--{key}" for key in changed)
@@ -135,13 +115,6 @@ def _resumed(request: RunRequest, storage: Folder) -> Ledger:
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
     experiment = request.experiment or content["experiment"]
     return Ledger(name, storage / name, settings, uri, experiment, True, content["digests"], before.tasks)
-
-
-def _with_absolute_data(settings: Settings) -> Settings:
-    """Workers and later resumes start in other folders."""
-    if settings.data == BUILTIN:
-        return settings
-    return settings.model_copy(update={"data": str(Path(settings.data).expanduser().absolute())})
 
 
 def _may_change(key: str) -> bool:
