@@ -10,7 +10,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from refusion.search.judge import Judge
 from refusion.search.objective import scores_at
-from refusion.search.trial import EPOCH, NUMBER, PROBLEM
+from refusion.search.trial import ENDS_ITSELF, EPOCH, NUMBER, PROBLEM
 
 SCORE = "score"
 # The default settings at the sweep's budget: the yardstick, which no scheduler stops.
@@ -77,7 +77,8 @@ class Judged(FIFOScheduler):
         """Tune's question what becomes of a trial after one more epoch."""
         self.record(trial, result)
         if result[EPOCH] >= self.epochs:
-            return str(TrialScheduler.STOP)
+            # Stopped before it returns, a trial of several workers would leave their places taken.
+            return str(TrialScheduler.CONTINUE if result.get(ENDS_ITSELF) else TrialScheduler.STOP)
         if number_of(trial) == DEFAULT_TRIAL:
             return str(TrialScheduler.CONTINUE)
         return self.decide(controller, trial, result)

@@ -17,7 +17,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from refusion.errors import UserError
 from refusion.search.records import trial_name
-from refusion.search.trial import EPOCH, NUMBER, PROBLEM, START, VALUES
+from refusion.search.trial import ENDS_ITSELF, EPOCH, NUMBER, PROBLEM, START, VALUES
 from refusion.search.trial_training import Shelf, TrialPlan, TrialTraining
 from refusion.training.batches import Share
 from refusion.training.distributed import use_threads
@@ -76,7 +76,7 @@ def train_nested(loop_config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if plan.base["gpu"] else torch.device("cpu")
-    number = {NUMBER: config[NUMBER]}
+    number = {NUMBER: config[NUMBER], ENDS_ITSELF: True}
     training: TrialTraining | None = None
     try:
         training = TrialTraining(Shelf(plan), config[VALUES], share, device)

@@ -19,6 +19,8 @@ from refusion.training.sources import make_available
 
 # Keys of a trial's configuration and of its results.
 NUMBER, VALUES, START, EPOCH, PROBLEM = "number", "values", "start", "epoch", "problem"
+# In the results of a trial that returns by itself after its last epoch.
+ENDS_ITSELF = "ends_itself"
 # The board is told at most this often, in seconds.
 _TELL_EVERY = 1.0
 
