@@ -22,10 +22,9 @@ from refusion.search.options import POPULATION
 from refusion.search.records import TrialRecord, chain
 from refusion.search.replay import Change, replayed
 from refusion.search.state import SweepState
-from refusion.tracking.sweeps import log_sweep_results
+from refusion.tracking.sweeps import BEST_FILE, COMPARISON_FILE, log_sweep_results
 from refusion.training.storage import Folder
 
-BEST_FILE, COMPARISON_FILE = "best.yaml", "comparison.json"
 # These say where and how a trial ran, not what was found.
 _NOT_IN_FILE = ("data", "workers", "threads", "gpu", "retries", "skip_bad_pairs", "checkpoints")
 

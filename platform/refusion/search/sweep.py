@@ -12,7 +12,6 @@ from rich.console import Console
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.images.pairs import dataset_digest
 from refusion.search import finale
 from refusion.search.choice import Chooser, trial_count
 from refusion.search.display import Standing, View, result_table
@@ -36,6 +35,7 @@ from refusion.tracking.sweeps import read_sweep, start_sweep_run
 from refusion.training import cluster
 from refusion.training.board import start_board
 from refusion.training.interruption import terminated_is_interrupted
+from refusion.training.job import digests
 from refusion.training.pair_check import check_with_progress
 from refusion.training.sources import TaskPairs
 
@@ -52,7 +52,8 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     ledger = open_ledger(request)
     objective = Objective.parse(ledger.options.objective, ledger.options.task)
     pairs = check_with_progress(ledger.base, console)
-    ledger.check_same_images(_digests(pairs))
+    found = {task.task: digests(task) for task in pairs}
+    ledger.check_same_images(found)
     experiment_id = open_store(ledger.tracking_uri, ledger.experiment)
     earlier = _earlier(ledger)
     trials = trial_count(ledger)
@@ -61,7 +62,7 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     val = {task.task: split_val(task.val, share, base.validation, base.schedule.epochs) for task in pairs}
 
     parent = _parent_run(ledger, experiment_id, room, trials)
-    ledger.save(_digests(pairs))
+    ledger.save(found)
     state = SweepState(ledger, Judge(objective), parent, experiment_id)
     state.records = ledger.journal.read() if ledger.resumed else {}
     going_on = to_go_on(state.records, ledger.options.interval if ledger.options.scheduler in POPULATION else None)
@@ -86,9 +87,8 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     try:
         with terminated_is_interrupted():
             sweep.search()
-            outcome = finale.conclude(
-                state, val, {task: of_task["val"] for task, of_task in _digests(pairs).items()}, room.threads, console
-            )
+            val_digests = {task: of_task["val"] for task, of_task in found.items()}
+            outcome = finale.conclude(state, val, val_digests, room.threads, console)
     except KeyboardInterrupt:
         sweep.close("KILLED")
         sweep.say_next()
@@ -97,10 +97,6 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
         sweep.close("FAILED")
         raise
     return sweep.tell(outcome)
-
-
-def _digests(pairs: Sequence[TaskPairs]) -> dict[str, dict[str, str]]:
-    return {task.task: {"train": dataset_digest(task.train), "val": dataset_digest(task.val)} for task in pairs}
 
 
 def _plan(ledger: Ledger, pairs: Sequence[TaskPairs], val: dict[str, TaskVal], room: Room) -> TrialPlan:
