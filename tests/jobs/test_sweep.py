@@ -243,15 +243,21 @@ def _train_whole(settings: Settings, held_back: float) -> dict[str, torch.Tensor
     return state.fusion.state_dict()
 
 
-def test_trials_of_several_workers(home: Path, data: Path, sweep_file: Path) -> None:
+def test_trials_of_several_workers_are_stopped_and_leave_their_places(home: Path, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wild.yaml"
+    # With 4 CPUs one at a time finds room. The second one's pictures are noise, so that it is stopped midway.
+    file.write_text(yaml.safe_dump({"base": BASE, "space": {"schedule.rate.value": [0.05, 1e-3]}}))
     text = job(
-        "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
-        "--workers-per-trial", 2, "--schedule.epochs", 2, "--run-name", "nested",
+        "--config", file, "--data", data, "--task", "IVIF", "--search", "grid", "--scheduler", "asha", "--grace", 1,
+        "--workers-per-trial", 2, "--schedule.epochs", 2, "--objective", "SSIM", "--run-name", "nested",
     )  # fmt: skip
     trials = records(home, "nested")
-    assert {record.ended for record in trials.values()} == {"finished"}, text
-    assert all(record.epoch == 2 and record.checkpoints for record in trials.values())
-    assert {trial.ended for trial in recorded(home, "nested").trials} == {"finished"}
+    assert (trials[1].ended, trials[1].epoch) == ("stopped", 1), text
+    assert trials[0].ended == "finished", text
+    assert all(record.ended in ("finished", "stopped") and record.checkpoints for record in trials.values()), text
+    assert {trial.number: trial.ended for trial in recorded(home, "nested").trials} == {
+        number: record.ended for number, record in trials.items()
+    }
 
 
 def test_one_schedule_for_several_tasks(home: Path, data: Path, sweep_file: Path) -> None:

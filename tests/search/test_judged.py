@@ -35,6 +35,17 @@ def test_every_trial_ends_at_the_last_epoch_and_no_earlier(stage: Any) -> None:
         assert ring.report(number, 2, SSIM=0.1) == "STOP"
 
 
+def test_trials_that_end_by_themselves_are_told_and_never_stopped(stage: Any) -> None:
+    scheduler = Judged(judge(), epochs=2)
+    verdicts: list[tuple[int, int, bool]] = []
+    scheduler.on_verdict = lambda *verdict: verdicts.append(verdict)
+    ring = stage(scheduler).add(0, 1)
+    for number in (0, 1):
+        for epoch in (1, 2):
+            assert ring.report(number, epoch, SSIM=0.5) == "CONTINUE"
+    assert verdicts == [(0, 1, True), (0, 2, False), (1, 1, True), (1, 2, False)]
+
+
 def test_a_last_result_that_ends_its_trial_is_judged_too(stage: Any) -> None:
     known = judge()
     ring = stage(Judged(known, epochs=2)).add(1)

@@ -97,3 +97,19 @@ def test_options_of_other_schedulers_do_not_matter(kind: Any) -> None:
 def test_a_population_needs_its_space() -> None:
     with pytest.raises(ValueError, match="needs the space"):
         make("pbt", space=None)
+
+
+def nobody_asks(trial: int, epoch: int, goes_on: bool) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("kind", ["asha", "median", "none"])
+def test_verdicts_go_to_whom_they_are_for(kind: Any) -> None:
+    assert make(kind, on_verdict=nobody_asks).on_verdict is nobody_asks
+    assert make(kind).on_verdict is None
+
+
+@pytest.mark.parametrize("kind", ["hyperband", "pbt", "pb2"])
+def test_trials_that_pause_cannot_end_by_themselves(kind: Any) -> None:
+    with pytest.raises(ValueError, match=f"{kind} pauses trials"):
+        make(kind, on_verdict=nobody_asks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ray
@@ -69,6 +69,7 @@ class Events(_StaysHere, tune.Callback):
         refresh: called at every turn of Tune's loop, to renew the display.
         say: prints one line.
         resources: what a trial takes of the cluster.
+        waiting: numbers of the trials that run but wait for their workers' places, where trials have workers.
     """
 
     def __init__(
@@ -77,10 +78,13 @@ class Events(_StaysHere, tune.Callback):
         refresh: Callable[[], None],
         say: Callable[[str], None],
         resources: Mapping[str, float],
+        waiting: Callable[[], set[int]] | None = None,
     ) -> None:
         self.state, self.refresh, self.say = state, refresh, say
         self.resources = dict(resources)
-        self.idle_since = time.monotonic()
+        self.idle_since = self.looked = time.monotonic()
+        self.waiting = waiting or set
+        self.waited: set[int] = set()
         self.problems: dict[int, str] = {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
@@ -94,11 +98,19 @@ class Events(_StaysHere, tune.Callback):
             self.idle_since = now
         elif now - self.idle_since > _PATIENCE:
             self.idle_since = now
-            free = ray.available_resources()
             wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in self.resources.items())
-            there = ", ".join(f"{free.get(kind, 0):g} {kind}" for kind in self.resources)
-            self.say(f"waiting for room: a trial takes {wanted}; free in the cluster: {there}")
+            self.say(f"waiting for room: a trial takes {wanted}; {_free(self.resources)}")
+        if now - self.looked > _PATIENCE:
+            self.looked = now
+            self._look_who_waits()
         self.refresh()
+
+    def _look_who_waits(self) -> None:
+        """Say of whom waits at two looks in a row."""
+        waiting = self.waiting() & self.state.running
+        for number in sorted(waiting & self.waited):
+            self.say(f"trial {number} waits for room for its workers; {_free(('CPU', 'GPU'))}")
+        self.waited = waiting
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """A process works on it, for the first time or again."""
@@ -150,6 +162,11 @@ class Events(_StaysHere, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """It failed once too often."""
         self.state.ended(int(trial.config[NUMBER]), f"failed: {_reason(trial)}")
+
+
+def _free(kinds: Iterable[str]) -> str:
+    free = ray.available_resources()
+    return "free in the cluster: " + ", ".join(f"{free.get(kind, 0):g} {kind}" for kind in kinds)
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ray.tune.result import AUTO_RESULT_KEYS, DONE, TRIAL_ID
@@ -10,7 +10,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from refusion.search.judge import Judge
 from refusion.search.objective import scores_at
-from refusion.search.trial import ENDS_ITSELF, EPOCH, NUMBER, PROBLEM
+from refusion.search.trial import EPOCH, NUMBER, PROBLEM
 
 SCORE = "score"
 # The default settings at the sweep's budget: the yardstick, which no scheduler stops.
@@ -20,6 +20,8 @@ WORST = -1e30
 _NO_METRICS = frozenset({*AUTO_RESULT_KEYS, DONE, TRIAL_ID, NUMBER, EPOCH, SCORE})
 
 Result = dict[str, Any]
+# (trial, epoch, whether it goes on)
+OnVerdict = Callable[[int, int, bool], None]
 
 
 def number_of(trial: Any) -> int:
@@ -31,7 +33,12 @@ class Judged(FIFOScheduler):
     """Judges every result and lets each trial train all its epochs; subclasses stop or exchange trials in ``decide``.
 
     Results hold the trial's finished epochs under ``EPOCH`` and its metrics by name; ``SCORE`` is put in here.
+
+    Attributes:
+        on_verdict: told (trial, epoch, whether it goes on) where trials end by themselves; Tune stops none.
     """
+
+    on_verdict: OnVerdict | None = None
 
     def __init__(self, judge: Judge, epochs: int, **options: Any) -> None:
         super().__init__(**options)
@@ -76,9 +83,15 @@ class Judged(FIFOScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: Result) -> str:
         """Tune's question what becomes of a trial after one more epoch."""
         self.record(trial, result)
+        decision = self._decision(controller, trial, result)
+        if self.on_verdict is None:
+            return decision
+        self.on_verdict(number_of(trial), int(result[EPOCH]), decision != TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def _decision(self, controller: Any, trial: Any, result: Result) -> str:
         if result[EPOCH] >= self.epochs:
-            # Stopped before it returns, a trial of several workers would leave their places taken.
-            return str(TrialScheduler.CONTINUE if result.get(ENDS_ITSELF) else TrialScheduler.STOP)
+            return str(TrialScheduler.STOP)
         if number_of(trial) == DEFAULT_TRIAL:
             return str(TrialScheduler.CONTINUE)
         return self.decide(controller, trial, result)

@@ -8,9 +8,9 @@ from refusion.config import Settings
 from refusion.errors import UserError
 from refusion.search.bandit import Pb2
 from refusion.search.judge import Judge
-from refusion.search.judged import SCORE, Judged
+from refusion.search.judged import SCORE, Judged, OnVerdict
 from refusion.search.mutation import check_population_space
-from refusion.search.options import POPULATION, SchedulerKind
+from refusion.search.options import PAUSING, POPULATION, SchedulerKind
 from refusion.search.population import OnExploit, Pbt
 from refusion.search.space import Space
 from refusion.search.stopping import Asha, HyperBand, Median, asha_rungs, hyperband_rungs
@@ -35,6 +35,7 @@ def make_scheduler(
     base: Settings | None = None,
     seed: int = 0,
     on_exploit: OnExploit = _tell_nobody,
+    on_verdict: OnVerdict | None = None,
 ) -> Judged:
     """A scheduler for Tune; the trials' configurations hold ``number`` and ``values``, their results ``EPOCH``.
 
@@ -49,20 +50,42 @@ def make_scheduler(
         base: settings that a population's values are laid over, to see which are valid.
         seed: of a population's exchanges.
         on_exploit: told of each trial that goes on from another's checkpoint, before it does.
+        on_verdict: told after each epoch of a trial whether it goes on, where trials end by themselves.
 
     Raises:
         UserError: an option makes no sense with the others, or the space cannot be searched by this scheduler.
-        ValueError: a population without ``space`` and ``base``.
+        ValueError: a population without ``space`` and ``base``; ``on_verdict`` with a scheduler that pauses trials.
     """
     _check(kind, epochs, grace, factor, interval)
+    if on_verdict is not None and kind in PAUSING:
+        raise ValueError(f"{kind} pauses trials, which those that end by themselves cannot do")
+    if kind in POPULATION:
+        return _population(kind, judge, epochs, interval, space, base, seed, on_exploit)
+    scheduler = _stopping(kind, judge, epochs, grace, factor)
+    scheduler.on_verdict = on_verdict
+    return scheduler
+
+
+def _stopping(kind: SchedulerKind, judge: Judge, epochs: int, grace: int, factor: int) -> Judged:
     if kind == "asha":
         return Asha(judge, epochs, grace, factor)
     if kind == "hyperband":
         return HyperBand(judge, epochs, grace, factor)
     if kind == "median":
         return Median(judge, epochs, grace)
-    if kind == "none":
-        return Judged(judge, epochs)
+    return Judged(judge, epochs)
+
+
+def _population(
+    kind: SchedulerKind,
+    judge: Judge,
+    epochs: int,
+    interval: int,
+    space: Space | None,
+    base: Settings | None,
+    seed: int,
+    on_exploit: OnExploit,
+) -> Judged:
     if space is None or base is None:
         raise ValueError(f"{kind} needs the space of its values and the settings that they are laid over")
     check_population_space(kind, space, base)

@@ -19,10 +19,29 @@ from refusion.training.sources import make_available
 
 # Keys of a trial's configuration and of its results.
 NUMBER, VALUES, START, EPOCH, PROBLEM = "number", "values", "start", "epoch", "problem"
-# In the results of a trial that returns by itself after its last epoch.
-ENDS_ITSELF = "ends_itself"
 # The board is told at most this often, in seconds.
 _TELL_EVERY = 1.0
+
+
+class Teller:
+    """Tells the board, if there is one, how far a trial is."""
+
+    def __init__(self, board: Any, number: int) -> None:
+        self.board, self.number = board, number
+        self._told = 0.0
+
+    def __call__(self, task: str, progress: Progress) -> None:
+        """A step of a task is done."""
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY:
+            self._told = now
+            where = f"{task} {progress.phase} {progress.step}/{progress.steps}"
+            self.says(where, epoch=progress.epoch + 1, done=progress.done)
+
+    def says(self, phase: str, **more: Any) -> None:
+        """What the trial is doing."""
+        if self.board is not None:
+            self.board.update.remote(str(self.number), phase=phase, **more)
 
 
 class Trial(tune.Trainable):
@@ -50,11 +69,12 @@ class Trial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self.number = int(config[NUMBER])
         self.problem = ""
-        self.told = 0.0
         gpu = bool(self.plan.base["gpu"])
         device = torch.device("cuda" if gpu else "cpu")
         try:
-            self.training = TrialTraining(self.shelf, config[VALUES], device=device, watch=self._tell)
+            self.training = TrialTraining(
+                self.shelf, config[VALUES], device=device, watch=Teller(self.board, self.number)
+            )
             if config.get(START):
                 with tune.Checkpoint(config[START]).as_directory() as folder:
                     self.training.load(Path(folder))
@@ -92,14 +112,6 @@ class Trial(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from a checkpoint of this trial, or of the one whose place it takes in the population."""
         self.training.load(Path(checkpoint))
-
-    def _tell(self, task: str, progress: Progress) -> None:
-        now = time.monotonic()
-        if self.board is None or now - self.told < _TELL_EVERY:
-            return
-        self.told = now
-        where = f"{task} {progress.phase} {progress.step}/{progress.steps}"
-        self.board.update.remote(str(self.number), phase=where, epoch=progress.epoch + 1, done=progress.done)
 
 
 def rows_of(board: Any) -> dict[int, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -10,14 +11,15 @@ from ray import tune
 from refusion.search.choice import Chooser, config_of
 from refusion.search.display import View
 from refusion.search.events import Events, Suggestions
-from refusion.search.nested import nested_trial
+from refusion.search.nested import WAITING, Nest, nested_trial
 from refusion.search.options import PAUSING, POPULATION
 from refusion.search.records import start_of, trial_name
 from refusion.search.room import Room
-from refusion.search.schedulers import make_scheduler
+from refusion.search.schedulers import make_scheduler, rungs
 from refusion.search.state import SweepState
-from refusion.search.trial import NUMBER, START, VALUES, Trial
+from refusion.search.trial import NUMBER, START, VALUES, Trial, rows_of
 from refusion.search.trial_training import TrialPlan
+from refusion.search.verdicts import start_verdicts
 
 # We have a display, a journal and results of our own; Tune's would cost time and tell the same once more.
 _TUNES_SETTINGS = {
@@ -39,11 +41,14 @@ def tune_trials(state: SweepState, plan: TrialPlan, room: Room, chooser: Chooser
     nested = options.workers_per_trial > 1
     part = f"part_{ledger.parts + 1:03d}"
     storage = ledger.folder.uri
+    verdicts: Any = None
     if nested:
-        storage_of_trials = (ledger.folder / part / "train").uri
-        trainable = tune.with_parameters(
-            nested_trial, plan=plan, workers=options.workers_per_trial, storage=storage_of_trials, attempt=part
+        verdicts = start_verdicts()
+        judged = rungs(options.scheduler, state.epochs, options.grace, options.reduction)
+        nest = Nest(
+            options.workers_per_trial, (ledger.folder / part / "train").uri, part, board, verdicts, frozenset(judged)
         )
+        trainable = tune.with_parameters(nested_trial, plan=plan, nest=nest)
     else:
         trainable = tune.with_parameters(Trial, plan=plan, board=board)
     scheduler = make_scheduler(
@@ -57,6 +62,7 @@ def tune_trials(state: SweepState, plan: TrialPlan, room: Room, chooser: Chooser
         base=ledger.base,
         seed=ledger.base.seed,
         on_exploit=state.exploited,
+        on_verdict=verdicts.give.remote if verdicts is not None else None,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, room.resources),
@@ -79,10 +85,14 @@ def tune_trials(state: SweepState, plan: TrialPlan, room: Room, chooser: Chooser
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0 if nested else 1, num_to_keep=None if population else 2
             ),
-            callbacks=[Events(state, view.refresh, view.say, room.resources)],
+            callbacks=[Events(state, view.refresh, view.say, room.resources, _waiting(board) if nested else None)],
         ),
     )
     tuner.fit()
+
+
+def _waiting(board: Any) -> Callable[[], set[int]]:
+    return lambda: {number for number, row in rows_of(board).items() if row.phase == WAITING}
 
 
 def _folder_name(trial: Any) -> str:
