@@ -57,10 +57,15 @@ def test_the_text_reads_back(text: str) -> None:
 
 def test_the_direction_comes_from_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(goal.higher for goal in Objective.parse(DEFAULT, ONE).goals)
-    lower = dataclasses.replace(CATALOGUE["SSIM"], name="Nabf", direction="lower")
-    monkeypatch.setitem(CATALOGUE, "Nabf", lower)
-    objective = Objective.parse("Nabf", ONE)
-    assert scores_at(objective, {1: history({"Nabf": 0.2}), 2: history({"Nabf": 0.1})}, 1) == {1: -0.2, 2: -0.1}
+    monkeypatch.setitem(CATALOGUE, "SSIM", dataclasses.replace(CATALOGUE["SSIM"], direction="lower"))
+    objective = Objective.parse("SSIM", ONE)
+    assert scores_at(objective, {1: history({"SSIM": 0.2}), 2: history({"SSIM": 0.1})}, 1) == {1: -0.2, 2: -0.1}
+
+
+def test_a_metric_that_takes_too_long_for_every_epoch_is_none_to_search_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "Q_XY", dataclasses.replace(CATALOGUE["SSIM"], name="Q_XY"))
+    with pytest.raises(UserError, match="Q_XY is not measured while training; choose from EN, SD"):
+        Objective.parse("Q_XY", ONE)
 
 
 @pytest.mark.parametrize(

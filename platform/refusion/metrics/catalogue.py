@@ -1,144 +1,253 @@
 """The table of metrics: what is known about each one, and what computes it in each convention.
 
-Another metric is one file (or one function in its family's file) and one row here; another convention of a metric is
-one more entry in its row.
+Another metric is one function in its family's file, one row here and one entry in a convention's file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from math import inf, sqrt
-from typing import Literal
-
-from torch import Tensor
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from refusion.errors import UserError
-from refusion.metrics.edges import edge_preservation
-from refusion.metrics.fidelity import mean_vifp
-from refusion.metrics.gradients import average_gradient, spatial_frequency
-from refusion.metrics.information import entropy
-from refusion.metrics.statistics import standard_deviation, sum_of_correlations_of_differences
-from refusion.metrics.structural import mean_ssim
+from refusion.metrics.conventions import authors
+from refusion.metrics.facts import Convention, Definition, Metric
 
-CONVENTIONS = {"authors": "the evaluator published with TDFusion, and the commonest form of what it lacks"}
+# Fast, and robust enough to be measured after every epoch.
+METRICS: tuple[str, ...] = ("EN", "SD", "SF", "AG", "SCD", "SSIM", "VIF", "Qabf")
+
 DEFAULT_CONVENTION = "authors"
 
-
-@dataclass(frozen=True)
-class Definition:
-    """A metric as one convention computes it.
-
-    ``compute`` takes the fused images (B,H,W), whole grey levels, and the sources (2,B,H,W), all float64 on 0–255, and
-    gives (B,) float64. Scores lie in [``low``, ``high``]; ``smallest_side`` is the least height and width it works on.
-    """
-
-    compute: Callable[[Tensor, Tensor], Tensor]
-    low: float
-    high: float
-    smallest_side: int = 1
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One row of the table.
-
-    ``noise_sensitive`` metrics have no upper target, for noise raises them: no choice of a best model rests on them
-    alone. ``needs_sources`` is False where the fused image alone decides the score.
-    """
-
-    name: str
-    title: str
-    direction: Literal["higher", "lower"]
-    noise_sensitive: bool
-    needs_sources: bool
-    citation: str
-    definitions: dict[str, Definition]
-
-
-CATALOGUE: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "EN",
-            "entropy (bits)",
-            "higher",
-            noise_sensitive=True,
-            needs_sources=False,
-            citation="Roberts, van Aardt & Ahmed, J. Applied Remote Sensing 2, 2008",
-            definitions={"authors": Definition(entropy, 0, 8)},
-        ),
-        Metric(
-            "SD",
-            "standard deviation (grey levels)",
-            "higher",
-            noise_sensitive=True,
-            needs_sources=False,
-            citation="Ma, Ma & Li, Information Fusion 45, 2019 (survey)",
-            definitions={"authors": Definition(standard_deviation, 0, 127.5)},
-        ),
-        Metric(
-            "SF",
-            "spatial frequency",
-            "higher",
-            noise_sensitive=True,
-            needs_sources=False,
-            citation="Eskicioglu & Fisher, IEEE Trans. Communications 43(12), 1995",
-            definitions={"authors": Definition(spatial_frequency, 0, 255 * sqrt(2), smallest_side=2)},
-        ),
-        Metric(
-            "AG",
-            "average gradient",
-            "higher",
-            noise_sensitive=True,
-            needs_sources=False,
-            citation="Cui, Feng, Xu, Li & Chen, Optics Communications 341, 2015",
-            definitions={"authors": Definition(average_gradient, 0, 255, smallest_side=2)},
-        ),
-        Metric(
-            "SCD",
-            "sum of the correlations of differences",
-            "higher",
-            noise_sensitive=False,
-            needs_sources=True,
-            citation="Aslantas & Bendes, AEU 69(12), 2015",
-            definitions={"authors": Definition(sum_of_correlations_of_differences, -2, 2)},
-        ),
-        Metric(
-            "SSIM",
-            "structural similarity",
-            "higher",
-            noise_sensitive=False,
-            needs_sources=True,
-            citation="Wang, Bovik, Sheikh & Simoncelli, IEEE Trans. Image Processing 13(4), 2004",
-            definitions={"authors": Definition(mean_ssim, -1, 1, smallest_side=7)},
-        ),
-        Metric(
-            "VIF",
-            "visual information fidelity",
-            "higher",
-            noise_sensitive=False,
-            needs_sources=True,
-            citation="Sheikh & Bovik, IEEE Trans. Image Processing 15(2), 2006",
-            definitions={"authors": Definition(mean_vifp, 0, inf, smallest_side=41)},
-        ),
-        Metric(
-            "Qabf",
-            "edge-based similarity",
-            "higher",
-            noise_sensitive=False,
-            needs_sources=True,
-            citation="Xydeas & Petrović, Electronics Letters 36(4), 2000",
-            definitions={"authors": Definition(edge_preservation, 0, 1)},
-        ),
-    )
+CONVENTIONS: dict[str, Convention] = {
+    "authors": Convention(
+        "the evaluator published with TDFusion, and the commonest form of what it lacks",
+        whole_sources=False,
+        usual=METRICS,
+    ),
 }
 
-METRICS: tuple[str, ...] = tuple(CATALOGUE)
+_DEFINITIONS: Mapping[str, Mapping[str, Definition]] = MappingProxyType({"authors": authors.DEFINITIONS})
+
+# Name, title, better, raised by noise, looks at the sources, has a meaning against a true image, citation.
+_FACTS = (
+    Metric(
+        "EN",
+        "entropy (bits)",
+        "higher",
+        True,
+        False,
+        False,
+        "Roberts, van Aardt & Ahmed, J. Applied Remote Sensing 2, 2008",
+    ),
+    Metric(
+        "SD",
+        "standard deviation (grey levels)",
+        "higher",
+        True,
+        False,
+        False,
+        "Ma, Ma & Li, Information Fusion 45, 2019 (survey)",
+    ),
+    Metric(
+        "SF",
+        "spatial frequency",
+        "higher",
+        True,
+        False,
+        False,
+        "Eskicioglu & Fisher, IEEE Trans. Communications 43(12), 1995",
+    ),
+    Metric(
+        "AG",
+        "average gradient",
+        "higher",
+        True,
+        False,
+        False,
+        "Cui, Feng, Xu, Li & Chen, Optics Communications 341, 2015",
+    ),
+    Metric(
+        "EI",
+        "edge intensity",
+        "higher",
+        True,
+        False,
+        False,
+        "Rajalingam & Priya, Int. J. Engineering Science Invention 2, 2018",
+    ),
+    Metric(
+        "MI", "mutual information", "higher", False, True, False, "Qu, Zhang & Yan, Electronics Letters 38(7), 2002"
+    ),
+    Metric(
+        "NMI",
+        "normalised mutual information",
+        "higher",
+        False,
+        True,
+        False,
+        "Hossny, Nahavandi & Creighton, Electronics Letters 44(18), 2008",
+    ),
+    Metric(
+        "CE",
+        "cross entropy",
+        "lower",
+        False,
+        True,
+        True,
+        "Bulanon, Burks & Alchanatis, Biosystems Engineering 103(1), 2009",
+    ),
+    Metric(
+        "CC",
+        "correlation coefficient",
+        "higher",
+        False,
+        True,
+        True,
+        "Deshmukh & Bhosale, Int. J. Computer Applications 9, 2010",
+    ),
+    Metric(
+        "SCD",
+        "sum of the correlations of differences",
+        "higher",
+        False,
+        True,
+        False,
+        "Aslantas & Bendes, AEU 69(12), 2015",
+    ),
+    Metric("MSE", "mean squared error", "lower", False, True, True, "Jagalingam & Hegde, Aquatic Procedia 4, 2015"),
+    Metric(
+        "RMSE", "root mean squared error", "lower", False, True, True, "Jagalingam & Hegde, Aquatic Procedia 4, 2015"
+    ),
+    Metric(
+        "PSNR",
+        "peak signal-to-noise ratio (dB)",
+        "higher",
+        False,
+        True,
+        True,
+        "Jagalingam & Hegde, Aquatic Procedia 4, 2015",
+    ),
+    Metric(
+        "SSIM",
+        "structural similarity",
+        "higher",
+        False,
+        True,
+        True,
+        "Wang, Bovik, Sheikh & Simoncelli, IEEE Trans. Image Processing 13(4), 2004",
+    ),
+    Metric(
+        "MS-SSIM",
+        "multi-scale structural similarity",
+        "higher",
+        False,
+        True,
+        True,
+        "Wang, Simoncelli & Bovik, Asilomar Conference on Signals, Systems and Computers, 2003",
+    ),
+    Metric(
+        "MEF-SSIM",
+        "structural similarity for multi-exposure fusion",
+        "higher",
+        False,
+        True,
+        False,
+        "Ma, Zeng & Wang, IEEE Trans. Image Processing 24(11), 2015",
+    ),
+    Metric(
+        "VIF",
+        "visual information fidelity",
+        "higher",
+        False,
+        True,
+        True,
+        "Sheikh & Bovik, IEEE Trans. Image Processing 15(2), 2006",
+    ),
+    Metric(
+        "Qabf",
+        "edge-based similarity",
+        "higher",
+        False,
+        True,
+        False,
+        "Xydeas & Petrović, Electronics Letters 36(4), 2000",
+    ),
+    Metric(
+        "Nabf",
+        "fusion artefacts",
+        "lower",
+        False,
+        True,
+        False,
+        "Petrović & Xydeas, Int. Conf. on Information Fusion, 2005",
+    ),
+    Metric(
+        "FMI-pixel",
+        "feature mutual information of grey levels",
+        "higher",
+        False,
+        True,
+        False,
+        "Haghighat, Aghagolzadeh & Seyedarabi, Computers & Electrical Engineering 37(5), 2011",
+    ),
+    Metric(
+        "FMI-gradient",
+        "feature mutual information of gradients",
+        "higher",
+        False,
+        True,
+        False,
+        "Haghighat, Aghagolzadeh & Seyedarabi, Computers & Electrical Engineering 37(5), 2011",
+    ),
+    Metric(
+        "FMI-DCT",
+        "feature mutual information of cosine-transform coefficients",
+        "higher",
+        False,
+        True,
+        False,
+        "Haghighat & Razian, IEEE AICT, 2014",
+    ),
+    Metric(
+        "FMI-wavelet",
+        "feature mutual information of wavelet coefficients",
+        "higher",
+        False,
+        True,
+        False,
+        "Haghighat & Razian, IEEE AICT, 2014",
+    ),
+    Metric(
+        "Q_CB",
+        "contrast quality after the human visual system",
+        "higher",
+        False,
+        True,
+        False,
+        "Chen & Blum, Image and Vision Computing 27(10), 2009",
+    ),
+    Metric(
+        "Q_CV",
+        "perceptual error in the regions of the sources",
+        "lower",
+        False,
+        True,
+        False,
+        "Chen & Varshney, Information Fusion 8(2), 2007",
+    ),
+)
+
+CATALOGUE: dict[str, Metric] = {
+    metric.name: replace(metric, definitions=definitions)
+    for metric in _FACTS
+    if (definitions := {convention: of[metric.name] for convention, of in _DEFINITIONS.items() if metric.name in of})
+}
 
 
 def find_definitions(names: Iterable[str] | None = None, convention: str = DEFAULT_CONVENTION) -> dict[str, Definition]:
-    """Name → definition of the metrics asked for, in that order; without names all that the convention has.
+    """Name → definition of the metrics asked for, in that order; without names the convention's usual ones.
+
+    The one name ``"all"`` stands for all that the convention has.
 
     Raises:
         UserError: the convention, or one of the metrics in it, does not exist.
@@ -148,9 +257,10 @@ def find_definitions(names: Iterable[str] | None = None, convention: str = DEFAU
     known = {
         name: metric.definitions[convention] for name, metric in CATALOGUE.items() if convention in metric.definitions
     }
-    if names is None:
+    usual = CONVENTIONS[convention].usual
+    wanted = [names] if isinstance(names, str) else list(names) if names is not None else list(usual or known)
+    if wanted == ["all"]:
         return known
-    wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:
         if name not in known:
             raise UserError(f"there is no metric {name!r} in convention {convention!r}: choose from {', '.join(known)}")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from refusion.errors import UserError
-from refusion.metrics.catalogue import DEFAULT_CONVENTION, Definition, find_definitions
+from refusion.metrics.catalogue import CATALOGUE, CONVENTIONS, DEFAULT_CONVENTION, find_definitions
+from refusion.metrics.facts import Definition
 from refusion.metrics.filters import pixels_at_once
 from refusion.metrics.inputs import Image, as_batches, as_saved, as_sources
 
@@ -24,7 +25,8 @@ def evaluate(
             float or whole-number type. ``fused`` is rounded and clipped to whole grey levels as it would be saved; the
             sources are taken as given, so that two programs agree only if both round them or neither does (public
             evaluators read uint8 files).
-        metrics: names from ``METRICS`` (one name, or several); all that the convention has by default.
+        metrics: names from ``CATALOGUE`` (one name, or several), or "all" that the convention has; by default its usual
+            ones, which for ``authors`` are ``METRICS``.
         convention: whose definitions: see ``CONVENTIONS`` and METRICS.md. A score means nothing without it.
 
     Returns:
@@ -36,8 +38,41 @@ def evaluate(
         UserError: unknown metric or convention; images of different shapes, of no luminance shape, off the 0–255 scale,
             or smaller than a metric's windows.
     """
-    chosen = find_definitions(metrics, convention)
-    batches = as_batches(fused, a, b)
+    return _scores(as_batches(fused, a, b), find_definitions(metrics, convention), convention)
+
+
+@torch.no_grad()
+def evaluate_against(
+    fused: Image, truth: Image, metrics: Iterable[str] | None = None, convention: str = DEFAULT_CONVENTION
+) -> dict[str, Tensor]:
+    """Score fused images against the one true image, where there is one (multi-focus pairs made of a sharp picture).
+
+    Args:
+        fused, truth: as for ``evaluate``, whose sources ``truth`` takes the place of.
+        metrics: names; by default all that have such a meaning in the convention (``Metric.full_reference``).
+        convention: as for ``evaluate``; a score that adds its two sources there is halved here.
+
+    Returns:
+        As ``evaluate``.
+
+    Raises:
+        UserError: as for ``evaluate``; or a metric compares with two sources and has no meaning against one image.
+    """
+    if metrics is None:
+        chosen = {name: d for name, d in find_definitions("all", convention).items() if CATALOGUE[name].full_reference}
+    else:
+        chosen = find_definitions(metrics, convention)
+    for name in chosen:
+        if not CATALOGUE[name].full_reference:
+            there = ", ".join(name for name in find_definitions("all", convention) if CATALOGUE[name].full_reference)
+            raise UserError(f"{name} has no meaning against one true image: choose from {there}")
+    scores = _scores(as_batches(fused, truth, truth), chosen, convention)
+    return {name: score / 2 if chosen[name].adds_sources else score for name, score in scores.items()}
+
+
+def _scores(
+    batches: tuple[Tensor, Tensor, Tensor], chosen: dict[str, Definition], convention: str
+) -> dict[str, Tensor]:
     height, width = batches[0].shape[-2:]
     if min(height, width) < 1:
         raise UserError(f"there is nothing to score in images of {height}×{width} pixels")
@@ -47,6 +82,8 @@ def evaluate(
     parts: dict[str, list[Tensor]] = {name: [] for name in chosen}
     for f, x, y in zip(*(torch.split(batch, images_at_once) for batch in batches), strict=True):
         saved, sources = as_saved(f), as_sources(x, y)
+        if CONVENTIONS[convention].whole_sources:
+            sources = sources.round_()
         for name, definition in chosen.items():
             parts[name].append(definition.compute(saved, sources))
     return {name: torch.cat(scores) for name, scores in parts.items()}

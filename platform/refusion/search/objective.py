@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from refusion.errors import UserError
-from refusion.metrics import CATALOGUE
+from refusion.metrics import CATALOGUE, METRICS
 from refusion.search.ranks import Array, fronts, mean_ranks, pareto_shares, share_beaten, wins
 
 DEFAULT = "SSIM,Qabf,VIF,SCD"
@@ -56,7 +56,7 @@ class Objective:
         """Read ``SSIM``, ``SSIM,Qabf:2,VIF`` (a weight after the colon) or ``pareto:SSIM,Qabf``.
 
         Args:
-            text: metric names of the catalogue, in any case.
+            text: names of the metrics that are measured while training, in any case.
             tasks: what a trial trains. With several, every metric counts once per task, under the key TASK/METRIC.
 
         Raises:
@@ -67,7 +67,7 @@ class Objective:
         pareto = bool(colon) and head.strip().lower() == _PARETO
         weights = _weights((rest if pareto else text).split(","), text)
         if all(CATALOGUE[name].noise_sensitive for name in weights):
-            better = ", ".join(name for name, metric in CATALOGUE.items() if not metric.noise_sensitive)
+            better = ", ".join(name for name in METRICS if not CATALOGUE[name].noise_sensitive)
             raise UserError(
                 f"--objective {text}: noise raises {', '.join(weights)}, so a search would find the noisiest images; "
                 f"name at least one of {better} as well"
@@ -100,14 +100,16 @@ def _weights(parts: Sequence[str], text: str) -> dict[str, float]:
 
 
 def _metric(written: str, text: str) -> str:
-    known = {name.lower(): name for name in CATALOGUE}
+    known = {name.lower(): name for name in METRICS}
     if not written:
         raise UserError(f"--objective {text}: name metrics, separated by commas, such as {DEFAULT}")
     if written.lower() in known:
         return known[written.lower()]
     near = difflib.get_close_matches(written.lower(), list(known), n=1, cutoff=0.4)
-    hint = f"did you mean {known[near[0]]}?" if near else f"choose from {', '.join(CATALOGUE)}"
-    raise UserError(f"--objective {text}: there is no metric {written!r}; {hint}")
+    hint = f"did you mean {known[near[0]]}?" if near else f"choose from {', '.join(METRICS)}"
+    other = written.lower() in (name.lower() for name in CATALOGUE)
+    what = f"{written} is not measured while training" if other else f"there is no metric {written!r}"
+    raise UserError(f"--objective {text}: {what}; {hint}")
 
 
 def _weight(written: str, name: str, text: str) -> float:
