@@ -13,21 +13,15 @@ our faster forms of the same networks, as the authors' loop asks for gradients; 
 from __future__ import annotations
 
 import argparse
-import math
-import multiprocessing
-import platform
-import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import torch
+from measuring import machine, peak_in_a_fresh_process, timed
 from rich.console import Console
 from rich.table import Table
 
@@ -58,18 +52,19 @@ WARM_UP_CROP = 16
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     options = _options(arguments)
-    peaks = {name: _peak_in_a_fresh_process(name, options) for name in METHODS}
+    peaks = {
+        name: peak_in_a_fresh_process(_prepared, name, options, threads=options.threads, device=options.device)
+        for name in METHODS
+    }
     torch.set_num_threads(options.threads)
     calls = {name: _prepared(name, options) for name in METHODS}
     seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     gradients: dict[str, torch.Tensor] = {}
     for turn in range(options.repeats + 1):
         for name, call in calls.items():
-            start = time.perf_counter()
-            found = call()
-            _wait(options.device)
+            found, spent = timed(call, options.device)
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(spent)
             gradients[name] = torch.cat([gradient.flatten() for gradient in found]).double()
     _report(options, {name: statistics.median(of_one) for name, of_one in seconds.items()}, peaks, gradients)
     return 0
@@ -111,49 +106,6 @@ def _prepared(name: str, options: argparse.Namespace) -> Callable[[], list[torch
     return partial(compute, *modules, meta_train, meta_test, rates)
 
 
-def _peak_in_a_fresh_process(name: str, options: argparse.Namespace) -> float:
-    """Bytes; NaN where the process was ended, most likely for want of memory."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_tell_peak, args=(name, options, theirs))
-    process.start()
-    theirs.close()
-    try:
-        return float(ours.recv())
-    except EOFError:
-        return math.nan
-    finally:
-        process.join()
-
-
-def _tell_peak(name: str, options: argparse.Namespace, pipe: Connection) -> None:
-    torch.set_num_threads(options.threads)
-    call = _prepared(name, options)
-    at_rest = _bytes_now(options.device)
-    call()
-    _wait(options.device)
-    pipe.send(_bytes_at_most(options.device) - at_rest)
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _bytes_now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    return float(psutil.Process().memory_info().rss)
-
-
-def _bytes_at_most(device: str) -> float:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
 def _report(
     options: argparse.Namespace, seconds: dict[str, float], peaks: dict[str, float], gradients: dict[str, torch.Tensor]
 ) -> None:
@@ -176,18 +128,7 @@ def _report(
         )
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    console.print(f"{_machine(options.device)}, {options.threads} threads, torch {torch.__version__}")
-
-
-def _machine(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    console.print(f"{machine(options.device)}, {options.threads} threads, torch {torch.__version__}")
 
 
 if __name__ == "__main__":
