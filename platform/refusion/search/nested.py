@@ -32,8 +32,12 @@ from refusion.training.task_run import reason_of
 CHECKPOINT_PATH = "checkpoint_path"
 # What a trial's row says while Ray Train waits for its workers' places.
 WAITING = "waiting for room"
-# Ray Train looks at its workers' reports this often (seconds); by default every 2 s, which each verdict would cost.
-_LOOK = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+_RAY_TRAINS_SETTINGS = {
+    # It looks at its workers' reports this often (seconds); by default every 2 s, which each verdict would cost.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # While the workers' places are taken by others it prints a traceback this often; the sweep says so in a line.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def nested_trial(config: dict[str, Any], plan: TrialPlan, nest: Nest) -> None:
     """
     gpu = bool(plan.base["gpu"])
     threads = str(plan.threads)
-    os.environ.update(_LOOK)
+    os.environ.update(_RAY_TRAINS_SETTINGS)
     nest.board.update.remote(str(config[NUMBER]), phase=WAITING)
     trainer = ray.train.torch.TorchTrainer(
         train_nested,
