@@ -26,7 +26,7 @@ STANDS_ON = {
     "meta": {"config", "config_pieces", "tasks", "errors", "objectives", "networks"},
 }
 # Which part of the package may import what comes from outside.
-ONLY_IN = {"ray": {"training", "search"}, "mlflow": {"tracking"}}
+ONLY_IN = {"ray": {"training", "search", "evaluation"}, "mlflow": {"tracking"}}
 
 
 @cache

@@ -78,14 +78,21 @@ def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
         return [(a.stem, a, b)]
     if a.is_file() or b.is_file():
         raise UserError(f"--a {a} and --b {b}: give two files or two folders")
-    of_a, of_b = _pictures("--a", a), _pictures("--b", b)
+    of_a, of_b = pictures_in("--a", a), pictures_in("--b", b)
     lonely = sorted(str(of_a.get(name) or of_b[name]) for name in of_a.keys() ^ of_b.keys())
     if lonely:
         raise UserError(f"these pictures have no partner of the same stem: {', '.join(lonely[:20])}")
     return [(name, of_a[name], of_b[name]) for name in sorted(of_a)]
 
 
-def _pictures(option: str, folder: Path) -> dict[str, Path]:
+def pictures_in(option: str, folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their stems, in the order of names; ``option`` is who named it, for messages.
+
+    Raises:
+        UserError: there is no such folder, no picture in it, or two of one stem.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{option} {folder}: there is no such folder")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):

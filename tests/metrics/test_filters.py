@@ -6,7 +6,7 @@ import torch
 from scipy.signal import convolve2d
 
 from refusion.metrics import filters
-from refusion.metrics.filters import gaussian_window, strips, windowed_sums
+from refusion.metrics.filters import gaussian_window, halve, strips, windowed_sums, with_border
 
 
 @pytest.mark.parametrize(("size", "step"), [(3, 1), (7, 1), (9, 2), (17, 2), (5, 3)])
@@ -39,3 +39,20 @@ def test_strips_hold_every_window_once(monkeypatch: pytest.MonkeyPatch, height: 
     window = gaussian_window(9, 2.0)
     joined = torch.cat([windowed_sums(strip, window, step) for strip in cut], dim=-2)
     assert torch.equal(joined, windowed_sums(images, window, step))
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 8), (7, 9), (1, 4), (1, 1)])
+def test_halving_takes_the_mean_of_four_and_repeats_an_odd_border(height: int, width: int) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (2, height, width)).astype(float)
+    padded = np.pad(image, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    expected = padded.reshape(2, -(-height // 2), 2, -(-width // 2), 2).mean((2, 4))
+    np.testing.assert_array_equal(halve(torch.from_numpy(image)).numpy(), expected)
+
+
+@pytest.mark.parametrize(("mode", "numpys"), [("reflect", "reflect"), ("replicate", "edge")])
+def test_borders_are_numpys_and_an_empty_batch_has_them_too(mode: str, numpys: str) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (2, 3, 4, 5)).astype(float)
+    expected = np.pad(images, [(0, 0), (0, 0), (2, 2), (2, 2)], mode=numpys)
+    np.testing.assert_array_equal(with_border(torch.from_numpy(images), 2, mode).numpy(), expected)
+    assert with_border(torch.zeros(2, 0, 4, 5), 2, mode).shape == (2, 0, 8, 9)
+    assert with_border(torch.zeros(0, 4, 5), 2, mode).shape == (0, 8, 9)

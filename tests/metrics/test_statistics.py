@@ -1,34 +1,159 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.stats import pearsonr
 
 from refusion.metrics import evaluate
-from refusion.metrics.statistics import pearson
+from refusion.metrics.statistics import (
+    mean_correlation,
+    pearson,
+    standard_deviation,
+    sum_of_correlations_of_differences,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+Compute = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+FORMS: dict[str, tuple[Compute, float, float]] = {
+    "SD": (standard_deviation, 0, 127.5),
+    "CC": (mean_correlation, -1, 1),
+    "SCD": (sum_of_correlations_of_differences, -2, 2),
+}
+images = st.integers(1, 7).flatmap(lambda width: arrays(np.uint8, (3, 6, width)))
+
+
+def score(compute: Compute, f: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    fused, *sources = (torch.from_numpy(image).double()[None] for image in (f, a, b))
+    return compute(fused, torch.stack(sources)).item()
+
+
+def check_against_oracle(evaluators: Path, convention: str, metric: str, compute: Compute) -> None:
+    table = pd.read_csv(evaluators / "values.csv")
+    rows = table[(table.convention == convention) & (table.metric == metric)]
+    for row in rows.itertuples():
+        names = (f"{row.task}__{row.stem}__{kind}.png" for kind in (row.method, "a", "b"))
+        triple = (cv2.imread(str(evaluators / "images" / name), cv2.IMREAD_GRAYSCALE) for name in names)
+        assert score(compute, *triple) == pytest.approx(row.value, rel=1e-6, nan_ok=True), (
+            row.task,
+            row.stem,
+            row.method,
+        )
+    assert len(rows) == 16
+
+
+def check_batch_and_nan(compute: Compute, needs_sources: bool, pair_of_triples) -> None:
+    alone = [score(compute, *triple) for triple in pair_of_triples]
+    images = torch.from_numpy(np.array(pair_of_triples)).double().transpose(0, 1)
+    assert compute(images[0], images[1:]).tolist() == pytest.approx(alone, rel=1e-12)
+    for which in range(3):
+        spoilt = images.clone()
+        spoilt[which, 1, 3, 4] = torch.nan
+        first, second = compute(spoilt[0], spoilt[1:]).tolist()
+        assert first == pytest.approx(alone[0], rel=1e-12)
+        assert math.isnan(second) == (which == 0 or needs_sources)
+
+
+def same_to_all(f: np.ndarray, a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    yield f, b, a
+    yield tuple(image[::-1].copy() for image in (f, a, b))
+    yield tuple(image[:, ::-1].copy() for image in (f, a, b))
+    yield tuple(image.T.copy() for image in (f, a, b))
 
 
 def test_sd_is_the_population_standard_deviation(triple) -> None:
-    assert evaluate(*triple, "SD")["SD"].item() == pytest.approx(np.std(triple[0].astype(float)), rel=1e-12)
+    expected = np.std(triple[0].astype(float))
+    assert evaluate(*triple, "SD")["SD"].item() == score(standard_deviation, *triple)
+    assert score(standard_deviation, *triple) == pytest.approx(expected, rel=1e-12)
+
+
+def test_cc_is_the_mean_of_two_correlations(triple) -> None:
+    f, a, b = (image.astype(float).ravel() for image in triple)
+    expected = (np.corrcoef(a, f)[0, 1] + np.corrcoef(b, f)[0, 1]) / 2
+    assert score(mean_correlation, *triple) == pytest.approx(expected, rel=1e-10)
 
 
 def test_scd_is_two_correlations_with_differences(triple) -> None:
     f, a, b = (image.astype(float).ravel() for image in triple)
     expected = pearsonr(a, f - b).statistic + pearsonr(b, f - a).statistic
-    assert evaluate(*triple, "SCD")["SCD"].item() == pytest.approx(expected, rel=1e-10)
+    assert evaluate(*triple, "SCD")["SCD"].item() == score(sum_of_correlations_of_differences, *triple)
+    assert score(sum_of_correlations_of_differences, *triple) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("convention", "metric", "compute"),
+    [
+        ("authors", "SCD", sum_of_correlations_of_differences),
+        ("cddfuse", "SD", standard_deviation),
+        ("cddfuse", "CC", mean_correlation),
+        ("cddfuse", "SCD", sum_of_correlations_of_differences),
+        ("vifb", "Variance", standard_deviation),
+        ("tang", "SD", standard_deviation),
+        ("tang", "CC", mean_correlation),
+        ("tang", "SCD", sum_of_correlations_of_differences),
+    ],
+)
+def test_agrees_with_public_evaluators(evaluators: Path, convention: str, metric: str, compute: Compute) -> None:
+    check_against_oracle(evaluators, convention, metric, compute)
+
+
+@given(images)
+@settings(max_examples=60, deadline=None)
+def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
+    f, a, b = triple
+    for name, (compute, low, high) in FORMS.items():
+        value = score(compute, f, a, b)
+        assert math.isnan(value) or low - 1e-12 <= value <= high + 1e-12, name
+        for same in same_to_all(f, a, b):
+            assert score(compute, *same) == pytest.approx(value, rel=1e-12, abs=1e-12, nan_ok=True), name
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_batch_scores_as_its_images_do_and_nan_stays_where_it_is(name: str, pair_of_triples) -> None:
+    check_batch_and_nan(FORMS[name][0], name != "SD", pair_of_triples)
+
+
+def test_cc_ignores_contrast_and_brightness(triple) -> None:
+    f, a, b = triple
+    assert score(mean_correlation, f, a * 0.5 + 20, b) == pytest.approx(score(mean_correlation, f, a, b), rel=1e-12)
+    assert score(mean_correlation, a, a, 255 - a) == pytest.approx(0, abs=1e-12)
 
 
 def test_scd_of_the_sum_of_two_sources_is_two() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 128, (2, 20, 20), dtype=np.uint8)
-    assert evaluate(a + b, a, b, "SCD")["SCD"].item() == pytest.approx(2, abs=1e-12)
+    assert score(sum_of_correlations_of_differences, a + b, a, b) == pytest.approx(2, abs=1e-12)
 
 
-def test_flat_source_or_difference_gives_nan(triple) -> None:
+@pytest.mark.parametrize("level", [0, 90, 90.3, 255])
+def test_flat_images_have_no_correlations(level: float, triple) -> None:
     f, a, b = triple
-    assert evaluate(f, np.full_like(a, 90), b, "SCD")["SCD"].isnan()
-    assert evaluate(b, a, b, "SCD")["SCD"].isnan()
+    flat = np.full(f.shape, level)
+    assert score(standard_deviation, flat, a, b) == pytest.approx(0, abs=1e-12)
+    for images in ((flat, a, b), (f, flat, b), (f, a, flat), (flat, flat, flat)):
+        assert math.isnan(score(mean_correlation, *images))
+    for images in ((f, flat, b), (f, a, flat), (b, a, b), (flat, flat, flat)):
+        assert math.isnan(score(sum_of_correlations_of_differences, *images))
+    assert score(sum_of_correlations_of_differences, np.zeros(f.shape), a, b) == pytest.approx(
+        2 * np.corrcoef(a.ravel(), -1.0 * b.ravel())[0, 1], rel=1e-10
+    )
+
+
+def test_one_pixel() -> None:
+    pixels = np.array([[[7]], [[9]], [[200]]])
+    assert score(standard_deviation, *pixels) == 0
+    assert math.isnan(score(mean_correlation, *pixels))
+    assert math.isnan(score(sum_of_correlations_of_differences, *pixels))
 
 
 def test_pearson_of_a_line_is_one() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from refusion.errors import UserError
-from refusion.metrics.conventions import authors
+from refusion.metrics.conventions import authors, cddfuse, corrected, tang, vifb
 from refusion.metrics.facts import Convention, Definition, Metric
 
 # Fast, and robust enough to be measured after every epoch.
@@ -24,9 +24,23 @@ CONVENTIONS: dict[str, Convention] = {
         whole_sources=False,
         usual=METRICS,
     ),
+    "cddfuse": Convention("the Python evaluator published with CDDFuse (CVPR 2023)", whole_sources=True),
+    "vifb": Convention("the MATLAB evaluator of the VIFB benchmark (CVPRW 2020)", whole_sources=True),
+    "tang": Convention("L. Tang's MATLAB evaluator, Evaluation-for-Image-Fusion", whole_sources=True),
+    "corrected": Convention(
+        "as authors, with what is a defect in the public evaluators mended", whole_sources=False, usual=METRICS
+    ),
 }
 
-_DEFINITIONS: Mapping[str, Mapping[str, Definition]] = MappingProxyType({"authors": authors.DEFINITIONS})
+_DEFINITIONS: Mapping[str, Mapping[str, Definition]] = MappingProxyType(
+    {
+        "authors": authors.DEFINITIONS,
+        "cddfuse": cddfuse.DEFINITIONS,
+        "vifb": vifb.DEFINITIONS,
+        "tang": tang.DEFINITIONS,
+        "corrected": corrected.DEFINITIONS,
+    }
+)
 
 # Name, title, better, raised by noise, looks at the sources, has a meaning against a true image, citation.
 _FACTS = (

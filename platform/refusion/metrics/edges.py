@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from refusion.metrics.filters import strips
+
+Preservation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def edge_preservation(fused: Tensor, sources: Tensor) -> Tensor:
@@ -18,20 +21,53 @@ def edge_preservation(fused: Tensor, sources: Tensor) -> Tensor:
     the grey levels); and the angle difference is not wrapped (so mirroring all images changes it a little).
     NaN (0/0) where both sources are black. Takes (B,H,W) and (2,B,H,W), gives (B,).
     """
+    return _weighted_preservation(fused, sources, _preservation_of_evaluators)
+
+
+def mended_edge_preservation(fused: Tensor, sources: Tensor) -> Tensor:
+    """Qabf with both peculiarities of :func:`edge_preservation` mended: METRICS.md, convention ``corrected``.
+
+    Equal edge strengths have the relative strength 1, and angles differ by π/2 at most, as edges half a turn apart are
+    the same edge. So neither the scale of the grey levels nor mirroring all images matters. The frame of zeros round
+    the images stays, so that their borders count as edges. NaN (0/0) where both sources are black. Takes (B,H,W) and
+    (2,B,H,W), gives (B,).
+    """
+    return _weighted_preservation(fused, sources, _preservation_mended)
+
+
+def sobel(padded: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel differences (…,H−2,W−2) along the rows and along the columns of (…,H,W).
+
+    The signs are those of a true convolution with [−1 0 1; −2 0 2; −1 0 1] and [1 2 1; 0 0 0; −1 −2 −1].
+    """
+    smooth_rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
+    smooth_columns = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    return smooth_rows[..., :-2] - smooth_rows[..., 2:], smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :]
+
+
+def _weighted_preservation(fused: Tensor, sources: Tensor, preservation: Preservation) -> Tensor:
     kept = fused.new_zeros(fused.shape[0])
     available = torch.zeros_like(kept)
     for f, s in zip(strips(_with_border(fused), 2), strips(_with_border(sources), 2), strict=True):
         strength_f, angle_f = _edges(f)
         strength_s, angle_s = _edges(s)
-        preserved = _preservation(strength_s, strength_f, (angle_s - angle_f).abs_())
+        preserved = preservation(strength_s, strength_f, (angle_s - angle_f).abs_())
         kept += (preserved * strength_s).sum((0, -2, -1))
         available += strength_s.sum((0, -2, -1))
     return kept / available
 
 
-def _preservation(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:
+def _preservation_of_evaluators(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:
     relative = torch.minimum(source, fused) / torch.maximum(source, fused)
-    relative = torch.where(source == fused, fused, relative)
+    return _preservation(torch.where(source == fused, fused, relative), angle)
+
+
+def _preservation_mended(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:
+    relative = torch.minimum(source, fused) / torch.maximum(source, fused)
+    return _preservation(relative.masked_fill_(source == fused, 1.0), torch.minimum(angle, math.pi - angle))
+
+
+def _preservation(relative: Tensor, angle: Tensor) -> Tensor:
     alignment = 1 - angle / (math.pi / 2)
     return 0.9994 * 0.9879 * torch.sigmoid(15 * (relative - 0.5)) * torch.sigmoid(22 * (alignment - 0.8))
 
@@ -42,10 +78,7 @@ def _with_border(images: Tensor) -> Tensor:
 
 def _edges(padded: Tensor) -> tuple[Tensor, Tensor]:
     """Strength and angle in [−π/2, π/2] of the Sobel edges inside a border of one pixel."""
-    smooth_rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
-    smooth_columns = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
-    # A true convolution turns the kernels round; the signs decide the angle difference where only one image has sx = 0.
-    sx = smooth_rows[..., :-2] - smooth_rows[..., 2:]
-    sy = smooth_columns[..., 2:, :] - smooth_columns[..., :-2, :]
+    # The signs decide the angle difference where only one image has sx = 0.
+    sx, sy = sobel(padded)
     angle = torch.where(sx == 0, math.pi / 2, torch.atan(sy / sx))
     return (sx.square_() + sy.square_()).sqrt_(), angle

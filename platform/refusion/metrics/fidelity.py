@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,24 @@ def mean_vifp(fused: Tensor, sources: Tensor) -> Tensor:
     noise of variance 2. METRICS.md, convention ``authors``; Sheikh & Bovik 2006. Above 1 where f has more contrast than
     the source; NaN (0/0) where a source is flat. Takes (B,H,W) and (2,B,H,W), gives (B,).
     """
+    kept, available = _information(fused, sources)
+    return (kept / available).mean(0)
+
+
+def summed_vifp(fused: Tensor, sources: Tensor, *, flat: float = math.nan) -> Tensor:
+    """VIF as public evaluators give it: the sum of the two, where :func:`mean_vifp` has their mean.
+
+    A flat source, which holds no information (0/0), counts as ``flat``: CDDFuse's evaluator says 1. Takes (B,H,W) and
+    (2,B,H,W), gives (B,).
+    """
+    kept, available = _information(fused, sources)
+    # A flat source hides NaN in f, which has to show.
+    counts = (available == 0) & ~fused.sum((-2, -1)).isnan()
+    return torch.where(counts, flat, kept / available).sum(0)
+
+
+def _information(fused: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+    """What the fused image keeps of each source's information, and how much that is; both (2,B), in nats."""
     images = torch.cat([fused[None], sources])
     # A constant does not change variances, but on white it brings their rounding errors to 7e-11, too near EPS.
     images -= images.mean((-2, -1), keepdim=True).round()
@@ -34,16 +54,16 @@ def mean_vifp(fused: Tensor, sources: Tensor) -> Tensor:
             variances = windowed_sums(strip.square(), window).sub_(means.square())
             covariance = windowed_sums(strip[0] * strip[1:], window).sub_(means[0] * means[1:])
             kept += _information_kept(variances[1:], variances[0], covariance)
-            available += _information(variances[1:] / NOISE_VARIANCE, variances[1:])
-    return (kept / available).mean(0)
+            available += _information_in(variances[1:] / NOISE_VARIANCE, variances[1:])
+    return kept, available
 
 
 def _information_kept(source_variance: Tensor, fused_variance: Tensor, covariance: Tensor) -> Tensor:
     gain = covariance / (source_variance + EPS)
     residual = (fused_variance - gain * covariance).clamp_(min=EPS)
     gain.masked_fill_((fused_variance < EPS) | (gain < 0), 0.0)
-    return _information(gain.square_() * source_variance / (residual + NOISE_VARIANCE), source_variance)
+    return _information_in(gain.square_() * source_variance / (residual + NOISE_VARIANCE), source_variance)
 
 
-def _information(signal_to_noise: Tensor, source_variance: Tensor) -> Tensor:
+def _information_in(signal_to_noise: Tensor, source_variance: Tensor) -> Tensor:
     return signal_to_noise.masked_fill(source_variance < EPS, 0.0).log1p_().sum((-2, -1))

@@ -1,10 +1,12 @@
-"""The windowed sums that SSIM and VIF are made of, and the strips that keep them fast and small."""
+"""The windowed sums that SSIM and VIF are made of, the strips that keep them fast and small, and the next scale."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 
@@ -45,3 +47,23 @@ def windowed_sums(images: Tensor, window: Sequence[float], step: int = 1) -> Ten
         for shifted, weight in zip(others, window[1:], strict=True):
             images.add_(shifted, alpha=weight)
     return images
+
+
+def halve(images: Tensor) -> Tensor:
+    """Mean of each 2×2 pixels of (…,H,W), the last row or column repeated where a side is odd: (…,⌈H/2⌉,⌈W/2⌉).
+
+    The downsampling of Wang et al. 2003 and Ma et al. 2015: their codes mirror the images at the border.
+    """
+    for axis in (-2, -1):
+        if images.shape[axis] % 2:
+            images = torch.cat([images, images.narrow(axis, -1, 1)], dim=axis)
+        first, second = images.unfold(axis, 2, 2).unbind(-1)
+        images = (first + second).div_(2)
+    return images
+
+
+def with_border(images: Tensor, width: int, mode: Literal["reflect", "replicate"]) -> Tensor:
+    """(…,H,W) with ``width`` pixels more on each side: mirrored about the outermost pixel, or repeating it."""
+    # As images of one channel: of an empty batch torch pads these only.
+    padded = torch.nn.functional.pad(images.flatten(0, -3)[:, None], [width] * 4, mode=mode)
+    return padded.view(*images.shape[:-2], *padded.shape[-2:])

@@ -14,6 +14,8 @@ from rich.console import Console
 from refusion.config import BUILTIN, Settings
 from refusion.home import installed_command
 from refusion.images.pairs import dataset_digest
+from refusion.metrics import METRICS
+from refusion.metrics.listing import metric_tags
 from refusion.tracking import runs
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store, ui_command
@@ -142,7 +144,7 @@ class _Job:
         uri, settings = self.ledger.tracking_uri, self.settings
         run_name = f"{self.ledger.run_name}-{pairs.task}"
         plain = settings.model_dump(mode="json")
-        tags = {"convention": "authors"}
+        tags = {"convention": "authors", **metric_tags(METRICS)}
         run_id = runs.start_task_run(uri, self.experiment_id, self.parent, pairs.task, run_name, plain, tags)
         recorder = TaskRecorder(uri, run_id)
         found = digests(pairs)

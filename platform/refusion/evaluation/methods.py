@@ -1,0 +1,97 @@
+"""The ways to fuse that are compared: pictures that are there, trained modules, baselines; and their names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from refusion.errors import UserError
+from refusion.tasks import TASKS
+
+Kind = Literal["fused", "checkpoint", "baseline"]
+_MODEL_SCHEMES = ("models:", "runs:")
+# Where a finished run's module lies: RUN/TASK/final.
+_FINAL = "final"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to fuse.
+
+    Attributes:
+        name: how tables, files and MLflow call it.
+        kind: "fused": the pictures of a folder; "checkpoint": a trained module; "baseline": a classical method.
+        value: that folder, the checkpoint as it was given, or the baseline's name.
+    """
+
+    name: str
+    kind: Kind
+    value: str
+
+    @property
+    def folder_name(self) -> str:
+        """The name as a folder may have it."""
+        return self.name.replace("/", "-")
+
+
+def find_methods(given: Sequence[tuple[Kind, str]]) -> list[Method]:
+    """The methods of the command line, in its order.
+
+    Args:
+        given: option (without its dashes) and value; the value is ``VALUE`` or ``NAME=VALUE``.
+
+    Raises:
+        UserError: there is none, a name or value is empty, or two have one name.
+    """
+    if not given:
+        raise UserError("give at least one of --fused DIR, --checkpoint C and --baseline NAME")
+    methods = [_method(kind, text) for kind, text in given]
+    for name, count in Counter(method.folder_name for method in methods).items():
+        if count > 1:
+            raise UserError(f"{count} methods are called {name!r}: tell them apart by NAME=VALUE")
+    return methods
+
+
+def _method(kind: Kind, text: str) -> Method:
+    name, value = _split(text)
+    if not value.strip():
+        raise UserError(f"--{kind} {text!r}: the value is missing")
+    chosen = name if name is not None else _own_name(kind, value)
+    if not chosen.strip(" ."):
+        raise UserError(f"--{kind} {text!r}: give the method a name, as in NAME=VALUE")
+    return Method(chosen, kind, value)
+
+
+def _split(text: str) -> tuple[str | None, str]:
+    """Name, where one is given, and value. A path that exists is one, whatever stands in it."""
+    name, equals, value = text.partition("=")
+    if not equals or "/" in name or Path(text).expanduser().exists():
+        return None, text
+    return name, value
+
+
+def _own_name(kind: Kind, value: str) -> str:
+    if kind == "baseline":
+        return value
+    if kind == "fused":
+        # "." and ".." have no name of their own.
+        return Path(value).name.strip(".") or Path(value).resolve().name
+    return _checkpoint_name(value)
+
+
+def _checkpoint_name(value: str) -> str:
+    """RUN/TASK (with the epoch, where it is not the final one), a file's stem, or what follows models:/."""
+    if value.startswith(_MODEL_SCHEMES):
+        return value.partition(":")[2].strip("/")
+    if value.endswith(".pth"):
+        return Path(value).stem
+    path = Path(value).expanduser().resolve()
+    folder = path.parent if path.suffix == ".safetensors" else path
+    run_task = folder.parent
+    if run_task.name in TASKS:
+        run = f"{run_task.parent.name}/{run_task.name}"
+        return run if folder.name == _FINAL else f"{run}/{folder.name}"
+    return folder.name

@@ -1,0 +1,79 @@
+"""What an evaluation says of itself in MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from refusion.config import BUILTIN
+from refusion.evaluation.methods import Method
+from refusion.evaluation.request import Request
+from refusion.evaluation.scores import REFERENCE, MethodScores
+from refusion.evaluation.statistics import mean_interval
+from refusion.images.pairs import Pair, dataset_digest
+from refusion.metrics.listing import metric_tags
+from refusion.tracking.evaluations import Evaluation, record_evaluation
+from refusion.training.sources import data_folder
+
+
+def record(
+    request: Request,
+    store: tuple[str, str],
+    task: str,
+    methods: Sequence[Method],
+    results: Sequence[MethodScores],
+    pairs: Sequence[Pair],
+    files: Mapping[str, str],
+) -> list[str]:
+    """Write a run per method.
+
+    Args:
+        store: address and experiment id.
+        files: text by the artifact's name; the same for all runs.
+
+    Returns:
+        What could not be written, a line for each run.
+    """
+    uri, experiment_id = store
+    how = {
+        "task": task,
+        "convention": request.convention,
+        "split": request.split,
+        "align": request.align or "none",
+        "seed": request.seed,
+    }
+    troubles = []
+    for method, result in zip(methods, results, strict=True):
+        own = {"metrics": list(result.frame.columns), "kind": method.kind, "value": method.value}
+        evaluation = Evaluation(
+            task,
+            method.name,
+            request.convention,
+            how | own,
+            summary(result, request.seed),
+            files,
+            dataset_digest(pairs),
+            _source(request),
+            len(pairs),
+            request.split,
+            metric_tags([name.removeprefix(REFERENCE) for name in result.frame.columns], request.convention),
+        )
+        troubles.append(record_evaluation(uri, experiment_id, evaluation))
+    return [trouble for trouble in troubles if trouble]
+
+
+def _source(request: Request) -> str:
+    if request.data is None:
+        return f"{request.a} and {request.b}"
+    return request.data if request.data == BUILTIN else str(data_folder(request.data))
+
+
+def summary(result: MethodScores, seed: int) -> dict[str, float]:
+    """Means, and as NAME_low and NAME_high the ends of their intervals, where there are any."""
+    found: dict[str, float] = {}
+    for name in result.frame.columns:
+        interval = mean_interval(result.frame[name].to_numpy(), seed=seed)
+        found[name] = interval.mean
+        if not math.isnan(interval.low):
+            found |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return found

@@ -1,0 +1,134 @@
+"""What was measured, as one readable piece: table, whose definitions, how sure, what is undefined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from refusion.evaluation.forms import as_latex, as_markdown, as_text
+from refusion.evaluation.scores import REFERENCE, MethodScores
+from refusion.evaluation.statistics import Interval, mean_interval, paired_tests
+from refusion.evaluation.table import INCOMPLETE, SIGNIFICANT, Table, is_higher_better, table_of_one, table_of_several
+from refusion.metrics import CATALOGUE, CONVENTIONS
+from refusion.tasks import find_task
+
+Form = Literal["text", "markdown", "latex"]
+FORMS: tuple[Form, ...] = ("text", "markdown", "latex")
+
+_LEVEL = 0.05
+_NAMES_SHOWN = 5
+
+
+def report_text(
+    methods: Sequence[MethodScores],
+    form: Form,
+    *,
+    task: str,
+    seed: int = 0,
+    width: int | None = None,
+    styled: bool = False,
+) -> str:
+    """The mean scores of one method, or of several side by side, with intervals, ranks, tests and what is undefined.
+
+    Best and second-best are bold and underlined; in unstyled text the rank in parentheses says it. A dagger marks the
+    methods that differ from the first by more than chance.
+
+    Args:
+        methods: at least one, all of one convention, with the same metrics and different names.
+        form: for a terminal, for GitHub, or for a paper (LaTeX with booktabs).
+        task: the fusion task, named in the caption.
+        seed: of the bootstrap.
+        width: of ``text``, in characters; None: the terminal's.
+        styled: whether ``text`` may hold a terminal's control codes.
+
+    Raises:
+        UserError: there is no such task.
+        ValueError: there is no such form, or the methods do not go into one table.
+    """
+    if form not in FORMS:
+        raise ValueError(f"there is no form {form!r}: choose from {', '.join(FORMS)}")
+    _check(methods)
+    higher = is_higher_better(methods[0].frame.columns)
+    found = {
+        method.name: {metric: mean_interval(method.frame[metric].to_numpy(), seed=seed) for metric in higher}
+        for method in methods
+    }
+    table, notes = _several(methods, found, higher) if len(methods) > 1 else _one(methods[0], found, higher)
+    if len(methods) > 1 and (styled or form != "text"):
+        notes.insert(1, "Best bold, second-best underlined.")
+    notes += [*_metric_notes(higher), *_undefined_notes(methods, higher)]
+    caption = _caption(methods, task, seed)
+    if form == "latex":
+        return as_latex(table, caption, notes, label=f"tab:{find_task(task).name.lower()}")
+    return as_markdown(table, caption, notes) if form == "markdown" else as_text(table, caption, notes, width, styled)
+
+
+def _check(methods: Sequence[MethodScores]) -> None:
+    if not methods:
+        raise ValueError("there is no method to report")
+    if len({method.convention for method in methods}) > 1:
+        raise ValueError("scores of different conventions do not go into one table")
+    if len({method.name for method in methods}) < len(methods):
+        raise ValueError("two methods have the same name")
+    if any(list(method.frame.columns) != list(methods[0].frame.columns) for method in methods):
+        raise ValueError("the methods have different metrics")
+
+
+def _caption(methods: Sequence[MethodScores], task: str, seed: int) -> str:
+    named = find_task(task)
+    counts = sorted({len(method.frame) for method in methods})
+    pictures = "1 picture" if counts == [1] else f"{'–'.join(str(count) for count in counts)} pictures"
+    convention = methods[0].convention
+    whose = f"{convention} ({CONVENTIONS[convention].title})" if convention in CONVENTIONS else convention
+    of = f" of {methods[0].name}" if len(methods) == 1 else ""
+    return (
+        f"{named.name} ({named.title} fusion): mean scores{of} over {pictures}; metric convention: {whose}; "
+        f"[95 % intervals]: percentile bootstrap over the pictures, seed {seed}"
+    )
+
+
+def _one(
+    method: MethodScores, found: Mapping[str, Mapping[str, Interval]], higher: Mapping[str, bool]
+) -> tuple[Table, list[str]]:
+    return table_of_one(found[method.name], higher), ["↑ higher is better, ↓ lower is better."]
+
+
+def _several(
+    methods: Sequence[MethodScores], found: Mapping[str, Mapping[str, Interval]], higher: Mapping[str, bool]
+) -> tuple[Table, list[str]]:
+    tests = paired_tests(methods[0], methods[1:], higher)
+    differing = tests[tests["p_holm"] < _LEVEL]
+    table = table_of_several(found, higher, set(zip(differing["method"], differing["metric"], strict=True)))
+    run = int(tests["p"].notna().sum())
+    test = f"Wilcoxon signed-rank test over the pictures, two-sided, zeros split, Holm-corrected for {run} tests"
+    notes = [
+        "↑ higher is better, ↓ lower is better; in parentheses the rank, ties averaged.",
+        f"{SIGNIFICANT} differs from {methods[0].name}, p < {_LEVEL} ({test}).",
+    ]
+    most = int(tests["pictures"].max()) if run else 0
+    # The least p value that n pairs can have is 2^(1−n).
+    if run and run * 2.0 ** (1 - most) >= _LEVEL:
+        notes.append(f"With {most} pictures no difference can pass that test.")
+    return table, notes
+
+
+def _metric_notes(metrics: Iterable[str]) -> list[str]:
+    shown = list(metrics)
+    notes = []
+    noisy = [metric for metric in shown if metric in CATALOGUE and CATALOGUE[metric].noise_sensitive]
+    if noisy:
+        notes.append(f"Noise raises {', '.join(noisy)}: no choice rests on them alone.")
+    if any(metric.startswith(REFERENCE) for metric in shown):
+        notes.append(f"{REFERENCE}…: against the true image.")
+    return notes
+
+
+def _undefined_notes(methods: Sequence[MethodScores], metrics: Iterable[str]) -> list[str]:
+    parts = []
+    for metric in metrics:
+        for method in methods:
+            names = [str(name) for name in method.frame.index[method.frame[metric].isna()]]
+            if names:
+                more = f" … and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+                parts.append(f"{metric} of {method.name}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    return [f"{INCOMPLETE} undefined and left out of the mean: {'; '.join(parts)}."] if parts else []

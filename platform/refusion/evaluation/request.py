@@ -1,0 +1,39 @@
+"""What an evaluation is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refusion.evaluation.methods import Kind
+from refusion.evaluation.report import Form
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of jobs/evaluate.py, as they were given; ``methods`` are (option, value)."""
+
+    methods: Sequence[tuple[Kind, str]]
+    task: str
+    out: Path
+    a: Path | None = None
+    b: Path | None = None
+    data: str | None = None
+    split: str = "val"
+    metrics: Sequence[str] | None = None
+    convention: str = "authors"
+    reference: Path | None = None
+    align: str | None = None
+    format: Form = "text"
+    save: Path | None = None
+    experiment: str | None = None
+    tracking_uri: str | None = None
+    workers: int | None = None
+    gpu: bool = False
+    seed: int = 0
+
+    @property
+    def all_metrics(self) -> bool:
+        """Whether all are asked for that the convention has and the pictures are large enough for."""
+        return self.metrics is not None and list(self.metrics) == ["all"]

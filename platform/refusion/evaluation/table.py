@@ -1,0 +1,157 @@
+"""The scores of methods as a table of cells: numbers as texts, what is marked, nothing of how it is set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from refusion.evaluation.scores import REFERENCE
+from refusion.evaluation.statistics import Interval, ranks
+from refusion.metrics import CATALOGUE
+
+Array = npt.NDArray[np.float64]
+
+NOTHING = "–"
+UP, DOWN = "↑", "↓"
+SIGNIFICANT, INCOMPLETE = "†", "‡"
+_SIGNIFICANT_DIGITS = 4
+_MOST_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field.
+
+    Attributes:
+        text: the first line.
+        after: what follows it, unmarked: footnote signs and the rank.
+        below: the second line, or empty.
+        place: the best and the second-best of a column are set apart.
+    """
+
+    text: str
+    after: str = ""
+    below: str = ""
+    place: Literal["best", "second", ""] = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Heads and rows of one length; the first ``stub`` columns name the row and are set to the left."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    stub: int = 1
+
+
+def is_higher_better(columns: Iterable[str]) -> dict[str, bool]:
+    """By column of a ``MethodScores``; ``ref_NAME`` is as NAME."""
+    return {column: CATALOGUE[column.removeprefix(REFERENCE)].direction == "higher" for column in columns}
+
+
+def table_of_one(found: Mapping[str, Interval], higher: Mapping[str, bool]) -> Table:
+    """A row per metric of one method."""
+    rows = []
+    for metric, interval in found.items():
+        decimals = _decimals([interval.mean])
+        mean = Cell(number_text(interval.mean, decimals), _gap_sign(interval))
+        used = str(interval.used) + (f" of {interval.used + interval.undefined}" if interval.undefined else "")
+        rows.append((Cell(metric), Cell(arrow(higher[metric])), mean, Cell(_ends(interval, decimals)), Cell(used)))
+    return Table(("metric", "better", "mean", "95 % interval", "pictures"), tuple(rows), 2)
+
+
+def table_of_several(
+    found: Mapping[str, Mapping[str, Interval]],
+    higher: Mapping[str, bool],
+    significant: Collection[tuple[str, str]] = (),
+) -> Table:
+    """A row per method, a column per metric and the average rank.
+
+    Args:
+        found: intervals by method and metric, every method with the same metrics.
+        higher: whether higher is better, by metric.
+        significant: (method, metric) of the cells to mark.
+    """
+    means = pd.DataFrame({name: {key: one.mean for key, one in of.items()} for name, of in found.items()}).T
+    means = means.reindex(columns=list(higher))
+    places = ranks(means, higher)
+    average = _average(places)
+    decimals = {metric: _decimals(means[metric]) for metric in higher}
+    rows = []
+    for row, (name, of) in enumerate(found.items()):
+        cells = [Cell(name)]
+        for column, (metric, better) in enumerate(higher.items()):
+            sign = SIGNIFICANT if (name, metric) in significant else ""
+            cells.append(
+                Cell(
+                    number_text(of[metric].mean, decimals[metric]),
+                    sign + _gap_sign(of[metric]) + _rank_text(places.to_numpy()[row, column]),
+                    _ends(of[metric], decimals[metric]),
+                    _place(means[metric].to_numpy(), row, better),
+                )
+            )
+        cells.append(Cell(number_text(average[row], 2), place=_place(average, row, higher=False)))
+        rows.append(tuple(cells))
+    heads = ("method", *(f"{metric} {arrow(better)}" for metric, better in higher.items()), "average rank")
+    return Table(heads, tuple(rows))
+
+
+def arrow(higher: bool) -> str:
+    """Which way is better."""
+    return UP if higher else DOWN
+
+
+def number_text(value: float, decimals: int) -> str:
+    """A number for a table; a dash where there is none."""
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:z.{decimals}f}"
+
+
+def _decimals(values: Iterable[float]) -> int:
+    """Enough for four significant digits of the largest value, and for telling different values apart."""
+    finite = [abs(value) for value in values if math.isfinite(value)]
+    largest = max(finite, default=0.0)
+    decimals = _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest)) if largest > 0 else _SIGNIFICANT_DIGITS
+    decimals = min(max(decimals, 1), _MOST_DECIMALS)
+    different = {float(f"{value:.{_MOST_DECIMALS}f}") for value in finite}
+    while decimals < _MOST_DECIMALS and len({f"{value:.{decimals}f}" for value in finite}) < len(different):
+        decimals += 1
+    return decimals
+
+
+def _ends(interval: Interval, decimals: int) -> str:
+    if math.isnan(interval.low):
+        return NOTHING
+    return f"[{number_text(interval.low, decimals)}, {number_text(interval.high, decimals)}]"
+
+
+def _gap_sign(interval: Interval) -> str:
+    return INCOMPLETE if interval.undefined else ""
+
+
+def _rank_text(rank: float) -> str:
+    return "" if math.isnan(rank) else f" ({rank:g})"
+
+
+def _average(places: pd.DataFrame) -> Array:
+    """Average rank by method; none where a method lacks a metric that another has, for it would not compare."""
+    average = places.dropna(axis="columns", how="all").mean(axis="columns", skipna=False)
+    return average.to_numpy(np.float64)
+
+
+def _place(column: Array, row: int, higher: bool) -> Literal["best", "second", ""]:
+    """Equal values share a place; nothing stands out where all are equal."""
+    different = np.unique(column[~np.isnan(column)])
+    if len(different) < 2:
+        return ""
+    best, second = different[::-1][:2] if higher else different[:2]
+    return "best" if column[row] == best else "second" if column[row] == second else ""
