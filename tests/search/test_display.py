@@ -246,3 +246,12 @@ def test_a_trial_that_was_never_measured_stands_in_the_table_too() -> None:
     text = rendered(result_table(records, OBJECTIVE, 2))
     assert row_of(text, 1)[3:6] == ["1.50", "–", "–"]
     assert row_of(text, 2)[4:6] == ["0.5000", "–"]
+
+
+def test_of_several_tasks_the_means_are_shown() -> None:
+    tasks = ["IVIF", "MIF", "MFIF", "MEIF"]
+    numbers = {f"{task}/SSIM": 0.1 * place for place, task in enumerate(tasks)}
+    record = TrialRecord(1, {}, "finished", {1: numbers})
+    text = rendered(result_table([record], Objective.parse("SSIM,Qabf", tasks), 1))
+    assert "means of 4 tasks" in text
+    assert row_of(text, 1)[4:6] == ["0.1500", "–"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from refusion.training.display import clock
 # A log gets a line at every epoch and end of a trial, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 60.0
 _REFRESH = 0.5
+# Metrics in a line.
+_MOST_METRICS = 4
 # Trials in the live table: all that run, and the best of the others.
 _MOST_ROWS = 20
 
@@ -86,10 +89,22 @@ def _text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _columns(objective: Objective) -> dict[str, list[str]]:
+    """The objective's metrics and their keys: one each, or one per task, of which the mean is shown."""
+    columns: dict[str, list[str]] = {}
+    for goal in objective.goals:
+        columns.setdefault(goal.key.rpartition("/")[2], []).append(goal.key)
+    return columns
+
+
+def _mean(numbers: Mapping[str, float], keys: Sequence[str]) -> float | None:
+    return statistics.fmean(numbers[key] for key in keys) if all(key in numbers for key in keys) else None
+
+
 def _scores(objective: Objective, record: TrialRecord) -> str:
     numbers = record.history.get(record.epoch, {})
-    keys = [goal.key for goal in objective.goals][:4]
-    return "  ".join(f"{key} {numbers[key]:.3f}" for key in keys if key in numbers)
+    means = {name: _mean(numbers, keys) for name, keys in list(_columns(objective).items())[:_MOST_METRICS]}
+    return "  ".join(f"{name} {mean:.3f}" for name, mean in means.items() if mean is not None)
 
 
 def live_table(standing: Standing, objective: Objective, before: int) -> Group:
@@ -188,9 +203,12 @@ def result_table(records: Sequence[TrialRecord], objective: Objective, best: int
     histories = {record.number: record.history for record in records if record.history}
     place = standings(objective, histories)
     ranks = {epoch: average_ranks(objective, histories, epoch) for epoch in {record.epoch for record in records}}
-    table = Table(title="Trials (convention 'authors'; on the val pairs that the search saw)", title_justify="left")
-    keys = [goal.key for goal in objective.goals]
-    for title in ("trial", "ended", "epochs", "average rank", *keys, "values"):
+    columns = _columns(objective)
+    tasks = max(map(len, columns.values()))
+    means = f"; means of {tasks} tasks" if tasks > 1 else ""
+    title = f"Trials (convention 'authors'; on the val pairs that the search saw{means})"
+    table = Table(title=title, title_justify="left")
+    for title in ("trial", "ended", "epochs", "average rank", *columns, "values"):
         table.add_column(title, justify="left" if title in ("ended", "values") else "right", overflow="fold")
     ordered = sorted(
         (record for record in records if record.history),
@@ -201,7 +219,7 @@ def result_table(records: Sequence[TrialRecord], objective: Objective, best: int
     for record in shown:
         rank = ranks[record.epoch].get(record.number)
         numbers = record.history[record.epoch]
-        cells = [f"{numbers[key]:.4f}" if key in numbers else "–" for key in keys]
+        cells = ["–" if (mean := _mean(numbers, keys)) is None else f"{mean:.4f}" for keys in columns.values()]
         head = (str(record.number), record.ended.partition(":")[0] or "open", str(record.epoch))
         style = "bold" if record.number == best else None
         table.add_row(*head, f"{rank:.2f}" if rank else "–", *cells, Text(shown_values(record.values)), style=style)
