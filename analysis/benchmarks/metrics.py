@@ -163,6 +163,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if min(options.height, options.width) < 41:
         parser.error("--height and --width must be at least 41, which VIF needs")
+    if 0 < options.large < 176:
+        parser.error("--large must be at least 176, which MS-SSIM needs, or 0")
     if options.repeats < 1 or options.threads < 1:
         parser.error("--repeats and --threads must be at least 1")
     return options

@@ -14,7 +14,7 @@ import yaml
 
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
-from refusion.networks import FusionModule, load_published
+from refusion.networks import FusionModule, fuse_in_strips, load_published
 
 _WEIGHTS = "fusion.safetensors"
 
@@ -78,7 +78,7 @@ def fuse_pair(module: FusionModule, a: npt.NDArray[Any], b: npt.NDArray[Any]) ->
         raise UserError(f"the two sources must be of one size, but are {_size(a)} and {_size(b)} pixels")
     first, second = (image.astype(np.float32) for image in (a, b))
     sources = torch.from_numpy(np.stack([luminance(first), luminance(second)]))[None]
-    fused = module(sources.to(next(module.parameters()).device))
+    fused = fuse_in_strips(module, sources.to(next(module.parameters()).device))
     return restore_colour(stretch_exact(fused[0, 0].cpu().numpy()), first, second)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refusion.baselines import fuse_luminance
 from refusion.images.colour import luminance, restore_colour, stretch, stretch_exact
-from refusion.networks import FusionModule
+from refusion.networks import FusionModule, fuse_in_strips
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def fuse_by_module(module: FusionModule, a: NDArray[np.float32], b: NDArray[np.f
         a, b: (H, W) grey or (H, W, 3) RGB, 0–255, of one size.
     """
     sources = torch.from_numpy(np.stack([luminance(a), luminance(b)]))[None]
-    raw = module(sources.to(next(module.parameters()).device))[0, 0].cpu().numpy()
+    raw = fuse_in_strips(module, sources.to(next(module.parameters()).device))[0, 0].cpu().numpy()
     return Fused(stretch(raw), restore_colour(stretch_exact(raw), a, b))
 
 

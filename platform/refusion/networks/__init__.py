@@ -1,9 +1,17 @@
 """The three modules: fusion (F), loss proposal (P), reconstruction (R)."""
 
 from refusion.networks.fusion import FusionModule
+from refusion.networks.in_strips import fuse_in_strips
 from refusion.networks.loss_proposal import LossProposalModule
 from refusion.networks.published import load_published
 from refusion.networks.reconstruction import ReconstructionModule
 from refusion.networks.start import start_from_average
 
-__all__ = ["FusionModule", "LossProposalModule", "ReconstructionModule", "load_published", "start_from_average"]
+__all__ = [
+    "FusionModule",
+    "LossProposalModule",
+    "ReconstructionModule",
+    "fuse_in_strips",
+    "load_published",
+    "start_from_average",
+]

@@ -71,8 +71,13 @@ def attention_matrix(q: torch.Tensor, k: torch.Tensor, temperature: torch.Tensor
         (B, C, C): the heads' (C/heads)² matrices on the diagonal, zero elsewhere.
     """
     heads = temperature.shape[0]
-    attention = (_unit_maps(q, heads) @ _unit_maps(k, heads).transpose(2, 3) * temperature).softmax(dim=3)
-    diagonal = torch.eye(heads, dtype=attention.dtype, device=attention.device)
+    return attention_of(_unit_maps(q, heads) @ _unit_maps(k, heads).transpose(2, 3), temperature)
+
+
+def attention_of(cosines: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    """The same from the heads' cosines between channels of q and of k, (B, heads, C/heads, C/heads)."""
+    attention = (cosines * temperature).softmax(dim=3)
+    diagonal = torch.eye(temperature.shape[0], dtype=attention.dtype, device=attention.device)
     return torch.einsum("bhij,hg->bhigj", attention, diagonal).flatten(3, 4).flatten(1, 2)
 
 

@@ -19,6 +19,7 @@ from refusion.fuse import load_module
 from refusion.images.colour import stretch
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
+from refusion.networks import fuse_in_strips
 from refusion.training.batches import spread
 from refusion.training.distributed import use_threads
 from refusion.training.storage import Folder
@@ -72,7 +73,7 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
         local.replace_by(Folder(checkpoint) / task)
         module = load_module(local.uri)
     sources = PairStore([Pair(**pair)], 0).sources(0)
-    fused = module(torch.from_numpy(sources)[None])[0, 0].numpy()
+    fused = fuse_in_strips(module, torch.from_numpy(sources)[None])[0, 0].numpy()
     return measure(stretch(fused), sources)
 
 

@@ -1,0 +1,168 @@
+"""The fusion module's forward pass for whole pictures: strip by strip, without a graph.
+
+What makes a full-size pass slow and large are the wide intermediate results (four times the width, for each pixel),
+which no cache holds. They depend on a pixel's neighbours only, so they are made for a few rows at a time and dropped.
+What attention needs of the whole picture are sums over its pixels: they are added up strip by strip. Between blocks
+only the narrow feature maps stand in memory. The mathematics is that of `FusionModule.forward`, with other sums first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from refusion.networks.blocks import (
+    Block,
+    ChannelNorm,
+    GatedFeedForward,
+    attend,
+    attention_of,
+    convolve,
+    mix_channels,
+    to_channels_first,
+    to_channels_last,
+)
+from refusion.networks.fusion import CrossAttentionFusion, FusionModule
+
+# Of F.normalize in the published network.
+_LEAST_LENGTH = 1e-12
+
+
+class _Rows(NamedTuple):
+    """A strip: rows ``top`` to ``bottom``, and with the row that a 3×3 convolution needs on either side, if there."""
+
+    top: int
+    bottom: int
+    above: int
+    below: int
+
+    def inner(self, x: torch.Tensor) -> torch.Tensor:
+        """The strip's own rows of what was computed with its neighbours."""
+        return x[:, self.top - self.above : self.bottom - self.above]
+
+    def outer(self, x: torch.Tensor) -> torch.Tensor:
+        """The strip of a whole image, with its neighbours."""
+        return x[:, self.above : self.below]
+
+
+def pixels_at_once(on_cpu: bool) -> int:
+    """Pixels of a strip: what a processor's cache holds with 128 channels, or what keeps a GPU busy."""
+    return 1 << 14 if on_cpu else 1 << 20
+
+
+@torch.no_grad()
+def fuse_in_strips(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
+    """What `module(sources)` gives, to rounding, in less time and memory; nothing can be differentiated through it.
+
+    Args:
+        module: where it is, there the work is done.
+        sources: (B, 2, H, W) in [0, 1], a first, then b.
+
+    Returns:
+        The fused images, (B, 1, H, W) in (0, 1).
+    """
+    a, b = to_channels_last(sources).chunk(2, dim=3)
+    x1 = _stage(convolve(a, module.project_in_1), module.encoder1)
+    x2 = _stage(convolve(b, module.project_in_2), module.encoder2)
+    x = _stage(_cross_attention_fusion(x1, x2, module.FM), module.decoder)
+    x = F.leaky_relu(convolve(x, module.project_out_0), 0.01, inplace=True)
+    return torch.sigmoid(to_channels_first(convolve(x, module.project_out_1)))
+
+
+def _strips(x: torch.Tensor) -> Iterator[_Rows]:
+    batch, height, width, _ = x.shape
+    rows = max(4, pixels_at_once(x.device.type == "cpu") // max(1, batch * width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        yield _Rows(top, bottom, max(top - 1, 0), min(bottom + 1, height))
+
+
+def _stage(x: torch.Tensor, blocks: nn.Sequential) -> torch.Tensor:
+    for block in blocks:
+        assert isinstance(block, Block)
+        x = _block(x, block)
+    return x
+
+
+def _block(x: torch.Tensor, block: Block) -> torch.Tensor:
+    attn = block.attn
+    sums = _Sums.zeros(x, attn.temperature)
+    v = torch.empty_like(x)
+    for rows in _strips(x):
+        q, k, value = _depthwise(block.norm1(rows.outer(x)), attn.qkv, attn.qkv_dwconv, rows).chunk(3, dim=3)
+        sums.add(q, k)
+        v[:, rows.top : rows.bottom] = value
+    attention = sums.attention(attn.temperature)
+    out = torch.empty_like(x)
+    for rows in _strips(x):
+        attended = rows.outer(x) + attend(attention, rows.outer(v), attn.project_out)
+        out[:, rows.top : rows.bottom] = rows.inner(attended) + _feed_forward(attended, block.norm2, block.ffn, rows)
+    return out
+
+
+def _feed_forward(x: torch.Tensor, norm: ChannelNorm, ffn: GatedFeedForward, rows: _Rows) -> torch.Tensor:
+    gate, value = _depthwise(norm(x), ffn.project_in, ffn.dwconv, rows).chunk(2, dim=3)
+    return mix_channels(F.gelu(gate).mul_(value), ffn.project_out)
+
+
+def _depthwise(x: torch.Tensor, mix: nn.Conv2d, depthwise: nn.Conv2d, rows: _Rows) -> torch.Tensor:
+    """Its own rows of a strip with neighbours, after a 1×1 and a depth-wise 3×3 convolution."""
+    return rows.inner(convolve(mix_channels(x, mix), depthwise))
+
+
+def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttentionFusion) -> torch.Tensor:
+    v1, v2 = torch.empty_like(x1), torch.empty_like(x2)
+    sums1, sums2 = _Sums.zeros(x1, fm.temperature1), _Sums.zeros(x2, fm.temperature2)
+    for rows in _strips(x1):
+        own = slice(rows.top, rows.bottom)
+        q1, k1, v1[:, own] = _depthwise(rows.outer(x1), fm.qkv1, fm.qkv1_dwconv, rows).chunk(3, dim=3)
+        q2, k2, v2[:, own] = _depthwise(rows.outer(x2), fm.qkv2, fm.qkv2_dwconv, rows).chunk(3, dim=3)
+        sums1.add(q2, k1)
+        sums2.add(q1, k2)
+    attention1, attention2 = sums1.attention(fm.temperature1), sums2.attention(fm.temperature2)
+    out = x1.new_empty((*x1.shape[:3], 2 * x1.shape[3]))
+    for rows in _strips(x1):
+        y1 = rows.outer(x1) + attend(attention1, rows.outer(v1), fm.project_mid1)
+        y2 = rows.outer(x2) + attend(attention2, rows.outer(v2), fm.project_mid2)
+        joined = torch.cat((y1, y2), dim=3)
+        gate1, gate2 = _depthwise(joined, fm.project_E, fm.project_E_d, rows).chunk(2, dim=3)
+        h1 = F.gelu(gate1).mul_(_depthwise(y1, fm.project_E1, fm.project_E1_d, rows))
+        h2 = F.gelu(gate2).mul_(_depthwise(y2, fm.project_E2, fm.project_E2_d, rows))
+        half = rows.inner(joined) + mix_channels(h1, fm.project_out1)
+        out[:, rows.top : rows.bottom] = half + mix_channels(h2, fm.project_out2)
+    return out
+
+
+class _Sums:
+    """What attention needs of q and k: their products, and their squared lengths, over all pixels of the strips."""
+
+    def __init__(self, products: torch.Tensor, of_q: torch.Tensor, of_k: torch.Tensor) -> None:
+        self.products, self.of_q, self.of_k = products, of_q, of_k
+
+    @classmethod
+    def zeros(cls, x: torch.Tensor, temperature: torch.Tensor) -> _Sums:
+        """Of nothing yet; in double precision, since a large picture has many strips."""
+        batch, channels, heads = x.shape[0], x.shape[3], temperature.shape[0]
+        each = channels // heads
+        products = torch.zeros(batch, heads, each, each, dtype=torch.float64, device=x.device)
+        return cls(products, torch.zeros_like(products[..., 0]), torch.zeros_like(products[..., 0]))
+
+    def add(self, q: torch.Tensor, k: torch.Tensor) -> None:
+        """One more strip, channels last."""
+        batch, heads, each = self.of_q.shape
+        flat_q, flat_k = q.flatten(1, 2), k.flatten(1, 2)
+        whole = flat_q.transpose(1, 2) @ flat_k
+        blocks = whole.view(batch, heads, each, heads, each).diagonal(dim1=1, dim2=3).movedim(-1, 1)
+        self.products += blocks
+        self.of_q += flat_q.square().sum(dim=1).view(batch, heads, each)
+        self.of_k += flat_k.square().sum(dim=1).view(batch, heads, each)
+
+    def attention(self, temperature: torch.Tensor) -> torch.Tensor:
+        """`attention_matrix` of all strips together, (B, C, C)."""
+        of_q, of_k = (squares.sqrt().clamp_(min=_LEAST_LENGTH) for squares in (self.of_q, self.of_k))
+        cosines = self.products / of_q[..., None] / of_k[..., None, :]
+        return attention_of(cosines.to(temperature.dtype), temperature)
