@@ -27,6 +27,7 @@ from refusion.training.distributed import use_threads
 from refusion.training.reports import TrainingDivergedError
 from refusion.training.sources import make_available
 from refusion.training.task_run import reason_of
+from refusion.training.worker_environment import worker_environment
 
 # Where Tune's results say where the checkpoint of a nested trial is.
 CHECKPOINT_PATH = "checkpoint_path"
@@ -86,7 +87,6 @@ def nested_trial(config: dict[str, Any], plan: TrialPlan, nest: Nest) -> None:
         nest: how such trials are run.
     """
     gpu = bool(plan.base["gpu"])
-    threads = str(plan.threads)
     os.environ.update(_RAY_TRAINS_SETTINGS)
     nest.board.update.remote(str(config[NUMBER]), phase=WAITING)
     trainer = ray.train.torch.TorchTrainer(
@@ -105,7 +105,7 @@ def nested_trial(config: dict[str, Any], plan: TrialPlan, nest: Nest) -> None:
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=[_Reports(nest, config[NUMBER])],
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
-            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}},
+            worker_runtime_env={"env_vars": worker_environment(plan.threads)},
         ),
     )
     try:

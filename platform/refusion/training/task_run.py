@@ -15,6 +15,7 @@ from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.sources import TaskPairs
 from refusion.training.storage import Folder
 from refusion.training.worker import Assignment, train_worker
+from refusion.training.worker_environment import worker_environment
 
 FINAL = "final"
 
@@ -59,7 +60,7 @@ def run_task(
             callbacks=[RecordingCallback(recording, board)],
             # Ray's own news of every report would drown ours.
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
-            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}},
+            worker_runtime_env={"env_vars": worker_environment(threads)},
         ),
     )
     error = ""

@@ -1,0 +1,13 @@
+"""The environment that a worker's process starts with: its threads, and how it keeps its memory."""
+
+from __future__ import annotations
+
+# glibc gives every block above 32 MB, and in other threads than the main one any large block, back to the system when
+# it is freed; the next one of its size is then zeroed page by page again, which takes as long as the computation
+# itself where feature maps are that large. So: one arena, no mappings, nothing given back. The peak stays what it was.
+_KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment variables of a worker with so many CPUs; other C libraries than glibc pass over the last three."""
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **_KEEP_MEMORY}
