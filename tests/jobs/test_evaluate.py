@@ -143,8 +143,13 @@ def test_no_more_pieces_are_under_way_than_workers(home: Path, data: Path, tmp_p
         def score(self, piece: Piece, device: str = "cpu") -> Scored:
             sign = Path(self.folder) / f"{piece.method.name}-{piece.picture.pair.name}"
             sign.touch()
+            # A worker's process may take longer to start than the other takes for everything.
+            deadline = time.monotonic() + 60
+            while len(list(Path(self.folder).iterdir())) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
             time.sleep(0.05)
-            seen = len(list(Path(self.folder).iterdir()))
+            seen = len(list(Path(self.folder).glob("[xyz]-*")))
+            (Path(self.folder) / "met").touch()
             sign.unlink()
             return Scored({"seen": seen, "threads": torch.get_num_threads()})
 
