@@ -58,7 +58,13 @@ def _module_of(settings: Path) -> FusionModule:
         raise UserError(f"{settings}: does not describe a fusion module ({sizes}); is it a checkpoint's?") from error
 
 
-@torch.no_grad()
+def fuse_luminance(module: FusionModule, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """One forward pass at full size, where the module is: luminance (2, H, W) in [0, 1] to (H, W) in (0, 1)."""
+    fed = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
+    fused: npt.NDArray[np.float32] = fuse_in_strips(module, fed)[0, 0].cpu().numpy()
+    return fused
+
+
 def fuse_pair(module: FusionModule, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Fuse two registered pictures as the published inference does.
 
@@ -77,9 +83,8 @@ def fuse_pair(module: FusionModule, a: npt.NDArray[Any], b: npt.NDArray[Any]) ->
     if a.shape[:2] != b.shape[:2]:
         raise UserError(f"the two sources must be of one size, but are {_size(a)} and {_size(b)} pixels")
     first, second = (image.astype(np.float32) for image in (a, b))
-    sources = torch.from_numpy(np.stack([luminance(first), luminance(second)]))[None]
-    fused = fuse_in_strips(module, sources.to(next(module.parameters()).device))
-    return restore_colour(stretch_exact(fused[0, 0].cpu().numpy()), first, second)
+    fused = fuse_luminance(module, np.stack([luminance(first), luminance(second)]))
+    return restore_colour(stretch_exact(fused), first, second)
 
 
 def _size(image: npt.NDArray[Any]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from refusion.baselines import fuse_luminance
+from refusion import baselines
+from refusion.fuse import fuse_luminance
 from refusion.images.colour import luminance, restore_colour, stretch, stretch_exact
-from refusion.networks import FusionModule, fuse_in_strips
+from refusion.networks import FusionModule
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,19 @@ class Fused:
     picture: NDArray[np.uint8] | None = None
 
 
-@torch.no_grad()
 def fuse_by_module(module: FusionModule, a: NDArray[np.float32], b: NDArray[np.float32]) -> Fused:
     """One forward pass at full size where the module is. The luminance is the very one that validation scores.
 
     Args:
         a, b: (H, W) grey or (H, W, 3) RGB, 0–255, of one size.
     """
-    sources = torch.from_numpy(np.stack([luminance(a), luminance(b)]))[None]
-    raw = fuse_in_strips(module, sources.to(next(module.parameters()).device))[0, 0].cpu().numpy()
+    raw = fuse_luminance(module, np.stack([luminance(a), luminance(b)]))
     return Fused(stretch(raw), restore_colour(stretch_exact(raw), a, b))
 
 
 def fuse_by_baseline(name: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> Fused:
     """The same by a classical method, which is clipped and never stretched. ``a`` and ``b`` as for the module."""
-    fused = fuse_luminance(name, luminance(a), luminance(b)) * np.float32(255)
+    fused = baselines.fuse_luminance(name, luminance(a), luminance(b)) * np.float32(255)
     return Fused(np.rint(fused).astype(np.uint8), restore_colour(fused, a, b))
 
 

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from refusion.config import ValidationSettings
 from refusion.config_pieces import at
-from refusion.fuse import load_module
+from refusion.fuse import fuse_luminance, load_module
 from refusion.images.colour import stretch
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
-from refusion.networks import fuse_in_strips
 from refusion.training.batches import spread
 from refusion.training.distributed import use_threads
 from refusion.training.storage import Folder
@@ -64,7 +62,6 @@ def _most_measured(count: int, validation: ValidationSettings, epochs: int) -> i
     return min(count, max(at(wanted, epoch) for epoch in measured))
 
 
-@torch.no_grad()
 def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int) -> dict[str, float]:
     """All metrics of one pair, fused at full size by a checkpoint's fusion module, as in validation."""
     use_threads(threads)
@@ -73,8 +70,7 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
         local.replace_by(Folder(checkpoint) / task)
         module = load_module(local.uri)
     sources = PairStore([Pair(**pair)], 0).sources(0)
-    fused = fuse_in_strips(module, torch.from_numpy(sources)[None])[0, 0].numpy()
-    return measure(stretch(fused), sources)
+    return measure(stretch(fuse_luminance(module, sources)), sources)
 
 
 def score_all(
