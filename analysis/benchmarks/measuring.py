@@ -75,6 +75,12 @@ def _bytes_now(device: str) -> float:
 def _bytes_at_most(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not `ru_maxrss`, which a new process takes over from its parent.
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return float(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 

@@ -230,6 +230,9 @@ class Settings(_Section):
     workers: int = Field(1, ge=1, description="Ray Train workers per task")
     threads: int | None = Field(None, ge=1, description="CPUs and torch threads per worker; default what fits")
     gpu: bool = Field(False, description="one GPU per worker, NCCL instead of gloo")
+    recompute: bool = Field(
+        False, description="make intermediate results anew in backward passes: less memory, more time, same numbers"
+    )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()
     outer: OuterSettings = OuterSettings()

@@ -13,7 +13,9 @@ from torch import nn
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
-from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, pieces
+from refusion.networks.pieces import recompute_intermediate_results
+from refusion.networks.plain import PlainFusionModule
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
 
 RATES = [0.5, 0.2, 0.9]
@@ -62,6 +64,26 @@ def test_equals_autograd(steps: int, gradient: GradientTerm, with_targets: bool)
         )
         assert flat(reference).norm() > 1e-6
         assert relative_error(ours, reference) < 1e-9
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> None:
+    given = setting(steps)
+    plain = PlainFusionModule(4, 2, 1).double()
+    plain.load_state_dict(given.fusion.state_dict())
+    assert relative_error(meta_gradient(plain, *given[1:]), meta_gradient_by_autograd(*given)) < 1e-9
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = setting(steps)
+    kept = meta_gradient(*given)
+    monkeypatch.setattr(pieces, "pixels_at_once", lambda _on_cpu: 20)
+    recompute_intermediate_results(True)
+    try:
+        assert relative_error(meta_gradient(*given), kept) < 1e-9
+    finally:
+        recompute_intermediate_results(False)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

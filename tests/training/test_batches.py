@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from refusion.config import Settings
 from refusion.config_layers import check
 from refusion.images.store import PairStore
-from refusion.training.batches import Batches, Share, read_ahead, spread
+from refusion.training import batches as batches_module
+from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
 
 CPU = torch.device("cpu")
 
@@ -126,6 +128,30 @@ def test_batches_depend_on_step_seed_task_and_phase(train_store: PairStore, tiny
     assert not any(torch.equal(ours.fusion(0), other) for other in others)
 
 
+def test_images_go_to_a_gpu_from_pinned_memory(
+    train_store: PairStore, tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda images: done.append("pinned") or images)
+    monkeypatch.setattr(torch.Tensor, "to", lambda images, *to, **how: done.append((*to, how)) or images)
+    for device, pinned in ((CPU, []), (torch.device("cuda"), ["pinned"])):
+        made = Batches(train_store, tiny, "IVIF", Share(), device)
+        for make in (lambda made=made: made.fusion(0), lambda made=made: made.meta(0, 1)):
+            done.clear()
+            make()
+            assert done == [*pinned, (device, {"non_blocking": True})]
+
+
+@pytest.mark.gpu
+def test_images_on_a_gpu_are_those_on_the_cpu(train_store: PairStore, tiny: Settings) -> None:
+    here = batches(train_store, tiny)
+    there = Batches(train_store, tiny, "IVIF", Share(), torch.device("cuda"))
+    # All are on their way before the first is looked at: no copy may take the memory of another.
+    for step, sources in enumerate([there.fusion(step) for step in range(8)]):
+        assert sources.device.type == "cuda"
+        assert torch.equal(sources.cpu(), here.fusion(step))
+
+
 @pytest.mark.parametrize(
     ("count", "wanted", "indices"),
     [
@@ -186,3 +212,36 @@ def test_what_fails_while_reading_ahead_fails_where_the_batch_is_asked_for() -> 
         for step in read_ahead(make, range(5)):
             seen.append(step)
     assert seen == [0, 1]
+
+
+class Clock:
+    """Seconds that pass only where a test says so, in the place of a module's ``time``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.looked_at = threading.Event()
+        monkeypatch.setattr(batches_module, "time", SimpleNamespace(perf_counter=self.look))
+
+    def look(self) -> float:
+        now = self.now
+        self.looked_at.set()
+        return now
+
+
+def test_the_wait_for_a_batch_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, waits = Clock(monkeypatch), Waits(2.0)
+
+    def make(step: int) -> int:
+        assert clock.looked_at.wait(timeout=10)
+        clock.now += 3.0
+        return step
+
+    assert list(read_ahead(make, range(1), waits)) == [0]
+    assert waits.seconds == 5.0
+
+
+def test_the_use_of_a_batch_is_no_wait_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, waits = Clock(monkeypatch), Waits()
+    for _ in read_ahead(lambda step: step, range(5), waits):
+        clock.now += 7.0
+    assert waits.seconds == 0.0

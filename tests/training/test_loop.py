@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from refusion.config_layers import check
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
+from refusion.training import loop
+from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
@@ -20,7 +23,7 @@ from refusion.training.reports import EpochReport, Losses, Progress, TrainingDiv
 FUSION_LOSSES = {"loss/fusion", "loss/fusion_intensity", "loss/fusion_gradient", "loss/reconstruction"}
 LOSSES = {"loss/inner", "loss/outer", *FUSION_LOSSES}
 SCHEDULE = {"rate", "inner_rate", "inner_steps", "beta"}
-TIMES = {"time/training_seconds", "images_per_second"}
+TIMES = {"time/training_seconds", "time/data_seconds", "images_per_second"}
 
 
 def told(training: TaskTraining, *changes: dict[str, Any]) -> TaskTraining:
@@ -52,6 +55,25 @@ def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training:
     assert [report.numbers["beta"] for report in reports] == [0.5, 1.0]
     assert (state.epoch, state.meta_steps, state.fusion_steps) == (2, 4, 6)
     assert state.best_score == max(report.numbers["Qabf"] for report in reports)
+
+
+@pytest.mark.usefixtures("quick")
+def test_both_phases_waits_for_images_are_a_part_of_the_training_time(
+    training: TaskTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[range] = []
+
+    def slow(make: Callable[[int], Any], of: range, waits: Waits) -> Iterator[Any]:
+        steps.append(of)
+        waits.seconds += 1000.0
+        return read_ahead(make, of, waits)
+
+    _, (usual, _) = run(training)
+    assert 0 < usual.numbers["time/data_seconds"] < usual.numbers["time/training_seconds"]
+    monkeypatch.setattr(loop, "read_ahead", slow)
+    _, reports = run(training)
+    assert steps == [range(2), range(3), range(2, 4), range(3, 6)]
+    assert [report.numbers["time/data_seconds"] // 1000 for report in reports] == [2, 2]
 
 
 def test_training_moves_every_module(training: TaskTraining, quick: list[float]) -> None:

@@ -73,9 +73,24 @@ def train(rank: int, world: int, port: int, data: str, out: str) -> None:
         file = f"{str(precision).removeprefix('torch.')}-{world}-{rank}.pt"
         torch.save({"weights": weights, "numbers": report.numbers}, Path(out) / file)
     assert gather_on_all(rank) == list(range(world))
+    check_averages(rank, world)
     dist.barrier()
     # All is saved. gloo's threads, torn down at the interpreter's exit, now and then abort the process.
     os._exit(0)
+
+
+def check_averages(rank: int, world: int) -> None:
+    """The mean is right however the vector lies in memory, and the vector stays as it is."""
+    middle = (world - 1) / 2
+    for vector in (
+        torch.full((5,), float(rank)),
+        torch.full((10,), float(rank))[::2],
+        torch.tensor(float(rank)).expand(5),
+    ):
+        # Twice: whoever keeps the vector may use it again.
+        for _ in range(2):
+            assert torch.equal(average_over_workers(vector), torch.full((5,), middle))
+            assert torch.equal(vector, torch.full((5,), float(rank)))
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ k = K−1 … 0:
     u_k = J_F(θ_k; x_k) · λ_{k+1}          forward mode: an image
     s_k = ⟨∂L_f(f_k, w_k)/∂f_k, u_k⟩       pixel by pixel
     ∂L_r/∂θ_P −= η_k · ∂s_k/∂θ_P           down to w_k, then one ordinary backward pass through P
-    λ_k = λ_{k+1} − η_k · H_k λ_{k+1}      H_k, the Hessian of L_f in θ_k: forward over reverse; k ≥ 1
+    λ_k = λ_{k+1} − η_k · H_k λ_{k+1}      H_k, the Hessian of L_f in θ_k; k ≥ 1
 
 Between steps only K+1 parameter vectors and a few images per step are kept, and each graph is freed before the next
 is built. The modules are called with copies of their parameters and buffers, so they stay exactly as they were.
@@ -25,7 +25,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.profiler import record_function
 
+from refusion.networks.forward_mode import with_change
 from refusion.objectives import FusionWeights, GradientTerm, fusion_loss, reconstruction_loss
 
 Average = Callable[[torch.Tensor], torch.Tensor]
@@ -96,7 +98,7 @@ def unroll(
     proposal = flatten(loss_proposal.parameters())
     trajectory = Trajectory([flatten(fusion.parameters())])
     for x, rate in zip(meta_train, inner_rates, strict=True):
-        with torch.no_grad():
+        with torch.no_grad(), record_function("propose weights"):
             weights: FusionWeights = call(loss_proposal, proposal, x)
         slope, loss, fused = _inner_gradient(fusion, trajectory.parameters[-1], x, weights, loss_of)
         trajectory.parameters.append(trajectory.parameters[-1] - rate * average(slope))
@@ -205,7 +207,7 @@ def _inner_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """∇_θ L_f, L_f and the fused image, all detached."""
     theta = _leaf(theta)
-    with torch.enable_grad():
+    with torch.enable_grad(), record_function("inner gradient"):
         fused = call(fusion, theta, x)
         loss = loss_of(fused, x, weights)
         (slope,) = torch.autograd.grad(loss, theta)
@@ -217,7 +219,7 @@ def _outer_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """λ = ∂L_r/∂θ and L_r, both detached."""
     theta = _leaf(theta)
-    with torch.enable_grad():
+    with torch.enable_grad(), record_function("outer gradient"):
         rebuilt = call(reconstruction, flatten(reconstruction.parameters()), call(fusion, theta, y))
         loss = reconstruction_loss(rebuilt, targets)
         (slope,) = torch.autograd.grad(loss, theta)
@@ -226,9 +228,8 @@ def _outer_gradient(
 
 def _change_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """u = J_F(θ; x) · direction, (B, 1, H, W)."""
-    with torch.no_grad():
-        change: torch.Tensor = torch.func.jvp(partial(call, fusion, inputs=x), (theta,), (direction,))[1]
-    return change
+    with torch.no_grad(), record_function("change of image"):
+        return with_change(partial(call, fusion, inputs=x), [theta], [direction])[1]
 
 
 def _curvature(
@@ -240,6 +241,28 @@ def _curvature(
     loss_of: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """H · direction, H being the Hessian of L_f in θ with w fixed, and by the way u = J_F(θ; x) · direction."""
+    # The attribute may be that of a module inside: ours, wrapped.
+    if not any(getattr(module, "backward_through_change", False) for module in fusion.modules()):
+        return _curvature_by_forward_over_backward(fusion, theta, direction, x, weights, loss_of)
+    theta = _leaf(theta)
+    with torch.enable_grad(), record_function("curvature"):
+        fused, change = with_change(partial(call, fusion, inputs=x), [theta], [direction])
+        loss = loss_of(fused, x, weights)
+        (slope,) = torch.autograd.grad(loss, fused, create_graph=True)
+        # ⟨∂L_f/∂f, u⟩ is how fast L_f changes along the direction; its slope in θ is the Hessian's product.
+        (curvature,) = torch.autograd.grad((slope * change).sum(), theta)
+    return curvature, change.detach()
+
+
+def _curvature_by_forward_over_backward(
+    fusion: nn.Module,
+    theta: torch.Tensor,
+    direction: torch.Tensor,
+    x: torch.Tensor,
+    weights: FusionWeights,
+    loss_of: Loss,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for any module, in more time and memory."""
 
     def loss(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         fused = call(fusion, parameters, x)
@@ -278,7 +301,7 @@ def _pull_back(
 ) -> torch.Tensor:
     """∂s/∂θ_P from ∂s/∂w: one ordinary backward pass through the loss proposal module."""
     proposal = _leaf(proposal)
-    with torch.enable_grad():
+    with torch.enable_grad(), record_function("pull back"):
         weights: FusionWeights = call(loss_proposal, proposal, x)
         (result,) = torch.autograd.grad(_pairs(weights), proposal, slopes)
     return result

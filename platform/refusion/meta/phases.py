@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from refusion.meta.metagradient import Average, flatten, identity, meta_gradient_along, unroll
 from refusion.meta.state import TrainingState
@@ -103,7 +104,8 @@ def meta_iteration(
         "average": average,
     }
     trajectory = unroll(state.fusion, state.loss_proposal, train_fed, inner_rates, **loss)
-    adapted = adapt_reconstruction(state.reconstruction, trajectory.fused, targets, inner_rates, average)
+    with record_function("adapt R"):
+        adapted = adapt_reconstruction(state.reconstruction, trajectory.fused, targets, inner_rates, average)
     gradients, outer_loss = meta_gradient_along(
         trajectory,
         state.fusion,
@@ -143,25 +145,28 @@ def fusion_update(
         be compared from epoch to epoch while β ramps up – and ``reconstruction`` (L_r), this worker's, detached, 0-dim.
     """
     fed, targets = doubled(sources, swap)
-    with torch.no_grad():
+    with torch.no_grad(), record_function("fusion: weights"):
         weights = state.loss_proposal(fed)
     fusion_parameters = list(state.fusion.parameters())
     reconstruction_parameters = list(state.reconstruction.parameters())
-    fused = state.fusion(fed)
-    intensity_term, gradient_term = fusion_loss_terms(fused, fed, weights, coefficients.gradient)
-    fusion_term = coefficients.alpha * intensity_term + coefficients.beta * gradient_term
-    fusion_gradients = torch.autograd.grad(fusion_term, fusion_parameters)
-    reconstruction_term = reconstruction_loss(state.reconstruction(fused.detach()), targets)
-    reconstruction_gradients = torch.autograd.grad(reconstruction_term, reconstruction_parameters)
+    with record_function("fusion: F"):
+        fused = state.fusion(fed)
+        intensity_term, gradient_term = fusion_loss_terms(fused, fed, weights, coefficients.gradient)
+        fusion_term = coefficients.alpha * intensity_term + coefficients.beta * gradient_term
+        fusion_gradients = torch.autograd.grad(fusion_term, fusion_parameters)
+    with record_function("fusion: R"):
+        reconstruction_term = reconstruction_loss(state.reconstruction(fused.detach()), targets)
+        reconstruction_gradients = torch.autograd.grad(reconstruction_term, reconstruction_parameters)
 
     parameters = fusion_parameters + reconstruction_parameters
     flat = average(flatten((*fusion_gradients, *reconstruction_gradients)))
-    for parameter, gradient in zip(parameters, _split(flat, parameters), strict=True):
-        parameter.grad = gradient
-    for optimiser in (state.fusion_adam, state.reconstruction_adam):
-        optimiser.param_groups[0]["lr"] = rate
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+    with record_function("fusion: optimisers"):
+        for parameter, gradient in zip(parameters, _split(flat, parameters), strict=True):
+            parameter.grad = gradient
+        for optimiser in (state.fusion_adam, state.reconstruction_adam):
+            optimiser.param_groups[0]["lr"] = rate
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
     return {
         "fusion": fusion_term.detach(),
         "fusion_intensity": intensity_term.detach(),

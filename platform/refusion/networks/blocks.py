@@ -1,9 +1,7 @@
 """The building blocks that all three modules share: transposed attention, gated feed-forward, their residual block.
 
-Tensors between blocks are **channels last**, (B, H, W, C): there a 1×1 convolution is one matrix product, a LayerNorm
-over channels needs no copy, and a depth-wise convolution is several times faster on a CPU than on (B, C, H, W).
-`to_channels_last` and `to_channels_first` are views. The convolutions stay `nn.Conv2d`, so that names and shapes are
-those of the authors' weight files.
+Tensors between blocks are **channels last**, (B, H, W, C). The modules hold the parameters, under the names and in the
+shapes of the authors' weight files; what is computed with them stands in `attention_parts` and `feed_forward`.
 
 Source: Restormer's transposed attention and gated feed-forward network, as ReFusion (arXiv 2312.07943) uses them.
 """
@@ -11,20 +9,16 @@ Source: Restormer's transposed attention and gated feed-forward network, as ReFu
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from refusion.errors import UserError
+from refusion.networks.attention_parts import SelfAttention
+from refusion.networks.convolutions import mix, to_channels_first, to_channels_last
+from refusion.networks.feed_forward import FeedForward
+from refusion.networks.normalisation import channel_norm
+from refusion.networks.pieces import run
 
-
-def to_channels_last(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) seen as (B, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
-def to_channels_first(x: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, C) seen as (B, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
+SELF_ATTENTION, FEED_FORWARD = SelfAttention(), FeedForward()
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -49,7 +43,7 @@ def convolve(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
 
 def mix_channels(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
     """Apply a 1×1 convolution without bias to channels-last x."""
-    return F.linear(x, convolution.weight.flatten(1))
+    return mix(x, convolution.weight)
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -58,35 +52,6 @@ def check_heads(width: int, heads: int) -> None:
         raise UserError(
             f"--network.width {width} cannot be split into --network.heads {heads}: choose heads that divide the width"
         )
-
-
-def attention_matrix(q: torch.Tensor, k: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """softmax(q kᵀ · temperature), head by head, with each channel of q and k of unit length along the pixels.
-
-    Args:
-        q, k: (B, H, W, C).
-        temperature: (heads, 1, 1); the heads split C.
-
-    Returns:
-        (B, C, C): the heads' (C/heads)² matrices on the diagonal, zero elsewhere.
-    """
-    heads = temperature.shape[0]
-    return attention_of(_unit_maps(q, heads) @ _unit_maps(k, heads).transpose(2, 3), temperature)
-
-
-def attention_of(cosines: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """The same from the heads' cosines between channels of q and of k, (B, heads, C/heads, C/heads)."""
-    attention = (cosines * temperature).softmax(dim=3)
-    diagonal = torch.eye(temperature.shape[0], dtype=attention.dtype, device=attention.device)
-    return torch.einsum("bhij,hg->bhigj", attention, diagonal).flatten(3, 4).flatten(1, 2)
-
-
-def _unit_maps(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """Channels-last x as (B, heads, C/heads, pixels), each channel of unit length along the pixels."""
-    # The copy matters: along a strided axis float32 norms are summed naively, off by 1e-5 at half a million pixels.
-    maps = x.flatten(1, 2).transpose(1, 2).contiguous()
-    batch, channels, pixels = maps.shape
-    return F.normalize(maps, dim=2, eps=1e-12).view(batch, heads, channels // heads, pixels)
 
 
 def attend(attention: torch.Tensor, v: torch.Tensor, project: nn.Conv2d) -> torch.Tensor:
@@ -104,12 +69,11 @@ class ChannelNorm(nn.Module):
         self.body = nn.LayerNorm(channels, eps=1e-5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.body(x)
-        return out
+        return channel_norm(x, self.body.weight, self.body.bias)
 
 
 class TransposedAttention(nn.Module):
-    """Self-attention among channels: whole feature maps attend, so the cost is linear in the number of pixels."""
+    """Parameters of self-attention among channels: feature maps attend, so the cost is linear in their pixels."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -118,13 +82,9 @@ class TransposedAttention(nn.Module):
         self.qkv_dwconv = depthwise3x3(3 * channels)
         self.project_out = conv1x1(channels, channels)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = convolve(mix_channels(x, self.qkv), self.qkv_dwconv).chunk(3, dim=3)
-        return attend(attention_matrix(q, k, self.temperature), v, self.project_out)
-
 
 class GatedFeedForward(nn.Module):
-    """Per-pixel network of two branches, one gating the other by an exact GELU."""
+    """Parameters of the per-pixel network of two branches, one gating the other by an exact GELU."""
 
     def __init__(self, channels: int, expansion: int) -> None:
         super().__init__()
@@ -132,10 +92,6 @@ class GatedFeedForward(nn.Module):
         self.project_in = conv1x1(channels, 2 * hidden)
         self.dwconv = depthwise3x3(2 * hidden)
         self.project_out = conv1x1(hidden, channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate, value = convolve(mix_channels(x, self.project_in), self.dwconv).chunk(2, dim=3)
-        return mix_channels(F.gelu(gate) * value, self.project_out)
 
 
 class Block(nn.Module):
@@ -149,9 +105,11 @@ class Block(nn.Module):
         self.ffn = GatedFeedForward(channels, expansion)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.attn(self.norm1(x))
-        out: torch.Tensor = x + self.ffn(self.norm2(x))
-        return out
+        attn, ffn, norm1, norm2 = self.attn, self.ffn, self.norm1.body, self.norm2.body
+        qkv = attn.qkv.weight, attn.qkv_dwconv.weight, attn.temperature, attn.project_out.weight.flatten(1)
+        x = run(SELF_ATTENTION, [x, norm1.weight, norm1.bias, *qkv])
+        convolutions = ffn.project_in.weight, ffn.dwconv.weight, ffn.project_out.weight
+        return run(FEED_FORWARD, [x, norm2.weight, norm2.bias, *convolutions])
 
 
 def stage(channels: int, heads: int, expansion: int, blocks: int) -> nn.Sequential:

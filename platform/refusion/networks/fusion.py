@@ -10,19 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refusion.networks.attention_parts import CrossAttention
 from refusion.networks.blocks import (
-    attend,
-    attention_matrix,
+    FEED_FORWARD,
     check_heads,
     conv1x1,
     conv3x3,
     convolve,
     depthwise3x3,
-    mix_channels,
     stage,
-    to_channels_first,
-    to_channels_last,
 )
+from refusion.networks.convolutions import to_channels_first, to_channels_last
+from refusion.networks.pieces import run
+
+CROSS_ATTENTION = CrossAttention()
 
 
 class CrossAttentionFusion(nn.Module):
@@ -53,23 +54,30 @@ class CrossAttentionFusion(nn.Module):
         self.project_out2 = conv1x1(hidden, both)
 
     def forward(self, x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
-        q1, k1, v1 = convolve(mix_channels(x1, self.qkv1), self.qkv1_dwconv).chunk(3, dim=3)
-        q2, k2, v2 = convolve(mix_channels(x2, self.qkv2), self.qkv2_dwconv).chunk(3, dim=3)
-        x1 = x1 + attend(attention_matrix(q2, k1, self.temperature1), v1, self.project_mid1)
-        x2 = x2 + attend(attention_matrix(q1, k2, self.temperature2), v2, self.project_mid2)
-        joined = torch.cat((x1, x2), dim=3)
-        gate1, gate2 = convolve(mix_channels(joined, self.project_E), self.project_E_d).chunk(2, dim=3)
-        h1 = F.gelu(gate1) * convolve(mix_channels(x1, self.project_E1), self.project_E1_d)
-        h2 = F.gelu(gate2) * convolve(mix_channels(x2, self.project_E2), self.project_E2_d)
-        return joined + mix_channels(h1, self.project_out1) + mix_channels(h2, self.project_out2)
+        qkv = self.qkv1.weight, self.qkv1_dwconv.weight, self.qkv2.weight, self.qkv2_dwconv.weight
+        projections = self.project_mid1.weight.flatten(1), self.project_mid2.weight.flatten(1)
+        small = self.temperature1, self.temperature2, *projections
+        joined = run(CROSS_ATTENTION, [x1, x2, *qkv, *small])
+        # Both gates and both values side by side, as one gated feed-forward network: a value sees one stream only.
+        own = torch.block_diag(self.project_E1.weight.flatten(1), self.project_E2.weight.flatten(1))
+        widen = torch.cat((self.project_E.weight, own[:, :, None, None]))
+        kernels = torch.cat((self.project_E_d.weight, self.project_E1_d.weight, self.project_E2_d.weight))
+        project = torch.cat((self.project_out1.weight, self.project_out2.weight), dim=1)
+        return run(FEED_FORWARD, [joined, widen, kernels, project])
 
 
 class FusionModule(nn.Module):
     """F: the sources (B, 2, H, W) in [0, 1], a first, then b, to the fused image (B, 1, H, W) in (0, 1); any H, W ≥ 1.
 
+    Attributes:
+        backward_through_change: its forward-mode derivative can be differentiated backward. Modules made of PyTorch's
+            own LayerNorm or `F.normalize` cannot say so: in PyTorch 2.13 the result lacks terms.
+
     Raises:
         UserError: the heads do not divide the width.
     """
+
+    backward_through_change = True
 
     def __init__(self, width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2) -> None:
         super().__init__()

@@ -15,18 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refusion.networks.attending import attention_of
 from refusion.networks.blocks import (
     Block,
     ChannelNorm,
     GatedFeedForward,
     attend,
-    attention_of,
     convolve,
     mix_channels,
-    to_channels_first,
-    to_channels_last,
 )
+from refusion.networks.convolutions import to_channels_first, to_channels_last
 from refusion.networks.fusion import CrossAttentionFusion, FusionModule
+from refusion.networks.pieces import pixels_at_once
 
 # Of F.normalize in the published network.
 _LEAST_LENGTH = 1e-12
@@ -47,11 +47,6 @@ class _Rows(NamedTuple):
     def outer(self, x: torch.Tensor) -> torch.Tensor:
         """The strip of a whole image, with its neighbours."""
         return x[:, self.above : self.below]
-
-
-def pixels_at_once(on_cpu: bool) -> int:
-    """Pixels of a strip: what a processor's cache holds with 128 channels, or what keeps a GPU busy."""
-    return 1 << 14 if on_cpu else 1 << 20
 
 
 @torch.no_grad()

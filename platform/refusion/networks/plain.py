@@ -21,6 +21,8 @@ from refusion.objectives import FusionWeights
 class PlainFusionModule(FusionModule):
     """F, plainly: (B, 2, H, W) to (B, 1, H, W)."""
 
+    backward_through_change = False
+
     def forward(self, sources: torch.Tensor) -> torch.Tensor:
         a, b = sources.chunk(2, dim=1)
         x1 = _stage(self.project_in_1(a), self.encoder1)

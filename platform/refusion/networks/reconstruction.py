@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from refusion.networks.blocks import check_heads, conv3x3, convolve, stage, to_channels_first, to_channels_last
+from refusion.networks.blocks import check_heads, conv3x3, convolve, stage
+from refusion.networks.convolutions import to_channels_first, to_channels_last
 
 
 class ReconstructionModule(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -64,7 +65,7 @@ class Batches:
         positions = [part * batch + position for part in range(inner_steps + 1) for position in mine]
         plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.indices))
         images = self._images(plans)
-        images = images.view(inner_steps + 1, len(mine), *images.shape[1:]).to(self.device, non_blocking=True)
+        images = self._on_device(images.view(inner_steps + 1, len(mine), *images.shape[1:]))
         return images[:-1], images[-1]
 
     def fusion(self, step: int) -> Tensor:
@@ -72,12 +73,18 @@ class Batches:
         batch = self.settings.images.batch
         mine = self.share.of(batch)
         plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.indices))
-        return self._images(plans).to(self.device, non_blocking=True)
+        return self._on_device(self._images(plans))
 
     def _images(self, plans: list[CropPlan]) -> Tensor:
         crop = at(self.settings.images.crop, self.epoch)
         mine = [replace(plan, index=self.indices[plan.index]) for plan in plans]
         return torch.from_numpy(self.store.batch(mine, crop))
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        # From memory that is not pinned, the copy would first wait for all that the GPU still has to do.
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True)
 
 
 def spread(count: int, wanted: int | None) -> list[int]:
@@ -87,14 +94,33 @@ def spread(count: int, wanted: int | None) -> list[int]:
     return [int((position + 0.5) * count / wanted) for position in range(wanted)]
 
 
-def read_ahead(make: Callable[[int], T], steps: range) -> Iterator[T]:
-    """``make(step)`` for each step, the next one being made while the present one is used."""
+@dataclass
+class Waits:
+    """How long, in seconds, whoever uses the batches has stood still until the next one was there."""
+
+    seconds: float = 0.0
+
+
+def read_ahead(make: Callable[[int], T], steps: range, waits: Waits | None = None) -> Iterator[T]:
+    """``make(step)`` for each step, the next one being made while the present one is used.
+
+    One is enough: a batch from memory takes a few milliseconds, a step far longer. Where files are read more slowly
+    than steps use them, the waits show it, and reading further ahead would be no faster.
+
+    Args:
+        make: called in a thread of its own, one call at a time.
+        steps: what it is called with.
+        waits: to which the waiting is added.
+    """
     if not steps:
         return
+    waits = Waits() if waits is None else waits
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming: Future[T] = pool.submit(make, steps[0])
         for position in range(len(steps)):
+            begun = time.perf_counter()
             ready = coming.result()
+            waits.seconds += time.perf_counter() - begun
             if position + 1 < len(steps):
                 coming = pool.submit(make, steps[position + 1])
             yield ready

@@ -14,13 +14,15 @@ T = TypeVar("T")
 def average_over_workers(flat: Tensor) -> Tensor:
     """The mean of every worker's flat vector: one all-reduce, a plain sum in float32 or what is given.
 
-    The modules are not wrapped in DDP, whose hooks know nothing of meta-gradients (METHOD: section 3).
+    The given vector stays as it is; a worker that is alone gets it back itself. The modules are not wrapped in DDP,
+    whose hooks know nothing of meta-gradients (METHOD: section 3).
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return flat
-    total = flat.contiguous()
-    dist.all_reduce(total, op=dist.ReduceOp.SUM)
-    return total.div_(dist.get_world_size())
+    # Dividing first makes the one copy, contiguous, that the all-reduce may overwrite.
+    mean = flat / dist.get_world_size()
+    dist.all_reduce(mean, op=dist.ReduceOp.SUM)
+    return mean
 
 
 def gather_on_all(value: T) -> list[T]:

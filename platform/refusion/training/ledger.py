@@ -19,7 +19,18 @@ from refusion.training.storage import Folder
 
 _FILE = "job.yaml"
 # What a resumed run may be told anew; anything else would make it another training under the old name.
-_CHANGEABLE = ("workers", "threads", "gpu", "retries", "data", "tasks", "schedule.epochs", "checkpoints", "validation")
+_CHANGEABLE = (
+    "workers",
+    "threads",
+    "gpu",
+    "recompute",
+    "retries",
+    "data",
+    "tasks",
+    "schedule.epochs",
+    "checkpoints",
+    "validation",
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
 from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
-from refusion.training.batches import Batches, Share, read_ahead, spread
+from refusion.networks.pieces import recompute_intermediate_results
+from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
 from refusion.training.distributed import average_over_workers, gather_on_all
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
 from refusion.training.validation import Measured, average_baseline, validate
@@ -72,6 +73,7 @@ class TaskTraining:
         Raises:
             TrainingDivergedError: the parameters are no finite numbers any more.
         """
+        recompute_intermediate_results(self.settings.recompute)
         schedule = self.settings.schedule
         while state.epoch < schedule.epochs:
             epoch = state.epoch
@@ -157,13 +159,13 @@ class TaskTraining:
         }
         iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps(batches)
         outer_ratio = at(self.settings.outer.ratio, epoch)
-        speed = _Speed(self.settings.images.batch)
+        speed, waits = _Speed(self.settings.images.batch), Waits()
         work = iterations * _META_COST + fusion_steps
 
         first = state.meta_steps
         steps = range(first, first + iterations)
         for step, (meta_train, meta_test) in zip(
-            steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps), strict=True
+            steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps, waits), strict=True
         ):
             position = epoch + (step - first) / iterations
             inner_rate = inner_rate_at(schedule, position)
@@ -184,7 +186,7 @@ class TaskTraining:
 
         first = state.fusion_steps
         steps = range(first, first + fusion_steps)
-        for step, sources in zip(steps, read_ahead(batches.fusion, steps), strict=True):
+        for step, sources in zip(steps, read_ahead(batches.fusion, steps, waits), strict=True):
             position = epoch + (step - first) / fusion_steps
             losses.add(fusion_update(state, sources, rate=rate_at(schedule.rate, position, schedule.epochs), **common))
             state.fusion_steps = step + 1
@@ -192,7 +194,8 @@ class TaskTraining:
             numbers["images_per_second"] = speed.after(1)
             share_done = (iterations * _META_COST + done) / work
             self._look(state, losses, numbers, "fusion", done, fusion_steps, share_done)
-        return numbers | self._mean_over_workers(losses)
+        # The wait for images is a part of time/training_seconds.
+        return numbers | _mean_over_workers(losses.means() | {"time/data_seconds": waits.seconds})
 
     def _look(
         self,
@@ -222,6 +225,7 @@ class TaskTraining:
         whole = (epoch + min(share_done, 1.0)) / self.settings.schedule.epochs
         self.watch(Progress(epoch, phase, done, of, whole, numbers or {}))
 
-    def _mean_over_workers(self, losses: Losses) -> dict[str, float]:
-        parts = gather_on_all(losses.means())
-        return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+
+def _mean_over_workers(numbers: dict[str, float]) -> dict[str, float]:
+    parts = gather_on_all(numbers)
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}

@@ -1,0 +1,125 @@
+"""The meta-gradient: seconds, peak memory and result of ours and of autograd's, against their targets."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from measuring import peak_in_a_fresh_process
+from rich.console import RenderableType
+from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, verdict
+
+from refusion.meta import meta_gradient, meta_gradient_by_autograd
+from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+from refusion.networks.plain import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+
+FAST = (FusionModule, LossProposalModule, ReconstructionModule)
+PLAIN = (PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule)
+OURS, TEXTBOOK = "meta_gradient", "by autograd, straightforward networks"
+WARM_UP_CROP = 16
+INNER_RATE = 1e-2
+
+SPEED_TARGETS = {"cpu": 4.0, "cuda": 5.0}
+CUDA_TARGET_SIZE = (8, 256)  # batch and crop
+MEMORY_TARGET = 1 / 3
+
+Call = Callable[[], list[torch.Tensor]]
+
+
+class Method(NamedTuple):
+    """A way to compute the meta-gradient, and the forms of F, P and R that it is given."""
+
+    compute: Callable[..., list[torch.Tensor]]
+    forms: tuple[type[torch.nn.Module], ...] = FAST
+
+
+METHODS = {
+    OURS: Method(meta_gradient),
+    TEXTBOOK: Method(meta_gradient_by_autograd, PLAIN),
+    "by autograd, our networks": Method(meta_gradient_by_autograd),
+    "by autograd, our networks, restricted": Method(partial(meta_gradient_by_autograd, restricted=True)),
+}
+
+
+def prepared(name: str, size: Size) -> Call:
+    """The method on its modules and images, which are the same for all methods; warmed up on a corner of them."""
+    torch.manual_seed(0)
+    compute, forms = METHODS[name]
+    widths = (size.width, size.width, 2 * size.width)
+    modules = [form(width).to(size.device) for form, width in zip(forms, widths, strict=True)]
+    meta_train = torch.rand(size.inner_steps, size.batch, 2, size.crop, size.crop).to(size.device)
+    meta_test = torch.rand(size.batch, 2, size.crop, size.crop).to(size.device)
+    rates = [INNER_RATE] * size.inner_steps
+    corner = (..., slice(WARM_UP_CROP), slice(WARM_UP_CROP))
+    compute(*modules, meta_train[corner], meta_test[corner], rates)
+    return partial(compute, *modules, meta_train, meta_test, rates)
+
+
+def peak(name: str, size: Size, threads: int) -> float:
+    """Bytes that one call adds to a process at rest, in a fresh process; NaN where it ran out of memory.
+
+    To be asked for before this process grows: on Linux a new process takes its parent's peak over.
+    """
+    return peak_in_a_fresh_process(_prepared_to_leave, name, size, threads=threads, device=size.device)
+
+
+def _prepared_to_leave(name: str, size: Size) -> Callable[[], object]:
+    call = prepared(name, size)
+
+    def call_or_leave() -> object:
+        try:
+            return call()
+        except torch.OutOfMemoryError:
+            sys.exit(1)
+
+    return call_or_leave
+
+
+def section(
+    size: Size, peaks: Mapping[str, float], repeats: int, say: Say
+) -> tuple[list[RenderableType], dict[str, float]]:
+    """Time the methods that have a peak.
+
+    Returns:
+        Their table and how ours stands against the targets; median seconds by method.
+    """
+    calls = {name: prepared(name, size) for name in METHODS if not math.isnan(peaks[name])}
+    seconds, gradients = medians_in_turn(calls, repeats, size.device, say)
+    table = table_of(f"The meta-gradient: {size}", "seconds", "ratio", "peak MB", "ratio", "difference")
+    for name in METHODS:
+        spent = seconds.get(name, math.nan)
+        table.add_row(
+            name,
+            shown(spent, ".3f"),
+            shown(ratio(spent, seconds.get(OURS, math.nan)), ".2f"),
+            shown(peaks[name] / 1e6, ".0f") if name in seconds else "out of memory",
+            shown(ratio(peaks[name], peaks[OURS]), ".2f"),
+            shown(_difference(gradients, name), ".0e"),
+        )
+    return [table, *_against_targets(size, seconds, peaks)], seconds
+
+
+def _difference(gradients: Mapping[str, list[torch.Tensor]], name: str) -> float:
+    """How far a method's gradient is from ours, relative to ours."""
+    if name not in gradients or OURS not in gradients:
+        return math.nan
+    one, ours = (torch.cat([part.flatten() for part in gradients[of]]).double() for of in (name, OURS))
+    return float((one - ours).norm() / ours.norm())
+
+
+def _against_targets(size: Size, seconds: Mapping[str, float], peaks: Mapping[str, float]) -> list[str]:
+    faster = ratio(seconds.get(TEXTBOOK, math.nan), seconds.get(OURS, math.nan))
+    speed = verdict(faster, SPEED_TARGETS[size.device])
+    if size.device == "cuda" and (size.batch, size.crop) != CUDA_TARGET_SIZE:
+        batch, crop = CUDA_TARGET_SIZE
+        speed += f" (it is set for batch {batch}, {crop}×{crop})"
+    lines = [f"K = {size.inner_steps}: {shown(faster, '.2f')} times as fast as {TEXTBOOK}; {speed}"]
+    if size.device == "cpu":
+        share = ratio(peaks[OURS], peaks[TEXTBOOK])
+        memory = verdict(share, MEMORY_TARGET, at_most=True)
+        lines.append(f"K = {size.inner_steps}: {shown(share, '.3f')} of its peak memory; {memory}")
+    return lines

@@ -1,0 +1,82 @@
+"""The gated feed-forward network with its residual, as a part that runs piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from refusion.networks.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
+from refusion.networks.gating import gated, gated_backward, halves
+from refusion.networks.normalisation import Normalised, channel_norm
+from refusion.networks.pieces import Part, Slopes, Tensors
+
+
+class _Made(NamedTuple):
+    normalised: Normalised | None
+    wide: torch.Tensor
+    both: torch.Tensor
+    opened: torch.Tensor
+
+
+class FeedForward(Part[_Made]):
+    """x + project · (gelu(gate) · value), gate and value being 3×3-filtered mixes of the (normalised) channels.
+
+    Inputs: x (B, H, W, C); weight and bias (C) of the norm, if there is one; widen (2N, C, 1, 1), the mixes of N gates
+    and N values; kernels (2N, 1, 3, 3); project (C, N, 1, 1).
+    """
+
+    halo = 1
+
+    def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        x, *norm, widen, kernels, project = inputs
+        source = channel_norm(x, *norm) if norm else x
+        return x[:, rows] + mix(gated(filter_maps(mix(source, widen), kernels), rows), project)
+
+    def make(self, inputs: Tensors, rows: slice) -> _Made:
+        x, *norm, widen, kernels, _ = inputs
+        normalised = Normalised.of(x, *norm) if norm else None
+        wide = mix(x if normalised is None else normalised.out, widen)
+        both = filter_maps(wide, kernels)
+        gate, _ = halves(both, rows)
+        return _Made(normalised, wide, both, F.gelu(gate))
+
+    def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
+        value = made.both[:, rows].chunk(2, dim=3)[1]
+        return mix(made.opened * value, inputs[-1]).add_(inputs[0][:, rows])
+
+    def backward(
+        self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
+    ) -> Slopes:
+        x, *_, widen, kernels, project = inputs
+        normalised, wide, both, opened = made
+        source = x if normalised is None else normalised.out
+        gate, value = halves(both, rows)
+        of_product, of_project = mix_backward(slope, opened * value, project, wanted[-1])
+        of_both = gated_backward(of_product, both, rows, gate, opened)
+        of_wide, of_kernels = filter_maps_backward(of_both, wide, kernels, wanted[-2])
+        of_x, of_widen = mix_backward(of_wide, source, widen, wanted[-3])
+        of_norm: Slopes = ()
+        if normalised is not None:
+            of_x, *of_norm = normalised.backward(of_x, wanted[1:3])
+        of_x[:, rows] += slope
+        return of_x, *of_norm, of_widen, of_kernels, of_project
+
+    def change(self, inputs: Tensors, changes: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        x, *norm, widen, kernels, project = inputs
+        dx, *dnorm, dwiden, dkernels, dproject = changes
+        source, dsource = x, dx
+        if norm:
+            normalised = Normalised.of(x, *norm)
+            source, dsource = normalised.out, normalised.change(dx, *dnorm)
+        wide = mix(source, widen)
+        moved = mix_change(source, widen, dsource, dwiden)
+        gate, value = halves(filter_maps(wide, kernels), rows)
+        dgate, dvalue = filter_maps(moved, kernels).add_(filter_maps(wide, dkernels))[:, rows].chunk(2, dim=3)
+        opened = F.gelu(gate)
+        moved = torch.ops.aten.gelu_backward(dgate * value, gate).addcmul_(opened, dvalue)
+        product = opened.mul_(value)
+        out = mix(product, project).add_(x[:, rows])
+        return out, mix(moved, project).add_(mix(product, dproject)).add_(dx[:, rows])
