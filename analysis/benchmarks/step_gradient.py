@@ -60,10 +60,7 @@ def prepared(name: str, size: Size) -> Call:
 
 
 def peak(name: str, size: Size, threads: int) -> float:
-    """Bytes that one call adds to a process at rest, in a fresh process; NaN where it ran out of memory.
-
-    To be asked for before this process grows: on Linux a new process takes its parent's peak over.
-    """
+    """Bytes that one call adds to a process at rest, in a fresh process; NaN where it ran out of memory."""
     return peak_in_a_fresh_process(_prepared_to_leave, name, size, threads=threads, device=size.device)
 
 

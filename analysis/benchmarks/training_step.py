@@ -81,7 +81,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _sections(sizes: list[Size], options: argparse.Namespace) -> Iterator[list[RenderableType]]:
     """Tables and sentences, as they are measured."""
-    # First of all, since a new process takes over the peak of the one that starts it.
+    # First of all, while this process leaves the memory to them.
     with showing_progress() as say:
         peaks, sweep_peaks = _peaks(sizes, options, say)
     torch.set_num_threads(options.threads)

@@ -54,13 +54,6 @@ def check_heads(width: int, heads: int) -> None:
         )
 
 
-def attend(attention: torch.Tensor, v: torch.Tensor, project: nn.Conv2d) -> torch.Tensor:
-    """`project`(attention · v): (B, C, C) and channels-last (B, H, W, C) to (B, H, W, outputs)."""
-    # Both are linear in v, so the small matrices are multiplied first: one pass over the pixels instead of two.
-    matrix = project.weight.flatten(1) @ attention
-    return (v.flatten(1, 2) @ matrix.transpose(1, 2)).view(*v.shape[:3], -1)
-
-
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels at each pixel (biased variance, eps 1e-5), channels last."""
 

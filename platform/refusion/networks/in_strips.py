@@ -15,21 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from refusion.networks.attending import attention_of
+from refusion.networks.attending import Sums, mixing_matrix
 from refusion.networks.blocks import (
     Block,
     ChannelNorm,
     GatedFeedForward,
-    attend,
     convolve,
     mix_channels,
 )
 from refusion.networks.convolutions import to_channels_first, to_channels_last
 from refusion.networks.fusion import CrossAttentionFusion, FusionModule
 from refusion.networks.pieces import pixels_at_once
-
-# Of F.normalize in the published network.
-_LEAST_LENGTH = 1e-12
 
 
 class _Rows(NamedTuple):
@@ -85,16 +81,16 @@ def _stage(x: torch.Tensor, blocks: nn.Sequential) -> torch.Tensor:
 
 def _block(x: torch.Tensor, block: Block) -> torch.Tensor:
     attn = block.attn
-    sums = _Sums.zeros(x, attn.temperature)
+    sums = _no_sums(x)
     v = torch.empty_like(x)
     for rows in _strips(x):
         q, k, value = _depthwise(block.norm1(rows.outer(x)), attn.qkv, attn.qkv_dwconv, rows).chunk(3, dim=3)
-        sums.add(q, k)
+        _add(sums, q, k)
         v[:, rows.top : rows.bottom] = value
-    attention = sums.attention(attn.temperature)
+    matrix = _matrix(sums, attn.temperature, attn.project_out)
     out = torch.empty_like(x)
     for rows in _strips(x):
-        attended = rows.outer(x) + attend(attention, rows.outer(v), attn.project_out)
+        attended = rows.outer(x) + _attend(matrix, rows.outer(v))
         out[:, rows.top : rows.bottom] = rows.inner(attended) + _feed_forward(attended, block.norm2, block.ffn, rows)
     return out
 
@@ -111,18 +107,19 @@ def _depthwise(x: torch.Tensor, mix: nn.Conv2d, depthwise: nn.Conv2d, rows: _Row
 
 def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttentionFusion) -> torch.Tensor:
     v1, v2 = torch.empty_like(x1), torch.empty_like(x2)
-    sums1, sums2 = _Sums.zeros(x1, fm.temperature1), _Sums.zeros(x2, fm.temperature2)
+    sums1, sums2 = _no_sums(x1), _no_sums(x2)
     for rows in _strips(x1):
         own = slice(rows.top, rows.bottom)
         q1, k1, v1[:, own] = _depthwise(rows.outer(x1), fm.qkv1, fm.qkv1_dwconv, rows).chunk(3, dim=3)
         q2, k2, v2[:, own] = _depthwise(rows.outer(x2), fm.qkv2, fm.qkv2_dwconv, rows).chunk(3, dim=3)
-        sums1.add(q2, k1)
-        sums2.add(q1, k2)
-    attention1, attention2 = sums1.attention(fm.temperature1), sums2.attention(fm.temperature2)
+        _add(sums1, q2, k1)
+        _add(sums2, q1, k2)
+    matrix1 = _matrix(sums1, fm.temperature1, fm.project_mid1)
+    matrix2 = _matrix(sums2, fm.temperature2, fm.project_mid2)
     out = x1.new_empty((*x1.shape[:3], 2 * x1.shape[3]))
     for rows in _strips(x1):
-        y1 = rows.outer(x1) + attend(attention1, rows.outer(v1), fm.project_mid1)
-        y2 = rows.outer(x2) + attend(attention2, rows.outer(v2), fm.project_mid2)
+        y1 = rows.outer(x1) + _attend(matrix1, rows.outer(v1))
+        y2 = rows.outer(x2) + _attend(matrix2, rows.outer(v2))
         joined = torch.cat((y1, y2), dim=3)
         gate1, gate2 = _depthwise(joined, fm.project_E, fm.project_E_d, rows).chunk(2, dim=3)
         h1 = F.gelu(gate1).mul_(_depthwise(y1, fm.project_E1, fm.project_E1_d, rows))
@@ -132,32 +129,26 @@ def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttenti
     return out
 
 
-class _Sums:
-    """What attention needs of q and k: their products, and their squared lengths, over all pixels of the strips."""
+def _no_sums(x: torch.Tensor) -> Sums:
+    """Of nothing yet; in double precision, since a large picture has many strips."""
+    batch, channels = x.shape[0], x.shape[3]
+    lengths = torch.zeros(2, batch, channels, dtype=torch.float64, device=x.device)
+    return Sums(lengths.new_zeros(batch, channels, channels), *lengths)
 
-    def __init__(self, products: torch.Tensor, of_q: torch.Tensor, of_k: torch.Tensor) -> None:
-        self.products, self.of_q, self.of_k = products, of_q, of_k
 
-    @classmethod
-    def zeros(cls, x: torch.Tensor, temperature: torch.Tensor) -> _Sums:
-        """Of nothing yet; in double precision, since a large picture has many strips."""
-        batch, channels, heads = x.shape[0], x.shape[3], temperature.shape[0]
-        each = channels // heads
-        products = torch.zeros(batch, heads, each, each, dtype=torch.float64, device=x.device)
-        return cls(products, torch.zeros_like(products[..., 0]), torch.zeros_like(products[..., 0]))
+def _add(sums: Sums, q: torch.Tensor, k: torch.Tensor) -> None:
+    """One more strip, channels last."""
+    flat_q, flat_k = q.flatten(1, 2), k.flatten(1, 2)
+    sums.products.add_(flat_q.transpose(1, 2) @ flat_k)
+    sums.of_q.add_(flat_q.square().sum(dim=1))
+    sums.of_k.add_(flat_k.square().sum(dim=1))
 
-    def add(self, q: torch.Tensor, k: torch.Tensor) -> None:
-        """One more strip, channels last."""
-        batch, heads, each = self.of_q.shape
-        flat_q, flat_k = q.flatten(1, 2), k.flatten(1, 2)
-        whole = flat_q.transpose(1, 2) @ flat_k
-        blocks = whole.view(batch, heads, each, heads, each).diagonal(dim1=1, dim2=3).movedim(-1, 1)
-        self.products += blocks
-        self.of_q += flat_q.square().sum(dim=1).view(batch, heads, each)
-        self.of_k += flat_k.square().sum(dim=1).view(batch, heads, each)
 
-    def attention(self, temperature: torch.Tensor) -> torch.Tensor:
-        """`attention_matrix` of all strips together, (B, C, C)."""
-        of_q, of_k = (squares.sqrt().clamp_(min=_LEAST_LENGTH) for squares in (self.of_q, self.of_k))
-        cosines = self.products / of_q[..., None] / of_k[..., None, :]
-        return attention_of(cosines.to(temperature.dtype), temperature)
+def _matrix(sums: Sums, temperature: torch.Tensor, project: nn.Conv2d) -> torch.Tensor:
+    """What v is multiplied by, (B, outputs, C)."""
+    found = mixing_matrix(sums, temperature.double(), project.weight.flatten(1).double())
+    return found.to(project.weight.dtype)
+
+
+def _attend(matrix: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return (v.flatten(1, 2) @ matrix.transpose(1, 2)).view(*v.shape[:3], -1)

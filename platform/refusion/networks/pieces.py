@@ -128,7 +128,7 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
     Differentiable twice: backward and backward, or forward (by `forward_mode.with_change`) and backward.
     """
     maps = inputs[0]
-    keep = not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    pieces = pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
     changes = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
     if any(change is not None for change in changes):
         filled = [
@@ -136,11 +136,11 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
             for tensor, change in zip(inputs, changes, strict=True)
         ]
         values = [forward_ad.unpack_dual(tensor).primal for tensor in inputs]
-        pieces = pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
         moving: torch.Tensor = forward_ad.make_dual(*_ForwardMode.apply(part, pieces, None, *values, *filled))
         return moving
-    kept: dict[int, Any] | None = {} if keep else None
-    pieces = [WHOLE] if keep else pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
+    kept: list[Any] | None = None
+    if not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        pieces, kept = [WHOLE], []
     out: torch.Tensor = _InPieces.apply(part, pieces, kept, *inputs)
     return out
 
@@ -156,16 +156,14 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG0
 
 class _InPieces(torch.autograd.Function):
     @staticmethod
-    def forward(
-        part: Part[Any], pieces: list[Piece], kept: dict[int, Any] | None, *inputs: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(part: Part[Any], pieces: list[Piece], kept: list[Any] | None, *inputs: torch.Tensor) -> torch.Tensor:
         results = []
-        for number, piece in enumerate(pieces):
+        for piece in pieces:
             given = _cut(piece, part, inputs)
             made = part.make(given, piece.inner)
             results.append((part.finish(given, piece.inner, made),))
             if kept is not None:
-                kept[number] = made
+                kept.append(made)
         return _joined(results, pieces, inputs)[0]
 
     setup_context = staticmethod(_keep)
@@ -179,11 +177,9 @@ class _InPieces(torch.autograd.Function):
         wanted = ctx.needs_input_grad[3:]
         gathered = _Gathered(part, inputs, wanted)
         slope = slope.contiguous()
-        for number, piece in enumerate(ctx.pieces):
+        for piece in ctx.pieces:
             given = _cut(piece, part, inputs)
-            made = ctx.kept.pop(number, None) if ctx.kept else None
-            if made is None:
-                made = part.make(given, piece.inner)
+            made = ctx.kept.pop() if ctx.kept else part.make(given, piece.inner)
             gathered.add(piece, part.backward(given, piece.inner, made, piece.target(slope), wanted))
         return None, None, None, *gathered.slopes
 
