@@ -44,23 +44,38 @@ class Normalised(NamedTuple):
         self, slope: torch.Tensor, parameters_too: Sequence[bool] = (True, True)
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Slopes in x and, if wanted, in weight and bias."""
-        found: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-        found = torch.ops.aten.native_layer_norm_backward(
-            slope.contiguous(),
-            self.x,
-            (self.x.shape[-1],),
-            self.mean,
-            self.rstd,
-            self.weight,
-            self.bias,
-            [True, *parameters_too],
-        )
-        return found
+        of_x, of_weight, of_bias = _slopes(slope, self[1:], [True, *parameters_too])
+        assert of_x is not None
+        return of_x, of_weight, of_bias
 
     def change(self, dx: torch.Tensor, dweight: torch.Tensor, dbias: torch.Tensor) -> torch.Tensor:
         """The change of the result for changes of x, weight and bias."""
-        out = _pull_back(dx, self.x, self.mean, self.rstd).mul_(self.weight).add_(dbias)
-        return out.addcmul_((self.x - self.mean).mul_(self.rstd), dweight)
+        return _change(self.x, self.weight, self.mean, self.rstd, dx, dweight, dbias)
+
+
+def _slopes(
+    slope: torch.Tensor, saved: Sequence[torch.Tensor], wanted: list[bool]
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """In x, weight and bias, those that are wanted; saved are these three, mean and rstd."""
+    x, weight, bias, mean, rstd = saved
+    found: tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
+    found = torch.ops.aten.native_layer_norm_backward(
+        slope.contiguous(), x, (x.shape[-1],), mean, rstd, weight, bias, wanted
+    )
+    return found
+
+
+def _change(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    mean: torch.Tensor,
+    rstd: torch.Tensor,
+    dx: torch.Tensor,
+    dweight: torch.Tensor,
+    dbias: torch.Tensor,
+) -> torch.Tensor:
+    out = _pull_back(dx, x, mean, rstd).mul_(weight).add_(dbias)
+    return out.addcmul_((x - mean).mul_(rstd), dweight)
 
 
 def _pull_back(slope: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, rstd: torch.Tensor) -> torch.Tensor:
@@ -77,8 +92,8 @@ class _Norm(torch.autograd.Function):
     def forward(
         x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        out, mean, rstd = torch.native_layer_norm(x, (x.shape[-1],), weight, bias, EPS)
-        return out, mean, rstd
+        made = Normalised.of(x, weight, bias)
+        return made.out, made.mean, made.rstd
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -91,11 +106,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        x, weight, bias, mean, rstd = ctx.saved_tensors
-        out: tuple[torch.Tensor | None, ...] = torch.ops.aten.native_layer_norm_backward(
-            slope.contiguous(), x, (x.shape[-1],), mean, rstd, weight, bias, list(ctx.needs_input_grad)
-        )
-        return out
+        return _slopes(slope, ctx.saved_tensors, list(ctx.needs_input_grad))
 
     @staticmethod
     def jvp(ctx: Any, *changes: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -116,7 +127,7 @@ class _NormChange(torch.autograd.Function):
         dweight: torch.Tensor,
         dbias: torch.Tensor,
     ) -> torch.Tensor:
-        return Normalised(x, x, weight, dbias, mean, rstd).change(dx, dweight, dbias)
+        return _change(x, weight, mean, rstd, dx, dweight, dbias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
