@@ -95,17 +95,17 @@ def section(
             shown(ratio(spent, seconds.get(OURS, math.nan)), ".2f"),
             shown(peaks[name] / 1e6, ".0f") if name in seconds else "out of memory",
             shown(ratio(peaks[name], peaks[OURS]), ".2f"),
-            shown(_difference(gradients, name), ".0e"),
+            shown(difference(gradients, name), ".0e"),
         )
     return [table, *_against_targets(size, seconds, peaks)], seconds
 
 
-def _difference(gradients: Mapping[str, list[torch.Tensor]], name: str) -> float:
-    """How far a method's gradient is from ours, relative to ours."""
-    if name not in gradients or OURS not in gradients:
+def difference(gradients: Mapping[str, list[torch.Tensor]], name: str, of: str = OURS) -> float:
+    """How far a method's gradient is from another's, relative to that; NaN where one is missing."""
+    if name not in gradients or of not in gradients:
         return math.nan
-    one, ours = (torch.cat([part.flatten() for part in gradients[of]]).double() for of in (name, OURS))
-    return float((one - ours).norm() / ours.norm())
+    one, other = (torch.cat([part.flatten() for part in gradients[method]]).double() for method in (name, of))
+    return float((one - other).norm() / other.norm())
 
 
 def _against_targets(size: Size, seconds: Mapping[str, float], peaks: Mapping[str, float]) -> list[str]:

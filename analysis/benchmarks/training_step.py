@@ -1,7 +1,7 @@
 """How fast and how large the whole training step is, against the textbook's.
 
     python analysis/benchmarks/training_step.py [--inner-steps 1 --inner-steps 3] [--batch 4] [--crop 96] [--width 16]
-        [--repeats 5] [--threads N] [--device cpu|cuda] [--no-sweep] [--no-epoch]
+        [--repeats 5] [--threads N] [--device cpu|cuda] [--no-sweep] [--no-epoch] [--no-compile]
 
 Times are medians over calls in turn in one process, after a warm-up, on the same weights and images. Peak memory is
 what one call adds to a process at rest, in a fresh process per method, since a heap that has grown stays grown:
@@ -13,6 +13,7 @@ Printed, one table after the other:
   run; the textbook way on our faster forms of the same networks; and that asked only for the gradients that are used;
 - a short epoch of meta-iterations and fusion updates: our phases, and the textbook's loop (`textbook`);
 - where the time of our phases goes;
+- what compiled loops (`--compile` of the jobs) gain, and after how many steps they have paid;
 - the memory traffic of the meta-gradient, against the bandwidth of a large copy;
 - how its cost grows with the pixels, the batch and the inner steps.
 
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import psutil
+import step_compiling
 import step_epoch
 import step_gradient
 import step_phases
@@ -63,6 +65,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--no-sweep", action="store_true", help="leave out how the cost grows")
     parser.add_argument("--no-epoch", action="store_true", help="leave out the epoch against the textbook's")
+    parser.add_argument("--no-compile", action="store_true", help="leave out what compiled loops gain")
     options = parser.parse_args(arguments)
     options.inner_steps = list(dict.fromkeys(options.inner_steps or (1, 3)))
     if min(options.inner_steps) < 1:
@@ -94,6 +97,8 @@ def _sections(sizes: list[Size], options: argparse.Namespace) -> Iterator[list[R
         partial(step_phases.section, sizes),
         partial(step_traffic.section, seconds, options.device),
     ]
+    if not options.no_compile:
+        measure.insert(1, partial(step_compiling.section, sizes, options.repeats))
     if not options.no_epoch:
         measure.insert(0, partial(step_epoch.section, sizes[0], options.repeats))
     if not options.no_sweep:

@@ -233,6 +233,9 @@ class Settings(_Section):
     recompute: bool = Field(
         False, description="make intermediate results anew in backward passes: less memory, more time, same numbers"
     )
+    compile: bool = Field(
+        False, description="compile what stands between convolutions: faster steps after some seconds of compiling"
+    )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()
     outer: OuterSettings = OuterSettings()

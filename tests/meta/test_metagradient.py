@@ -14,6 +14,7 @@ from torch import nn
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, pieces
+from refusion.networks.loops import compile_loops
 from refusion.networks.pieces import recompute_intermediate_results
 from refusion.networks.plain import PlainFusionModule
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
@@ -84,6 +85,19 @@ def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: p
         assert relative_error(meta_gradient(*given), kept) < 1e-9
     finally:
         recompute_intermediate_results(False)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_same_with_compiled_loops(steps: int) -> None:
+    given = setting(steps)
+    eager = meta_gradient(*given)
+    reason = compile_loops(True)
+    if reason is not None:
+        pytest.skip(f"nothing can be compiled here: {reason}")
+    try:
+        assert relative_error(meta_gradient(*given), eager) < 1e-9
+    finally:
+        compile_loops(False)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -8,9 +8,8 @@ import torch
 from derivative_checks import CHECKS, Check, assert_near, leaves, random
 
 from refusion.networks.attending import (
+    Attended,
     attend_among,
-    attended,
-    attention_backward,
     attention_change,
     attention_of,
 )
@@ -39,8 +38,9 @@ def test_derivatives_without_a_graph(count: int) -> None:
     held = leaves(inputs)
     outs = attend_among(*held)
     slopes, changes = random(*(out.shape for out in outs)), random(*(tensor.shape for tensor in inputs))
-    assert_near(attended(*inputs), outs)
-    assert_near(attention_backward(slopes, inputs), torch.autograd.grad(outs, held, slopes))
+    attended = Attended.of(*inputs)
+    assert_near(attended.results(), outs)
+    assert_near(attended.backward(slopes), torch.autograd.grad(outs, held, slopes))
     for stream, found in enumerate(attention_change(inputs, changes)):
         assert_near(found, with_change(lambda *given, i=stream: attend_among(*given)[i], inputs, changes))
 
@@ -101,8 +101,6 @@ def test_large_images_are_the_same_by_way_of_normalised_maps() -> None:
         torch.rand(2, 1, 1, dtype=torch.float64),
         torch.randn(3, 4, dtype=torch.float64),
     )
-    with torch.no_grad():
-        (as_published,) = attended(*inputs)
-    with torch.enable_grad():
-        (by_sums,) = attended(*inputs)
+    (as_published,) = Attended.of(*inputs).results()
+    (by_sums,) = plain_layers.attend_among(*inputs)
     torch.testing.assert_close(as_published, by_sums, rtol=1e-10, atol=1e-12)

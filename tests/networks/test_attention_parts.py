@@ -29,10 +29,12 @@ def test_cross_attention(check: Check) -> None:
     check(lambda *given: part(given, ALL_ROWS), plain_layers.cross_attention, cross_attention_inputs())
 
 
+@pytest.mark.usefixtures("loops")
 def test_steps_of_self_attention() -> None:
     check_steps(SelfAttention(), self_attention_inputs(), ALL_ROWS)
 
 
+@pytest.mark.usefixtures("loops")
 def test_steps_of_cross_attention() -> None:
     check_steps(CrossAttention(), cross_attention_inputs(), ALL_ROWS)
 

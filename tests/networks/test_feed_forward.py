@@ -34,6 +34,7 @@ def test_value_and_derivatives(check: Check, rows: slice, with_norm: bool) -> No
 
 @NORM
 @ROWS
+@pytest.mark.usefixtures("loops")
 def test_steps(rows: slice, with_norm: bool) -> None:
     check_steps(FeedForward(), feed_forward_inputs(with_norm=with_norm), rows)
 

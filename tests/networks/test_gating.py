@@ -5,11 +5,10 @@ from __future__ import annotations
 import plain_layers
 import pytest
 import torch
-import torch.nn.functional as F
 from derivative_checks import CHECKS, Check, assert_near, leaves, random
 
 from refusion.networks.forward_mode import with_change
-from refusion.networks.gating import gated, gated_backward, halves
+from refusion.networks.gating import Gated, gated
 
 ALL = slice(None)
 ROWS = pytest.mark.parametrize("rows", [ALL, slice(0, 2), slice(1, 4), slice(3, 5), slice(2, None)], ids=str)
@@ -21,24 +20,25 @@ def _seed() -> None:
 
 
 @ROWS
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("check", CHECKS)
 def test_value_and_derivatives(check: Check, rows: slice) -> None:
     check(lambda both: gated(both, rows), lambda both: plain_layers.gated(both)[:, rows], random((2, 5, 4, 8)))
 
 
 @ROWS
+@pytest.mark.usefixtures("loops")
 def test_backward_without_a_graph(rows: slice) -> None:
     (both,) = random((2, 5, 4, 8))
     (held,) = leaves([both])
     out = plain_layers.gated(held)[:, rows]
     (slope,) = random(out.shape)
-    gate, value = halves(both, rows)
-    assert_near([gate, value], [both[:, rows, :, :4], both[:, rows, :, 4:]])
-    assert gate.is_contiguous()
-    found = gated_backward(slope, both, rows, gate, F.gelu(gate))
-    assert_near([found], torch.autograd.grad(out, held, slope))
+    made = Gated.of(both, rows)
+    assert_near([made.result()], [out])
+    assert_near([made.backward(slope)], torch.autograd.grad(out, held, slope))
 
 
+@pytest.mark.usefixtures("loops")
 def test_rows_that_are_not_wanted_get_no_slope() -> None:
     held, change = leaves(random((2, 5, 4, 8), (2, 5, 4, 8)))
     rows = slice(1, 4)
@@ -50,6 +50,7 @@ def test_rows_that_are_not_wanted_get_no_slope() -> None:
         assert not slope[:, :1].any() and not slope[:, 4:].any()
 
 
+@pytest.mark.usefixtures("loops")
 def test_far_gates_neither_overflow_nor_lose_their_slope() -> None:
     both = torch.tensor([[[[40.0, 3.0]], [[-40.0, 3.0]]]], dtype=torch.float64, requires_grad=True)
     value, change = with_change(gated, [both], [torch.ones_like(both)])

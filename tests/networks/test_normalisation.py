@@ -27,6 +27,7 @@ def _seed() -> None:
     torch.manual_seed(9)
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("shape", [(2, 5, 4, 8), (7, 8)])
 def test_value_and_derivatives(check: Check, shape: tuple[int, ...]) -> None:
@@ -46,6 +47,7 @@ def test_derivatives_in_one_argument(check: Check, which: int) -> None:
     check(channel_norm, plain_layers.norm, inputs)
 
 
+@pytest.mark.usefixtures("loops")
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_view_of_channels_first(check: Check) -> None:
     x, weight, bias = random((2, 8, 5, 4), (8,), (8,))
@@ -54,6 +56,7 @@ def test_a_view_of_channels_first(check: Check) -> None:
     check(channel_norm, plain_layers.norm, [channels_last, weight, bias])
 
 
+@pytest.mark.usefixtures("loops")
 def test_derivatives_without_a_graph() -> None:
     inputs = random((2, 5, 4, 8), (8,), (8,))
     held = leaves(inputs)
@@ -69,6 +72,7 @@ def test_derivatives_without_a_graph() -> None:
     assert_near([normalised.change(*changes)], [change])
 
 
+@pytest.mark.usefixtures("loops")
 def test_equal_channels_are_finite() -> None:
     held = leaves([torch.ones(1, 2, 3, 8, dtype=torch.float64), *random((8,), (8,))])
     changes = random(*(tensor.shape for tensor in held))

@@ -98,6 +98,20 @@ def test_a_log_gets_a_line_at_every_change_and_no_other() -> None:
     assert [line.split(" | ")[0] for line in log.lines] == ["IVIF: waiting", "IVIF: epoch 2/5", "IVIF: epoch 3/5"]
 
 
+def test_a_note_is_a_line_of_its_own_once() -> None:
+    log = Log()
+    for step in range(3):
+        log.plain.show([training(step=step, note="no compiler"), Row("MIF", note="no compiler")])
+    assert [line for line in log.lines if "compiler" in line] == ["IVIF: no compiler", "MIF: no compiler"]
+
+
+def test_notes_stand_below_the_live_table() -> None:
+    rows = [training(note="no compiler"), Row("MIF")]
+    shown = rendered(live_table(rows)).splitlines()
+    assert [line.strip() for line in shown if "compiler" in line] == ["IVIF: no compiler"]
+    assert "compiler" not in rendered(live_table([training()]))
+
+
 def test_new_scores_are_a_change() -> None:
     log = Log()
     log.plain.show([training()])

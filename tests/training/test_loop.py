@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor import cpp_builder
 
 from refusion.config_layers import check
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
+from refusion.networks.loops import compile_loops, loops_are_compiled
 from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
@@ -74,6 +76,39 @@ def test_both_phases_waits_for_images_are_a_part_of_the_training_time(
     _, reports = run(training)
     assert steps == [range(2), range(3), range(2, 4), range(3, 6)]
     assert [report.numbers["time/data_seconds"] // 1000 for report in reports] == [2, 2]
+
+
+@pytest.mark.usefixtures("quick")
+def test_compiled_loops_change_the_numbers_by_rounding_only(training: TaskTraining) -> None:
+    notes: list[str] = []
+    compiling = replace(told(training, {"compile": True}), note=notes.append)
+    try:
+        compiled, _ = run(compiling)
+        if notes:
+            pytest.skip(notes[0])
+        assert loops_are_compiled()
+    finally:
+        compile_loops(False)
+    eager, _ = run(training)
+    for name, value in weights(eager).items():
+        torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_a_compiler_training_says_so_once_and_goes_on(
+    training: TaskTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler() -> str:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", no_compiler)
+    notes: list[str] = []
+    without, _ = run(replace(told(training, {"compile": True}), note=notes.append))
+    (note,) = notes
+    assert note.startswith("--compile: ") and note.endswith(": no C++ compiler")
+    assert not loops_are_compiled()
+    for name, value in weights(run(training)[0]).items():
+        assert torch.equal(weights(without)[name], value)
 
 
 def test_training_moves_every_module(training: TaskTraining, quick: list[float]) -> None:

@@ -39,25 +39,45 @@ def attend_among(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return out
 
 
-def attention_backward(slopes: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The slopes in `attend_among`'s inputs from those in its results."""
-    count = len(slopes)
-    qkv = inputs[:count]
-    filled = [torch.empty_like(tensor) for tensor in qkv]
-    of_temperatures, of_projections = [], []
-    for stream, slope in enumerate(slopes):
-        here = _Stream.of(inputs, stream)
-        flat = slope.flatten(1, 2)
-        with torch.enable_grad():
-            small = [tensor.detach().requires_grad_() for tensor in here.small()]
-            matrix = _matrix_of(*small)
-            of_small = torch.autograd.grad(matrix, small, flat.transpose(1, 2) @ here.v)
-        of_q, of_k, of_v = _Stream.maps(filled, stream)
-        torch.bmm(flat, matrix.detach(), out=of_v)
-        _pull_back(of_q, of_k, here.q, here.k, Sums(*of_small[:3]))
-        of_temperatures.append(of_small[3])
-        of_projections.append(of_small[4])
-    return *filled, *of_temperatures, *of_projections
+class Attended(NamedTuple):
+    """The same with what its slopes need; no graph leads through it.
+
+    Attributes:
+        small: what the streams' matrices are made of; None in large images, whose matrices are made as published.
+    """
+
+    inputs: tuple[torch.Tensor, ...]
+    small: list[tuple[torch.Tensor, ...]] | None
+
+    @staticmethod
+    def of(*inputs: torch.Tensor) -> Attended:
+        """`attend_among` of the same arguments."""
+        return Attended(inputs, None if _is_large(inputs[0]) else [stream.small() for stream in _streams(inputs)])
+
+    def results(self) -> list[torch.Tensor]:
+        """Of each stream (B, H, W, outputs)."""
+        streams = _streams(self.inputs)
+        if self.small is None:
+            return [stream.mixed(stream.matrix_as_published()) for stream in streams]
+        return [stream.mixed(_matrix_of(*small)) for stream, small in zip(streams, self.small, strict=True)]
+
+    def backward(self, slopes: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The slopes in the inputs from those in the results."""
+        filled = [torch.empty_like(tensor) for tensor in self.inputs[: len(slopes)]]
+        of_temperatures, of_projections = [], []
+        for position, (here, slope) in enumerate(zip(_streams(self.inputs), slopes, strict=True)):
+            flat = slope.flatten(1, 2)
+            with torch.enable_grad():
+                held = here.small() if self.small is None else self.small[position]
+                small = [tensor.detach().requires_grad_() for tensor in held]
+                matrix = _matrix_of(*small)
+                of_small = torch.autograd.grad(matrix, small, flat.transpose(1, 2) @ here.v)
+            of_q, of_k, of_v = _Stream.maps(filled, position)
+            torch.bmm(flat, matrix.detach(), out=of_v)
+            _pull_back(of_q, of_k, here.q, here.k, Sums(*of_small[:3]))
+            of_temperatures.append(of_small[3])
+            of_projections.append(of_small[4])
+        return *filled, *of_temperatures, *of_projections
 
 
 def attention_change(
@@ -65,13 +85,11 @@ def attention_change(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """`attend_among`'s results and their changes for changes of all its inputs, stream by stream."""
     found = []
-    for stream in range(len(inputs) // 3):
-        here, there = _Stream.of(inputs, stream), _Stream.of(changes, stream)
+    for here, there in zip(_streams(inputs), _streams(changes), strict=True):
         matrix, change = with_change(_matrix_of, here.small(), there.small_change(here))
         across = matrix.transpose(1, 2)
         moved = (there.v @ across).baddbmm_(here.v, change.transpose(1, 2))
-        shape = inputs[stream].shape[:3]
-        found.append(((here.v @ across).view(*shape, -1), moved.view(*shape, -1)))
+        found.append((here.mixed(matrix), here.shaped(moved)))
     return found
 
 
@@ -123,21 +141,19 @@ def _product(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     return torch.stack([some_q.transpose(1, 2) @ some_k for some_q, some_k in parts]).sum(dim=0)
 
 
-def attended(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _plainly(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """`attend_among` without derivatives of its own."""
-    outputs = []
-    for stream in range(len(inputs) // 3):
-        here = _Stream.of(inputs, stream)
-        large = here.v.shape[1] > _PIXELS_AT_ONCE and not torch.is_grad_enabled()
-        matrix = here.matrix_as_published() if large else _matrix_of(*here.small())
-        outputs.append((here.v @ matrix.transpose(1, 2)).view(*inputs[stream].shape[:3], -1))
-    return tuple(outputs)
+    return tuple(stream.mixed(_matrix_of(*stream.small())) for stream in _streams(inputs))
+
+
+def _is_large(qkv: torch.Tensor) -> bool:
+    return qkv.shape[1] * qkv.shape[2] > _PIXELS_AT_ONCE
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return attended(*inputs)
+        return tuple(Attended.of(*inputs).results())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -147,8 +163,8 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if torch.is_grad_enabled():
-            return differentiable_backward(attended, ctx.saved_tensors, slopes)
-        return attention_backward(slopes, ctx.saved_tensors)
+            return differentiable_backward(_plainly, ctx.saved_tensors, slopes)
+        return Attended(ctx.saved_tensors, None).backward(slopes)
 
     @staticmethod
     def jvp(ctx: Any, *changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -232,6 +248,15 @@ class _Stream(NamedTuple):
         """q of the stream before, k and v of this one, (B, HW, C) each."""
         return _flat(qkv[stream - 1])[0], *_flat(qkv[stream])[1:]
 
+    def mixed(self, matrix: torch.Tensor) -> torch.Tensor:
+        """v times the matrix (B, outputs, C): (B, H, W, outputs)."""
+        return self.shaped(self.v @ matrix.transpose(1, 2))
+
+    def shaped(self, flat: torch.Tensor) -> torch.Tensor:
+        """(B, HW, C) as (B, H, W, C)."""
+        found: torch.Tensor = flat.unflatten(1, (-1, self.width))
+        return found
+
     def small(self) -> tuple[torch.Tensor, ...]:
         """What the stream's matrix is made of: the sums of q and k, temperature and projection."""
         lengths = _over_pixels(self.q.square(), self.width), _over_pixels(self.k.square(), self.width)
@@ -252,6 +277,10 @@ class _Stream(NamedTuple):
         products = (here.q.transpose(1, 2) @ self.k).baddbmm_(self.q.transpose(1, 2), here.k)
         lengths = (2 * _over_pixels(a * b, self.width) for a, b in ((here.q, self.q), (here.k, self.k)))
         return products, *lengths, self.temperature, self.projection
+
+
+def _streams(inputs: Sequence[torch.Tensor]) -> list[_Stream]:
+    return [_Stream.of(inputs, stream) for stream in range(len(inputs) // 3)]
 
 
 def _matrix_of(*small: torch.Tensor) -> torch.Tensor:

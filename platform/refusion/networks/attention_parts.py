@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from refusion.networks.attending import attend_among, attended, attention_backward, attention_change
+from refusion.networks.attending import Attended, attend_among, attention_change
 from refusion.networks.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
 from refusion.networks.normalisation import Normalised, channel_norm
 from refusion.networks.pieces import Part, Slopes, Tensors
@@ -16,7 +16,7 @@ from refusion.networks.pieces import Part, Slopes, Tensors
 class _Made(NamedTuple):
     normalised: Normalised | None
     wide: list[torch.Tensor]
-    qkv: list[torch.Tensor]
+    attended: Attended
 
 
 class SelfAttention(Part[_Made]):
@@ -34,21 +34,21 @@ class SelfAttention(Part[_Made]):
         return x + out
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
-        x, weight, bias, widen, kernels, *_ = inputs
+        x, weight, bias, widen, kernels, *small = inputs
         normalised = Normalised.of(x, weight, bias)
         wide = mix(normalised.out, widen)
-        return _Made(normalised, [wide], [filter_maps(wide, kernels)])
+        return _Made(normalised, [wide], Attended.of(filter_maps(wide, kernels), *small))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
-        return attended(*made.qkv, *inputs[5:])[0].add_(inputs[0])
+        return made.attended.results()[0].add_(inputs[0])
 
     def backward(
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
-        _, _, _, widen, kernels, *small = inputs
-        normalised, (wide,), qkv = made
+        _, _, _, widen, kernels, *_ = inputs
+        normalised, (wide,), attended = made
         assert normalised is not None
-        of_qkv, *of_small = attention_backward([slope], [*qkv, *small])
+        of_qkv, *of_small = attended.backward([slope])
         of_wide, of_kernels = filter_maps_backward(of_qkv, wide, kernels, wanted[4])
         of_x, of_widen = mix_backward(of_wide, normalised.out, widen, wanted[3])
         of_x, *of_norm = normalised.backward(of_x, wanted[1:3])
@@ -81,18 +81,18 @@ class CrossAttention(Part[_Made]):
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
         wide = [mix(*given) for given in zip(inputs[:2], inputs[2:6:2], strict=True)]
-        return _Made(None, wide, [filter_maps(*given) for given in zip(wide, inputs[3:6:2], strict=True)])
+        qkv = [filter_maps(*given) for given in zip(wide, inputs[3:6:2], strict=True)]
+        return _Made(None, wide, Attended.of(*qkv, *inputs[6:]))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
-        return torch.cat(attended(*made.qkv, *inputs[6:]), dim=3).add_(torch.cat((inputs[0], inputs[1]), dim=3))
+        return torch.cat(made.attended.results(), dim=3).add_(torch.cat((inputs[0], inputs[1]), dim=3))
 
     def backward(
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
-        sources, widen, kernels, small = inputs[:2], inputs[2:6:2], inputs[3:6:2], inputs[6:]
-        wide, qkv = made.wide, made.qkv
+        sources, widen, kernels, wide = inputs[:2], inputs[2:6:2], inputs[3:6:2], made.wide
         halves = slope.chunk(2, dim=3)
-        *of_qkv, of_temperature1, of_temperature2, of_project1, of_project2 = attention_backward(halves, [*qkv, *small])
+        *of_qkv, of_temperature1, of_temperature2, of_project1, of_project2 = made.attended.backward(halves)
         of_sources, of_convolutions = [], []
         for stream in range(2):
             of_wide, of_kernels = filter_maps_backward(

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from refusion.networks.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
-from refusion.networks.gating import gated, gated_backward, halves
+from refusion.networks.gating import Gated, gated, gated_change
 from refusion.networks.normalisation import Normalised, channel_norm
 from refusion.networks.pieces import Part, Slopes, Tensors
 
@@ -17,8 +16,7 @@ from refusion.networks.pieces import Part, Slopes, Tensors
 class _Made(NamedTuple):
     normalised: Normalised | None
     wide: torch.Tensor
-    both: torch.Tensor
-    opened: torch.Tensor
+    gated: Gated
 
 
 class FeedForward(Part[_Made]):
@@ -39,24 +37,19 @@ class FeedForward(Part[_Made]):
         x, *norm, widen, kernels, _ = inputs
         normalised = Normalised.of(x, *norm) if norm else None
         wide = mix(x if normalised is None else normalised.out, widen)
-        both = filter_maps(wide, kernels)
-        gate, _ = halves(both, rows)
-        return _Made(normalised, wide, both, F.gelu(gate))
+        return _Made(normalised, wide, Gated.of(filter_maps(wide, kernels), rows))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
-        value = made.both[:, rows].chunk(2, dim=3)[1]
-        return mix(made.opened * value, inputs[-1]).add_(inputs[0][:, rows])
+        return mix(made.gated.result(), inputs[-1]).add_(inputs[0][:, rows])
 
     def backward(
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
         x, *_, widen, kernels, project = inputs
-        normalised, wide, both, opened = made
+        normalised, wide, gates = made
         source = x if normalised is None else normalised.out
-        gate, value = halves(both, rows)
-        of_product, of_project = mix_backward(slope, opened * value, project, wanted[-1])
-        of_both = gated_backward(of_product, both, rows, gate, opened)
-        of_wide, of_kernels = filter_maps_backward(of_both, wide, kernels, wanted[-2])
+        of_product, of_project = mix_backward(slope, gates.result(), project, wanted[-1])
+        of_wide, of_kernels = filter_maps_backward(gates.backward(of_product), wide, kernels, wanted[-2])
         of_x, of_widen = mix_backward(of_wide, source, widen, wanted[-3])
         of_norm: Slopes = ()
         if normalised is not None:
@@ -73,10 +66,7 @@ class FeedForward(Part[_Made]):
             source, dsource = normalised.out, normalised.change(dx, *dnorm)
         wide = mix(source, widen)
         moved = mix_change(source, widen, dsource, dwiden)
-        gate, value = halves(filter_maps(wide, kernels), rows)
-        dgate, dvalue = filter_maps(moved, kernels).add_(filter_maps(wide, dkernels))[:, rows].chunk(2, dim=3)
-        opened = F.gelu(gate)
-        moved = torch.ops.aten.gelu_backward(dgate * value, gate).addcmul_(opened, dvalue)
-        product = opened.mul_(value)
+        moved = filter_maps(moved, kernels).add_(filter_maps(wide, dkernels))
+        product, moved = gated_change(filter_maps(wide, kernels), moved, rows)
         out = mix(product, project).add_(x[:, rows])
         return out, mix(moved, project).add_(mix(product, dproject)).add_(dx[:, rows])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+import refusion.networks.gating_formulas as formulas
+from refusion.networks.loops import Loop, loops_are_compiled
 from refusion.networks.twice import differentiable_backward
+
+_PRODUCT, _SLOPE, _CHANGE, _SLOPES_OF_CHANGE = (
+    Loop(formula) for formula in (formulas.product, formulas.slope, formulas.change, formulas.slopes_of_change)
+)
 
 
 def gated(both: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
@@ -24,43 +30,90 @@ def gated(both: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
     return out
 
 
-def gated_backward(
-    slope: torch.Tensor, both: torch.Tensor, rows: slice, gate: torch.Tensor, opened: torch.Tensor
-) -> torch.Tensor:
-    """The slope in `both` from that in `gated(both, rows)`.
+class Gated(NamedTuple):
+    """The same with what its slope needs; no graph leads through it.
 
-    Args:
-        gate: as `halves` gives it.
-        opened: its GELU, which is overwritten.
+    Attributes:
+        product: made already, where loops are compiled; otherwise `opened`, the GELU of the gates, is.
     """
-    out = _room(both, rows)
-    of_gate, of_value = out[:, rows].chunk(2, dim=-1)
-    torch.mul(slope, opened, out=of_value)
-    torch.mul(slope, both[:, rows].chunk(2, dim=-1)[1], out=opened)
-    of_gate.copy_(torch.ops.aten.gelu_backward(opened, gate))
-    return out
+
+    both: torch.Tensor
+    rows: slice
+    product: torch.Tensor | None
+    opened: torch.Tensor | None
+
+    @staticmethod
+    def of(both: torch.Tensor, rows: slice) -> Gated:
+        """`gated` of the same arguments."""
+        if loops_are_compiled():
+            return Gated(both, rows, _PRODUCT(both[:, rows])[0], None)
+        return Gated(both, rows, None, F.gelu(_halves(both, rows)[0]))
+
+    def result(self) -> torch.Tensor:
+        """`gated(both, rows)`."""
+        if self.product is not None:
+            return self.product
+        assert self.opened is not None
+        return self.opened * self.both[:, self.rows].chunk(2, dim=-1)[1]
+
+    def backward(self, slope: torch.Tensor) -> torch.Tensor:
+        """The slope in `both` from that in the result; uses up what it holds."""
+        return _backward(slope, self.both, self.rows, self.opened, into=self.both)
 
 
-def halves(both: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+def gated_change(both: torch.Tensor, change: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """`gated(both, rows)` and its change for a change of `both`, of the same shape. Makes no graph."""
+    if loops_are_compiled():
+        product, moved = _CHANGE(both[:, rows], change[:, rows])
+        return product, moved
+    gate, value = _halves(both, rows)
+    of_gate, of_value = change[:, rows].chunk(2, dim=-1)
+    opened = F.gelu(gate)
+    moved = torch.ops.aten.gelu_backward(of_gate * value, gate).addcmul_(opened, of_value)
+    return opened.mul_(value), moved
+
+
+def _halves(both: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
     """Gate and value in some rows. The gate is a copy: PyTorch's GELU of a view is four times as slow on a CPU."""
     gate, value = both[:, rows].chunk(2, dim=-1)
     return gate.contiguous(), value
 
 
-def _room(both: torch.Tensor, rows: slice) -> torch.Tensor:
-    """Room for slopes in both, zero where no row is wanted."""
+def _backward(
+    slope: torch.Tensor, both: torch.Tensor, rows: slice, opened: torch.Tensor | None, into: torch.Tensor
+) -> torch.Tensor:
+    if loops_are_compiled():
+        return _in_all_rows(_SLOPE(slope, both[:, rows])[0], both, rows)
+    gate, value = _halves(both, rows)
+    opened = F.gelu(gate) if opened is None else opened
+    risen = slope * value
+    of_gate, of_value = _only(into, rows).chunk(2, dim=-1)
+    torch.mul(slope, opened, out=of_value)
+    of_gate.copy_(torch.ops.aten.gelu_backward(risen, gate))
+    return into
+
+
+def _in_all_rows(slope: torch.Tensor, both: torch.Tensor, rows: slice) -> torch.Tensor:
+    """The slope in both, given where it is not zero."""
+    if slope.shape == both.shape:
+        return slope
     out = torch.empty_like(both)
-    first, last, _ = rows.indices(both.shape[1])
+    _only(out, rows).copy_(slope)
+    return out
+
+
+def _only(out: torch.Tensor, rows: slice) -> torch.Tensor:
+    """Those rows, to be filled; the others are made zero."""
+    first, last, _ = rows.indices(out.shape[1])
     out[:, :first].zero_()
     out[:, last:].zero_()
-    return out
+    return out[:, rows]
 
 
 class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(both: torch.Tensor, rows: slice) -> torch.Tensor:
-        gate, value = halves(both, rows)
-        return F.gelu(gate).mul_(value)
+        return Gated.of(both, rows).result()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, slice], output: torch.Tensor) -> None:
@@ -73,14 +126,9 @@ class _Gated(torch.autograd.Function):
         (both,) = ctx.saved_tensors
         rows = ctx.rows
         if torch.is_grad_enabled():
-
-            def plainly(both: torch.Tensor) -> torch.Tensor:
-                gate, value = halves(both, rows)
-                return F.gelu(gate) * value
-
-            return differentiable_backward(plainly, [both], [slope])[0], None
-        gate, _ = halves(both, rows)
-        return gated_backward(slope, both, rows, gate, F.gelu(gate)), None
+            (found,) = differentiable_backward(lambda both: formulas.product(both[:, rows])[0], [both], [slope])
+            return found, None
+        return _backward(slope, both, rows, None, into=torch.empty_like(both)), None
 
     @staticmethod
     def jvp(ctx: Any, change: torch.Tensor, _: None) -> torch.Tensor:
@@ -94,10 +142,7 @@ class _GatedChange(torch.autograd.Function):
 
     @staticmethod
     def forward(both: torch.Tensor, change: torch.Tensor, rows: slice) -> torch.Tensor:
-        gate, value = halves(both, rows)
-        of_gate, of_value = change[:, rows].chunk(2, dim=-1)
-        out: torch.Tensor = torch.ops.aten.gelu_backward(of_gate * value, gate)
-        return out.addcmul_(F.gelu(gate), of_value)
+        return gated_change(both, change, rows)[1]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, slice], output: torch.Tensor) -> None:
@@ -109,17 +154,19 @@ class _GatedChange(torch.autograd.Function):
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         both, change = ctx.saved_tensors
         rows = ctx.rows
-        gate, value = halves(both, rows)
+        if loops_are_compiled():
+            of_both, of_change = _SLOPES_OF_CHANGE(slope, both[:, rows], change[:, rows])
+            return _in_all_rows(of_both, both, rows), _in_all_rows(of_change, both, rows), None
+        gate, value = _halves(both, rows)
         dgate, dvalue = change[:, rows].chunk(2, dim=-1)
-        # gelu = g·Φ(g), gelu' = Φ + g·φ, gelu'' = φ·(2 − g²), with the normal distribution Φ and its density φ.
         square = torch.square(gate)
         density = torch.exp(square * -0.5).mul_(1 / math.sqrt(2 * math.pi))
         bend = square.neg_().add_(2).mul_(density)
         level = torch.special.ndtr(gate)
         rise = torch.addcmul(level, gate, density)
-        of_both, of_change = _room(both, rows), _room(both, rows)
-        of_gate, of_value = of_both[:, rows].chunk(2, dim=-1)
-        of_dgate, of_dvalue = of_change[:, rows].chunk(2, dim=-1)
+        of_both, of_change = torch.empty_like(both), torch.empty_like(both)
+        of_gate, of_value = _only(of_both, rows).chunk(2, dim=-1)
+        of_dgate, of_dvalue = _only(of_change, rows).chunk(2, dim=-1)
         torch.mul(level.mul_(gate), slope, out=of_dvalue)
         risen = rise.mul_(slope)
         torch.mul(risen, dgate, out=of_value)

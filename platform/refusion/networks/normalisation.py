@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-EPS = 1e-5
+import refusion.networks.normalisation_formulas as formulas
+from refusion.networks.loops import Loop, loops_are_compiled
+
+_NORM, _CHANGE, _SLOPES_OF_CHANGE = (
+    Loop(formula) for formula in (formulas.norm, formulas.change, formulas.slopes_of_change)
+)
 
 
 def channel_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -37,7 +42,10 @@ class Normalised(NamedTuple):
     @staticmethod
     def of(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Normalised:
         """`channel_norm` of the same arguments."""
-        out, mean, rstd = torch.native_layer_norm(x, (x.shape[-1],), weight, bias, EPS)
+        if loops_are_compiled():
+            out, mean, rstd = _NORM(x, weight, bias)
+            return Normalised(out, x, weight, bias, mean, rstd)
+        out, mean, rstd = torch.native_layer_norm(x, (x.shape[-1],), weight, bias, formulas.EPS)
         return Normalised(out, x, weight, bias, mean, rstd)
 
     def backward(
@@ -74,6 +82,8 @@ def _change(
     dweight: torch.Tensor,
     dbias: torch.Tensor,
 ) -> torch.Tensor:
+    if loops_are_compiled():
+        return _CHANGE(x, weight, mean, rstd, dx, dweight, dbias)[0]
     out = _pull_back(dx, x, mean, rstd).mul_(weight).add_(dbias)
     return out.addcmul_((x - mean).mul_(rstd), dweight)
 
@@ -137,6 +147,9 @@ class _NormChange(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, mean, rstd, dx, dweight = ctx.saved_tensors
+        if loops_are_compiled():
+            in_x, in_weight, *in_changes = _SLOPES_OF_CHANGE(slope, *ctx.saved_tensors)
+            return in_x, in_weight, None, None, *in_changes
         scaled = (x - mean).mul_(rstd)
         moved = _pull_back(dx, x, mean, rstd)
         weighted = slope * weight

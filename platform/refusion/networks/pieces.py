@@ -129,8 +129,11 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
     """
     maps = inputs[0]
     pieces = pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
+    keep = not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     changes = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
     if any(change is not None for change in changes):
+        if keep and all(change is not None for change in changes):
+            return part(inputs, ALL_ROWS)
         filled = [
             torch.zeros_like(tensor) if change is None else change
             for tensor, change in zip(inputs, changes, strict=True)
@@ -139,7 +142,7 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
         moving: torch.Tensor = forward_ad.make_dual(*_ForwardMode.apply(part, pieces, None, *values, *filled))
         return moving
     kept: list[Any] | None = None
-    if not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+    if keep:
         pieces, kept = [WHOLE], []
     out: torch.Tensor = _InPieces.apply(part, pieces, kept, *inputs)
     return out

@@ -25,7 +25,7 @@ from refusion.training.storage import Folder
 _FILE = "sweep.yaml"
 # What a resumed sweep may be told anew.
 _CHANGEABLE_OPTIONS = ("trials", "max_concurrent")
-_CHANGEABLE_SETTINGS = ("threads", "recompute", "retries", "data", "gpu")
+_CHANGEABLE_SETTINGS = ("threads", "recompute", "compile", "retries", "data", "gpu")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,9 @@ from refusion.training.batches import Share
 from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
+
+# Ray shows on the sweep's console what a trial's process logs as a warning.
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,9 @@ class TrialTraining:
             val,
             self.share,
             self.device,
-            lambda progress: self.watch(task, progress),
-            self.shelf.baselines.setdefault(task, {}),
+            watch=lambda progress: self.watch(task, progress),
+            note=_LOG.warning,
+            baselines=self.shelf.baselines.setdefault(task, {}),
         )
 
     def save(self, folder: Path) -> None:

@@ -11,7 +11,10 @@ import ray
 
 @dataclass
 class Row:
-    """One task as it stands: state (waiting, starting, training, done, failed), and the last known numbers."""
+    """One task as it stands: state (waiting, starting, training, done, failed), and the last known numbers.
+
+    The message is what became of it; the note, what its user should know besides.
+    """
 
     task: str
     state: str = "waiting"
@@ -25,6 +28,7 @@ class Row:
     numbers: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     message: str = ""
+    note: str = ""
 
 
 class BoardState:

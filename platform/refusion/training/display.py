@@ -65,7 +65,12 @@ def live_table(rows: Sequence[Row]) -> Table:
             clock(row.seconds_left),
             _scores(row).replace("  ", "\n"),
         )
+    table.caption = "\n".join(_notes(rows)) or None
     return table
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    return [f"{row.task}: {row.note}" for row in rows if row.note]
 
 
 def plain_line(row: Row) -> str:
@@ -93,8 +98,13 @@ class PlainLines:
     now: Callable[[], float] = time.monotonic
     _known: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _said: dict[str, float] = field(default_factory=dict)
+    _notes: set[str] = field(default_factory=set)
 
     def show(self, rows: Sequence[Row]) -> None:
+        for note in _notes(rows):
+            if note not in self._notes:
+                self._notes.add(note)
+                self.say(note)
         for row in rows:
             mark = (row.state, row.epoch, tuple(row.scores.values()), row.message)
             silent = self.now() - self._said.get(row.task, -_SIGN_OF_LIFE)

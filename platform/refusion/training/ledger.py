@@ -24,6 +24,7 @@ _CHANGEABLE = (
     "threads",
     "gpu",
     "recompute",
+    "compile",
     "retries",
     "data",
     "tasks",

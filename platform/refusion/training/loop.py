@@ -16,6 +16,7 @@ from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
 from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
+from refusion.networks.loops import compile_loops
 from refusion.networks.pieces import recompute_intermediate_results
 from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
 from refusion.training.distributed import average_over_workers, gather_on_all
@@ -54,6 +55,7 @@ class TaskTraining:
         share: this worker's place among the workers.
         device: where the modules are.
         watch: called often with the progress; must be quick.
+        note: called with what the user should know, a line of text.
         baselines: how the plain average of the sources scores, by val indices, filled when first needed. Trainings of
             the same task in one process may share it, in all workers' processes alike: they fill it together.
     """
@@ -65,6 +67,7 @@ class TaskTraining:
     share: Share
     device: torch.device
     watch: Callable[[Progress], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
     baselines: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict, compare=False)
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
@@ -74,6 +77,9 @@ class TaskTraining:
             TrainingDivergedError: the parameters are no finite numbers any more.
         """
         recompute_intermediate_results(self.settings.recompute)
+        reason = compile_loops(self.settings.compile, self.device)
+        if reason is not None:
+            self.note(f"--compile: trains without, only slower, since nothing can be compiled here: {reason}")
         schedule = self.settings.schedule
         while state.epoch < schedule.epochs:
             epoch = state.epoch

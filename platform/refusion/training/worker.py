@@ -78,6 +78,7 @@ def _train(assignment: Assignment) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), state)
+    teller = _Teller(assignment) if share.rank == 0 else None
     training = TaskTraining(
         settings,
         assignment.task,
@@ -86,7 +87,7 @@ def _train(assignment: Assignment) -> None:
         PairStore([Pair(**pair) for pair in assignment.val], 0),
         share,
         device,
-        _Teller(assignment) if share.rank == 0 else _quiet,
+        *((teller, teller.note) if teller else (_quiet, _quiet)),
     )
     for report in training.epochs(state):
         metrics = {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
@@ -109,7 +110,7 @@ def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, rep
         write_image(path, picture)
 
 
-def _quiet(_: Progress) -> None:
+def _quiet(_: Progress | str) -> None:
     return
 
 
@@ -137,3 +138,6 @@ class _Teller:
         if progress.numbers:
             changes["numbers"] = progress.numbers
         self.board.update.remote(self.task, **changes)
+
+    def note(self, text: str) -> None:
+        self.board.update.remote(self.task, note=text)

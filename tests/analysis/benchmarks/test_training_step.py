@@ -7,6 +7,7 @@ from io import StringIO
 from typing import NamedTuple
 
 import pytest
+import step_compiling
 import step_gradient
 import training_step
 from step_gradient import METHODS, OURS, TEXTBOOK
@@ -37,6 +38,8 @@ def printed() -> Printed:
     out = StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
         patch.setattr(step_gradient, "peak_in_a_fresh_process", peak)
+        # Tested by itself; compiling takes long.
+        patch.setattr(step_compiling, "section", lambda sizes, repeats, _: [f"compiled: {sizes} {repeats}"])
         status = training_step.main([*TINY, "--inner-steps", "1"])
     return Printed(status, out.getvalue().splitlines())
 
@@ -47,6 +50,11 @@ def test_a_missed_target_is_no_failure(printed: Printed) -> None:
     # Speed and memory of the meta-gradient, and the epoch.
     assert len(targets) == 3
     assert all(line.endswith("met") or "missed by" in line for line in targets)
+
+
+def test_compiled_loops_are_measured(printed: Printed) -> None:
+    (line,) = [line for line in printed.lines if line.startswith("compiled: ")]
+    assert line.startswith("compiled: [Size(inner_steps=1, batch=1, crop=16, width=8,")
 
 
 def test_the_meta_gradients_agree_and_the_verdicts_follow_from_the_table(printed: Printed) -> None:
@@ -133,13 +141,13 @@ def test_a_wrong_option_is_named(options: list[str], named: str, capsys: pytest.
 
 def test_parts_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    for name in ("step_epoch", "step_phases", "step_traffic", "step_sweep"):
+    for name in ("step_epoch", "step_phases", "step_compiling", "step_traffic", "step_sweep"):
         monkeypatch.setattr(getattr(training_step, name), "section", lambda *_, name=name: called.append(name) or [])
     monkeypatch.setattr(step_gradient, "section", lambda *_: ([], {}))
     monkeypatch.setattr(step_gradient, "peak", lambda *told: called.append(f"K = {told[1].inner_steps}") or 1.0)
     training_step.main([*TINY, "--no-sweep", "--no-epoch"])
     peaks = ["K = 1"] * 4 + ["K = 3"] * 4
-    assert called == [*peaks, "step_phases", "step_traffic"]
+    assert called == [*peaks, "step_phases", "step_compiling", "step_traffic"]
     called.clear()
-    training_step.main([*TINY, "--inner-steps", "2", "--inner-steps", "2", "--no-sweep"])
+    training_step.main([*TINY, "--inner-steps", "2", "--inner-steps", "2", "--no-sweep", "--no-compile"])
     assert called == [*["K = 2"] * 4, "step_epoch", "step_phases", "step_traffic"]

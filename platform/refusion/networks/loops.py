@@ -1,0 +1,105 @@
+"""Compiles what stands between convolutions, where it is wanted: each formula becomes one loop over the pixels.
+
+Run operation by operation, a formula reads and writes its maps as often as it has operations. PyTorch's Inductor makes
+one loop of it, by a C++ compiler or, on a GPU, by Triton. Convolutions and matrix products stay with the libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from subprocess import SubprocessError
+
+import torch
+
+Tensors = tuple[torch.Tensor, ...]
+
+# One for each number of channels, type and device: a network has far fewer.
+_MOST_VARIANTS = 256
+
+
+class _Choice:
+    """Of this process, as its number of threads is."""
+
+    compiled = False
+
+
+def compile_loops(wanted: bool, device: torch.device | None = None) -> str | None:
+    """From now on, whether formulas run as compiled loops. They are compiled on first use, a second or two each.
+
+    Args:
+        device: where they will run; the CPU unless given.
+
+    Returns:
+        Why there will be none although they are wanted, in one line; None if all is as wished.
+    """
+    reason = _why_not(device or torch.device("cpu")) if wanted and not _Choice.compiled else None
+    _Choice.compiled = wanted and reason is None
+    return reason
+
+
+def loops_are_compiled() -> bool:
+    """Whether they do."""
+    return _Choice.compiled
+
+
+class Loop:
+    """A formula as one loop over the pixels. Without a derivative; its callers have theirs.
+
+    Called with maps (..., C), which the formula gets as (pixels, C), and with parameters (C). Results that are maps
+    come back in the shape of the first argument, the others as they are.
+    """
+
+    def __init__(self, formula: Callable[..., Tensors]) -> None:
+        self.formula = formula
+        self._compiled: Callable[..., Tensors] | None = None
+
+    def __call__(self, *tensors: torch.Tensor) -> Tensors:
+        shape = tensors[0].shape[:-1]
+        if shape.numel() < 2:  # a size that the compiler would take for a fixed one
+            return self.formula(*tensors)
+        if self._compiled is None:
+            self._compiled = _compiled(self.formula)
+        with torch.no_grad():
+            results = self._compiled(*(_pixels(tensor) if tensor.ndim > 1 else tensor for tensor in tensors))
+        return tuple(result.view(*shape, -1) if result.ndim > 1 else result for result in results)
+
+
+def _why_not(device: torch.device) -> str | None:
+    """What stands against compiling, found by trying it."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        if device.type == "cpu":
+            # What an earlier process compiled and left on disk would hide that the compiler is gone.
+            get_cpp_compiler()
+        Loop(_trial)(torch.zeros(2, 4, device=device))
+    except (RuntimeError, OSError, ImportError, SubprocessError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+    return None
+
+
+def _trial(x: torch.Tensor) -> Tensors:
+    return (torch.exp(x) * 2,)
+
+
+def _compiled(formula: Callable[..., Tensors]) -> Callable[..., Tensors]:
+    # Here, since this import takes as long as all of PyTorch's.
+    from torch import _dynamo, _inductor
+
+    _dynamo.config.recompile_limit = max(_dynamo.config.recompile_limit, _MOST_VARIANTS)
+    # Compiled where it is needed: a pool of compiling processes would outlive a worker that is stopped.
+    _inductor.config.compile_threads = 1
+    made: Callable[..., Tensors] = torch.compile(formula, fullgraph=True)
+    return made
+
+
+def _pixels(maps: torch.Tensor) -> torch.Tensor:
+    """(..., C) as (pixels, C): one loop serves all sizes of images, but each number of channels has its own."""
+    from torch import _dynamo
+
+    # Not `detach`: a view's base would be looked at too, and another loop made for every shape of it.
+    flat = maps.flatten(0, -2).data
+    _dynamo.mark_dynamic(flat, 0)
+    _dynamo.mark_static(flat, 1)
+    return flat
