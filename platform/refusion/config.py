@@ -236,6 +236,9 @@ class Settings(_Section):
     compile: bool = Field(
         False, description="compile what stands between convolutions: faster steps after some seconds of compiling"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the wide maps within the networks; all else, validation too, is float32"
+    )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()
     outer: OuterSettings = OuterSettings()

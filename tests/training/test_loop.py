@@ -16,6 +16,7 @@ from refusion.config_layers import check
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
 from refusion.networks.loops import compile_loops, loops_are_compiled
+from refusion.networks.precision import use_bfloat16
 from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
@@ -107,6 +108,42 @@ def test_without_a_compiler_training_says_so_once_and_goes_on(
     (note,) = notes
     assert note.startswith("--compile: ") and note.endswith(": no C++ compiler")
     assert not loops_are_compiled()
+    for name, value in weights(run(training)[0]).items():
+        assert torch.equal(weights(without)[name], value)
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    reason = use_bfloat16(True)
+    if reason is not None:
+        pytest.skip(reason)
+    yield
+    use_bfloat16(False)
+
+
+@pytest.mark.usefixtures("quick", "bfloat16")
+def test_bfloat16_is_near_single_precision_and_its_parameters_are_float32(training: TaskTraining) -> None:
+    state, _ = run(told(training, {"precision": "bfloat16"}))
+    start, exact = weights(TrainingState(training.settings, "IVIF")), weights(run(training)[0])
+    for name, value in weights(state).items():
+        assert value.dtype == exact[name].dtype
+    moved, rounded = (
+        torch.cat([(found[name] - start[name]).flatten() for name in start]) for found in (exact, weights(state))
+    )
+    assert 0 < (rounded - moved).norm() < 0.3 * moved.norm()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_processor_without_bfloat16_trains_in_float32_and_says_so(
+    training: TaskTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    notes: list[str] = []
+    without, _ = run(replace(told(training, {"precision": "bfloat16"}), note=notes.append))
+    assert notes == [
+        "--precision bfloat16: trains in float32, since this CPU computes in bfloat16 no faster than in float32"
+    ]
     for name, value in weights(run(training)[0]).items():
         assert torch.equal(weights(without)[name], value)
 

@@ -11,10 +11,12 @@ from refusion.networks.attending import Attended, attend_among, attention_change
 from refusion.networks.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
 from refusion.networks.normalisation import Normalised, channel_norm
 from refusion.networks.pieces import Part, Slopes, Tensors
+from refusion.networks.precision import full, narrow
 
 
 class _Made(NamedTuple):
     normalised: Normalised | None
+    sources: list[torch.Tensor]
     wide: list[torch.Tensor]
     attended: Attended
 
@@ -30,14 +32,15 @@ class SelfAttention(Part[_Made]):
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, weight, bias, widen, kernels, *small = inputs
-        (out,) = attend_among(filter_maps(mix(channel_norm(x, weight, bias), widen), kernels), *small)
+        (out,) = attend_among(_qkv(channel_norm(x, weight, bias), widen, kernels), *small)
         return x + out
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
         x, weight, bias, widen, kernels, *small = inputs
         normalised = Normalised.of(x, weight, bias)
-        wide = mix(normalised.out, widen)
-        return _Made(normalised, [wide], Attended.of(filter_maps(wide, kernels), *small))
+        source = narrow(normalised.out)
+        wide = mix(source, narrow(widen))
+        return _Made(normalised, [source], [wide], Attended.of(full(filter_maps(wide, narrow(kernels))), *small))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
         return made.attended.results()[0].add_(inputs[0])
@@ -46,11 +49,10 @@ class SelfAttention(Part[_Made]):
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
         _, _, _, widen, kernels, *_ = inputs
-        normalised, (wide,), attended = made
+        normalised, (source,), (wide,), attended = made
         assert normalised is not None
         of_qkv, *of_small = attended.backward([slope])
-        of_wide, of_kernels = filter_maps_backward(of_qkv, wide, kernels, wanted[4])
-        of_x, of_widen = mix_backward(of_wide, normalised.out, widen, wanted[3])
+        of_x, of_widen, of_kernels = _qkv_backward(of_qkv, source, wide, [widen, kernels], wanted[3:5])
         of_x, *of_norm = normalised.backward(of_x, wanted[1:3])
         return of_x.add_(slope), *of_norm, of_widen, of_kernels, *of_small
 
@@ -76,13 +78,14 @@ class CrossAttention(Part[_Made]):
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x1, x2, widen1, kernels1, widen2, kernels2, *small = inputs
-        wide = filter_maps(mix(x1, widen1), kernels1), filter_maps(mix(x2, widen2), kernels2)
-        return torch.cat((x1, x2), dim=3) + torch.cat(attend_among(*wide, *small), dim=3)
+        qkv = _qkv(x1, widen1, kernels1), _qkv(x2, widen2, kernels2)
+        return torch.cat((x1, x2), dim=3) + torch.cat(attend_among(*qkv, *small), dim=3)
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
-        wide = [mix(*given) for given in zip(inputs[:2], inputs[2:6:2], strict=True)]
-        qkv = [filter_maps(*given) for given in zip(wide, inputs[3:6:2], strict=True)]
-        return _Made(None, wide, Attended.of(*qkv, *inputs[6:]))
+        sources = [narrow(x) for x in inputs[:2]]
+        wide = [mix(x, narrow(widen)) for x, widen in zip(sources, inputs[2:6:2], strict=True)]
+        qkv = [full(filter_maps(x, narrow(kernels))) for x, kernels in zip(wide, inputs[3:6:2], strict=True)]
+        return _Made(None, sources, wide, Attended.of(*qkv, *inputs[6:]))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
         return torch.cat(made.attended.results(), dim=3).add_(torch.cat((inputs[0], inputs[1]), dim=3))
@@ -90,15 +93,18 @@ class CrossAttention(Part[_Made]):
     def backward(
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
-        sources, widen, kernels, wide = inputs[:2], inputs[2:6:2], inputs[3:6:2], made.wide
         halves = slope.chunk(2, dim=3)
         *of_qkv, of_temperature1, of_temperature2, of_project1, of_project2 = made.attended.backward(halves)
         of_sources, of_convolutions = [], []
         for stream in range(2):
-            of_wide, of_kernels = filter_maps_backward(
-                of_qkv[stream], wide[stream], kernels[stream], wanted[3 + 2 * stream]
+            first = 2 + 2 * stream
+            of_source, of_widen, of_kernels = _qkv_backward(
+                of_qkv[stream],
+                made.sources[stream],
+                made.wide[stream],
+                inputs[first : first + 2],
+                wanted[first : first + 2],
             )
-            of_source, of_widen = mix_backward(of_wide, sources[stream], widen[stream], wanted[2 + 2 * stream])
             of_sources.append(of_source.add_(halves[stream]))
             of_convolutions += [of_widen, of_kernels]
         return *of_sources, *of_convolutions, of_temperature1, of_temperature2, of_project1, of_project2
@@ -117,9 +123,25 @@ class CrossAttention(Part[_Made]):
         )
 
 
+def _qkv(x: torch.Tensor, widen: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """The maps for q, k and v."""
+    return full(filter_maps(mix(narrow(x), narrow(widen)), narrow(kernels)))
+
+
+def _qkv_backward(
+    of_qkv: torch.Tensor, source: torch.Tensor, wide: torch.Tensor, weights: Tensors, wanted: Sequence[bool]
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """The slopes in their source and, if wanted, in its mix and its kernels."""
+    widen, kernels = (narrow(weight) for weight in weights)
+    of_wide, of_kernels = filter_maps_backward(narrow(of_qkv), wide, kernels, wanted[1])
+    of_x, of_widen = mix_backward(of_wide, source, widen, wanted[0])
+    of_widen, of_kernels = (None if one is None else full(one) for one in (of_widen, of_kernels))
+    return full(of_x), of_widen, of_kernels
+
+
 def _widened(inputs: Tensors, changes: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
     """The maps for q, k and v from a source, its mix and its kernels; and their change."""
-    (x, widen, kernels), (dx, dwiden, dkernels) = inputs, changes
+    x, widen, kernels, dx, dwiden, dkernels = (narrow(tensor) for tensor in (*inputs, *changes))
     wide = mix(x, widen)
     moved = mix_change(x, widen, dx, dwiden)
-    return filter_maps(wide, kernels), filter_maps(moved, kernels).add_(filter_maps(wide, dkernels))
+    return full(filter_maps(wide, kernels)), full(filter_maps(moved, kernels).add_(filter_maps(wide, dkernels)))

@@ -11,10 +11,12 @@ from refusion.networks.convolutions import filter_maps, filter_maps_backward, mi
 from refusion.networks.gating import Gated, gated, gated_change
 from refusion.networks.normalisation import Normalised, channel_norm
 from refusion.networks.pieces import Part, Slopes, Tensors
+from refusion.networks.precision import full, narrow
 
 
 class _Made(NamedTuple):
     normalised: Normalised | None
+    source: torch.Tensor
     wide: torch.Tensor
     gated: Gated
 
@@ -29,44 +31,49 @@ class FeedForward(Part[_Made]):
     halo = 1
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
-        x, *norm, widen, kernels, project = inputs
-        source = channel_norm(x, *norm) if norm else x
-        return x[:, rows] + mix(gated(filter_maps(mix(source, widen), kernels), rows), project)
+        x, *norm = inputs[:-3]
+        widen, kernels, project = (narrow(weight) for weight in inputs[-3:])
+        source = narrow(channel_norm(x, *norm) if norm else x)
+        return x[:, rows] + full(mix(gated(filter_maps(mix(source, widen), kernels), rows), project))
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
         x, *norm, widen, kernels, _ = inputs
         normalised = Normalised.of(x, *norm) if norm else None
-        wide = mix(x if normalised is None else normalised.out, widen)
-        return _Made(normalised, wide, Gated.of(filter_maps(wide, kernels), rows))
+        source = narrow(x if normalised is None else normalised.out)
+        wide = mix(source, narrow(widen))
+        return _Made(normalised, source, wide, Gated.of(filter_maps(wide, narrow(kernels)), rows))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
-        return mix(made.gated.result(), inputs[-1]).add_(inputs[0][:, rows])
+        return full(mix(made.gated.result(), narrow(inputs[-1]))).add_(inputs[0][:, rows])
 
     def backward(
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
-        x, *_, widen, kernels, project = inputs
-        normalised, wide, gates = made
-        source = x if normalised is None else normalised.out
-        of_product, of_project = mix_backward(slope, gates.result(), project, wanted[-1])
+        widen, kernels, project = (narrow(weight) for weight in inputs[-3:])
+        normalised, source, wide, gates = made
+        of_product, of_project = mix_backward(narrow(slope), gates.result(), project, wanted[-1])
         of_wide, of_kernels = filter_maps_backward(gates.backward(of_product), wide, kernels, wanted[-2])
         of_x, of_widen = mix_backward(of_wide, source, widen, wanted[-3])
+        of_x = full(of_x)
         of_norm: Slopes = ()
         if normalised is not None:
             of_x, *of_norm = normalised.backward(of_x, wanted[1:3])
         of_x[:, rows] += slope
-        return of_x, *of_norm, of_widen, of_kernels, of_project
+        of_weights = (None if one is None else full(one) for one in (of_widen, of_kernels, of_project))
+        return of_x, *of_norm, *of_weights
 
     def change(self, inputs: Tensors, changes: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        x, *norm, widen, kernels, project = inputs
-        dx, *dnorm, dwiden, dkernels, dproject = changes
+        (x, *norm), (dx, *dnorm) = inputs[:-3], changes[:-3]
+        widen, kernels, project = (narrow(weight) for weight in inputs[-3:])
+        dwiden, dkernels, dproject = (narrow(change) for change in changes[-3:])
         source, dsource = x, dx
         if norm:
             normalised = Normalised.of(x, *norm)
             source, dsource = normalised.out, normalised.change(dx, *dnorm)
+        source, dsource = narrow(source), narrow(dsource)
         wide = mix(source, widen)
         moved = mix_change(source, widen, dsource, dwiden)
         moved = filter_maps(moved, kernels).add_(filter_maps(wide, dkernels))
         product, moved = gated_change(filter_maps(wide, kernels), moved, rows)
-        out = mix(product, project).add_(x[:, rows])
-        return out, mix(moved, project).add_(mix(product, dproject)).add_(dx[:, rows])
+        out = full(mix(product, project)).add_(x[:, rows])
+        return out, full(mix(moved, project).add_(mix(product, dproject))).add_(dx[:, rows])

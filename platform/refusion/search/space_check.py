@@ -28,6 +28,7 @@ _SHARED = {
     "retries": "it says what happens when a worker is lost, not what is learned",
     "recompute": "it is about memory, not about what is learned",
     "compile": "it is about speed, not about what is learned",
+    "precision": "all trials must compute alike to be compared",
     "images.cache_mb": "it is about memory, not about what is learned",
     "schedule.epochs": "it is the budget that all trials share: set it for the whole sweep",
     "validation": "all trials must be measured alike to be compared",

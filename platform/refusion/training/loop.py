@@ -18,6 +18,7 @@ from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate
 from refusion.meta.state import TrainingState
 from refusion.networks.loops import compile_loops
 from refusion.networks.pieces import recompute_intermediate_results
+from refusion.networks.precision import use_bfloat16
 from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
 from refusion.training.distributed import average_over_workers, gather_on_all
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
@@ -76,10 +77,7 @@ class TaskTraining:
         Raises:
             TrainingDivergedError: the parameters are no finite numbers any more.
         """
-        recompute_intermediate_results(self.settings.recompute)
-        reason = compile_loops(self.settings.compile, self.device)
-        if reason is not None:
-            self.note(f"--compile: trains without, only slower, since nothing can be compiled here: {reason}")
+        self._set_up()
         schedule = self.settings.schedule
         while state.epoch < schedule.epochs:
             epoch = state.epoch
@@ -99,6 +97,16 @@ class TaskTraining:
                 numbers["time/validation_seconds"] = time.perf_counter() - started
             state.epoch = epoch + 1
             yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures)
+
+    def _set_up(self) -> None:
+        """How this process computes from now on."""
+        recompute_intermediate_results(self.settings.recompute)
+        reason = compile_loops(self.settings.compile, self.device)
+        if reason is not None:
+            self.note(f"--compile: trains without, only slower, since nothing can be compiled here: {reason}")
+        reason = use_bfloat16(self.settings.precision == "bfloat16", self.device)
+        if reason is not None:
+            self.note(f"--precision bfloat16: trains in float32, since {reason}")
 
     def _val_indices(self, epoch: int) -> list[int]:
         wanted = self.settings.validation.images
