@@ -1,4 +1,4 @@
-"""What compiled loops gain, and what compiling them costs: the meta-gradient with and without."""
+"""What compiled loops and bfloat16 gain, and what compiling costs: the meta-gradient with and without."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from torch import _dynamo
 from torch._inductor.utils import fresh_cache
 
 from refusion.networks.loops import compile_loops
+from refusion.networks.precision import use_bfloat16
+
+Call = Callable[[], list[torch.Tensor]]
 
 EAGER, COMPILED = "as it is", "with compiled loops"
+BFLOAT16, BOTH = "bfloat16", "bfloat16, compiled"
 
 
 def section(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType]:
@@ -50,10 +54,42 @@ def section(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType]:
             f"{again - seconds[COMPILED]:.1f}",
             steps_until_it_pays(spent, seconds[EAGER] - seconds[COMPILED]),
         )
+    return [table, *_precision(sizes, repeats, say)]
+
+
+def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType]:
+    reason = use_bfloat16(True, torch.device(sizes[0].device))
+    use_bfloat16(False)
+    if reason is not None:
+        return [f"bfloat16: not measured, since {reason}"]
+    table = table_of(f"Precision: {sizes[0].without_steps()}", EAGER, BFLOAT16, BOTH, "ratios", "difference")
+    for size in sizes:
+        call = prepared(OURS, size)
+        ways = {EAGER: call, BFLOAT16: with_bfloat16(call), BOTH: with_bfloat16(with_loops(call))}
+        seconds, found = medians_in_turn(ways, repeats, size.device, say)
+        table.add_row(
+            f"K = {size.inner_steps}",
+            *(f"{seconds[way]:.3f}" for way in ways),
+            ", ".join(shown(ratio(seconds[EAGER], seconds[way]), ".2f") for way in (BFLOAT16, BOTH)),
+            f"{difference(found, BFLOAT16, of=EAGER):.0e}",
+        )
     return [table]
 
 
-def with_loops(call: Callable[[], list[torch.Tensor]]) -> Callable[[], list[torch.Tensor]]:
+def with_bfloat16(call: Call) -> Call:
+    """The same call with wide maps in bfloat16, and without again after it."""
+
+    def narrowed() -> list[torch.Tensor]:
+        use_bfloat16(True)
+        try:
+            return call()
+        finally:
+            use_bfloat16(False)
+
+    return narrowed
+
+
+def with_loops(call: Call) -> Call:
     """The same call with compiled loops, and without them again after it."""
 
     def compiled() -> list[torch.Tensor]:

@@ -13,7 +13,8 @@ Printed, one table after the other:
   run; the textbook way on our faster forms of the same networks; and that asked only for the gradients that are used;
 - a short epoch of meta-iterations and fusion updates: our phases, and the textbook's loop (`textbook`);
 - where the time of our phases goes;
-- what compiled loops (`--compile` of the jobs) gain, and after how many steps they have paid;
+- what compiled loops (`--compile` of the jobs) gain, and after how many steps they have paid; what
+  bfloat16 (`--precision`) gains;
 - the memory traffic of the meta-gradient, against the bandwidth of a large copy;
 - how its cost grows with the pixels, the batch and the inner steps.
 
@@ -65,7 +66,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--no-sweep", action="store_true", help="leave out how the cost grows")
     parser.add_argument("--no-epoch", action="store_true", help="leave out the epoch against the textbook's")
-    parser.add_argument("--no-compile", action="store_true", help="leave out what compiled loops gain")
+    parser.add_argument("--no-compile", action="store_true", help="leave out what compiled loops and bfloat16 gain")
     options = parser.parse_args(arguments)
     options.inner_steps = list(dict.fromkeys(options.inner_steps or (1, 3)))
     if min(options.inner_steps) < 1:
