@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from refusion.networks.loops import compile_loops
+from refusion.networks.precision import use_bfloat16
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -46,3 +50,23 @@ def published() -> Path:
 def evaluators() -> Path:
     """What public evaluators return on small pairs."""
     return _folder("evaluators")
+
+
+@pytest.fixture
+def compiled_loops() -> Iterator[None]:
+    """The networks' formulas run as compiled loops; skips where there is no compiler."""
+    reason = compile_loops(True)
+    if reason is not None:
+        pytest.skip(f"nothing can be compiled here: {reason}")
+    yield
+    compile_loops(False)
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    """The networks' wide maps are bfloat16; skips where the processor has no such arithmetic."""
+    reason = use_bfloat16(True)
+    if reason is not None:
+        pytest.skip(reason)
+    yield
+    use_bfloat16(False)

@@ -78,28 +78,23 @@ def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType
 
 def with_bfloat16(call: Call) -> Call:
     """The same call with wide maps in bfloat16, and without again after it."""
-
-    def narrowed() -> list[torch.Tensor]:
-        use_bfloat16(True)
-        try:
-            return call()
-        finally:
-            use_bfloat16(False)
-
-    return narrowed
+    return _switched(call, use_bfloat16)
 
 
 def with_loops(call: Call) -> Call:
     """The same call with compiled loops, and without them again after it."""
+    return _switched(call, compile_loops)
 
-    def compiled() -> list[torch.Tensor]:
-        compile_loops(True)
+
+def _switched(call: Call, switch: Callable[[bool], object]) -> Call:
+    def switched() -> list[torch.Tensor]:
+        switch(True)
         try:
             return call()
         finally:
-            compile_loops(False)
+            switch(False)
 
-    return compiled
+    return switched
 
 
 def steps_until_it_pays(cost: float, gain: float) -> str:

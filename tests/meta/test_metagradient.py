@@ -87,17 +87,13 @@ def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: p
         recompute_intermediate_results(False)
 
 
+@pytest.mark.usefixtures("compiled_loops")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_compiled_loops(steps: int) -> None:
     given = setting(steps)
-    eager = meta_gradient(*given)
-    reason = compile_loops(True)
-    if reason is not None:
-        pytest.skip(f"nothing can be compiled here: {reason}")
-    try:
-        assert relative_error(meta_gradient(*given), eager) < 1e-9
-    finally:
-        compile_loops(False)
+    compiled = meta_gradient(*given)
+    compile_loops(False)
+    assert relative_error(compiled, meta_gradient(*given)) < 1e-9
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from part_checks import cross_attention_inputs, feed_forward_inputs, self_attention_inputs
@@ -21,15 +19,6 @@ PARTS = {
 }
 # bfloat16 keeps 8 bits; a part rounds a few times.
 NEAR = 0.03
-
-
-@pytest.fixture
-def bfloat16() -> Iterator[None]:
-    reason = use_bfloat16(True)
-    if reason is not None:
-        pytest.skip(reason)
-    yield
-    use_bfloat16(False)
 
 
 @pytest.mark.usefixtures("bfloat16")

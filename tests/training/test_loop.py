@@ -15,8 +15,7 @@ from torch._inductor import cpp_builder
 from refusion.config_layers import check
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
-from refusion.networks.loops import compile_loops, loops_are_compiled
-from refusion.networks.precision import use_bfloat16
+from refusion.networks.loops import loops_are_compiled
 from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
@@ -79,18 +78,12 @@ def test_both_phases_waits_for_images_are_a_part_of_the_training_time(
     assert [report.numbers["time/data_seconds"] // 1000 for report in reports] == [2, 2]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "compiled_loops")
 def test_compiled_loops_change_the_numbers_by_rounding_only(training: TaskTraining) -> None:
-    notes: list[str] = []
-    compiling = replace(told(training, {"compile": True}), note=notes.append)
-    try:
-        compiled, _ = run(compiling)
-        if notes:
-            pytest.skip(notes[0])
-        assert loops_are_compiled()
-    finally:
-        compile_loops(False)
+    compiled, _ = run(told(training, {"compile": True}))
+    assert loops_are_compiled()
     eager, _ = run(training)
+    assert not loops_are_compiled()
     for name, value in weights(eager).items():
         torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-5)
 
@@ -110,15 +103,6 @@ def test_without_a_compiler_training_says_so_once_and_goes_on(
     assert not loops_are_compiled()
     for name, value in weights(run(training)[0]).items():
         assert torch.equal(weights(without)[name], value)
-
-
-@pytest.fixture
-def bfloat16() -> Iterator[None]:
-    reason = use_bfloat16(True)
-    if reason is not None:
-        pytest.skip(reason)
-    yield
-    use_bfloat16(False)
 
 
 @pytest.mark.usefixtures("quick", "bfloat16")
