@@ -94,14 +94,13 @@ def _sections(sizes: list[Size], options: argparse.Namespace) -> Iterator[list[R
         with showing_progress() as say:
             section, seconds[size] = step_gradient.section(size, peaks[size], options.repeats, say)
         yield section
-    measure: list[Callable[[Say], list[RenderableType]]] = [
-        partial(step_phases.section, sizes),
-        partial(step_traffic.section, seconds, options.device),
-    ]
-    if not options.no_compile:
-        measure.insert(1, partial(step_compiling.section, sizes, options.repeats))
+    measure: list[Callable[[Say], list[RenderableType]]] = []
     if not options.no_epoch:
-        measure.insert(0, partial(step_epoch.section, sizes[0], options.repeats))
+        measure.append(partial(step_epoch.section, sizes[0], options.repeats))
+    measure.append(partial(step_phases.section, sizes))
+    if not options.no_compile:
+        measure.append(partial(step_compiling.section, sizes, options.repeats))
+    measure.append(partial(step_traffic.section, seconds, options.device))
     if not options.no_sweep:
         measure.append(partial(step_sweep.section, sizes[0], sweep_peaks, options.repeats))
     for one in measure:

@@ -14,10 +14,17 @@ from refusion.networks.pieces import Part, Slopes, Tensors
 from refusion.networks.precision import full, narrow
 
 
+class _Maps(NamedTuple):
+    """Those for q, k and v of one stream, and what they are made by way of."""
+
+    source: torch.Tensor
+    wide: torch.Tensor
+    qkv: torch.Tensor
+
+
 class _Made(NamedTuple):
     normalised: Normalised | None
-    sources: list[torch.Tensor]
-    wide: list[torch.Tensor]
+    maps: list[_Maps]
     attended: Attended
 
 
@@ -32,15 +39,14 @@ class SelfAttention(Part[_Made]):
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, weight, bias, widen, kernels, *small = inputs
-        (out,) = attend_among(_qkv(channel_norm(x, weight, bias), widen, kernels), *small)
+        (out,) = attend_among(_qkv(channel_norm(x, weight, bias), widen, kernels).qkv, *small)
         return x + out
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
         x, weight, bias, widen, kernels, *small = inputs
         normalised = Normalised.of(x, weight, bias)
-        source = narrow(normalised.out)
-        wide = mix(source, narrow(widen))
-        return _Made(normalised, [source], [wide], Attended.of(full(filter_maps(wide, narrow(kernels))), *small))
+        maps = _qkv(normalised.out, widen, kernels)
+        return _Made(normalised, [maps], Attended.of(maps.qkv, *small))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
         return made.attended.results()[0].add_(inputs[0])
@@ -49,10 +55,10 @@ class SelfAttention(Part[_Made]):
         self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
     ) -> Slopes:
         _, _, _, widen, kernels, *_ = inputs
-        normalised, (source,), (wide,), attended = made
+        normalised, (maps,), attended = made
         assert normalised is not None
         of_qkv, *of_small = attended.backward([slope])
-        of_x, of_widen, of_kernels = _qkv_backward(of_qkv, source, wide, [widen, kernels], wanted[3:5])
+        of_x, of_widen, of_kernels = _qkv_backward(of_qkv, maps, [widen, kernels], wanted[3:5])
         of_x, *of_norm = normalised.backward(of_x, wanted[1:3])
         return of_x.add_(slope), *of_norm, of_widen, of_kernels, *of_small
 
@@ -78,14 +84,13 @@ class CrossAttention(Part[_Made]):
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x1, x2, widen1, kernels1, widen2, kernels2, *small = inputs
-        qkv = _qkv(x1, widen1, kernels1), _qkv(x2, widen2, kernels2)
+        qkv = _qkv(x1, widen1, kernels1).qkv, _qkv(x2, widen2, kernels2).qkv
         return torch.cat((x1, x2), dim=3) + torch.cat(attend_among(*qkv, *small), dim=3)
 
     def make(self, inputs: Tensors, rows: slice) -> _Made:
-        sources = [narrow(x) for x in inputs[:2]]
-        wide = [mix(x, narrow(widen)) for x, widen in zip(sources, inputs[2:6:2], strict=True)]
-        qkv = [full(filter_maps(x, narrow(kernels))) for x, kernels in zip(wide, inputs[3:6:2], strict=True)]
-        return _Made(None, sources, wide, Attended.of(*qkv, *inputs[6:]))
+        x1, x2, widen1, kernels1, widen2, kernels2, *small = inputs
+        maps = [_qkv(x1, widen1, kernels1), _qkv(x2, widen2, kernels2)]
+        return _Made(None, maps, Attended.of(*(one.qkv for one in maps), *small))
 
     def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
         return torch.cat(made.attended.results(), dim=3).add_(torch.cat((inputs[0], inputs[1]), dim=3))
@@ -99,11 +104,7 @@ class CrossAttention(Part[_Made]):
         for stream in range(2):
             first = 2 + 2 * stream
             of_source, of_widen, of_kernels = _qkv_backward(
-                of_qkv[stream],
-                made.sources[stream],
-                made.wide[stream],
-                inputs[first : first + 2],
-                wanted[first : first + 2],
+                of_qkv[stream], made.maps[stream], inputs[first : first + 2], wanted[first : first + 2]
             )
             of_sources.append(of_source.add_(halves[stream]))
             of_convolutions += [of_widen, of_kernels]
@@ -123,18 +124,19 @@ class CrossAttention(Part[_Made]):
         )
 
 
-def _qkv(x: torch.Tensor, widen: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """The maps for q, k and v."""
-    return full(filter_maps(mix(narrow(x), narrow(widen)), narrow(kernels)))
+def _qkv(x: torch.Tensor, widen: torch.Tensor, kernels: torch.Tensor) -> _Maps:
+    source = narrow(x)
+    wide = mix(source, narrow(widen))
+    return _Maps(source, wide, full(filter_maps(wide, narrow(kernels))))
 
 
 def _qkv_backward(
-    of_qkv: torch.Tensor, source: torch.Tensor, wide: torch.Tensor, weights: Tensors, wanted: Sequence[bool]
+    of_qkv: torch.Tensor, maps: _Maps, weights: Tensors, wanted: Sequence[bool]
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """The slopes in their source and, if wanted, in its mix and its kernels."""
     widen, kernels = (narrow(weight) for weight in weights)
-    of_wide, of_kernels = filter_maps_backward(narrow(of_qkv), wide, kernels, wanted[1])
-    of_x, of_widen = mix_backward(of_wide, source, widen, wanted[0])
+    of_wide, of_kernels = filter_maps_backward(narrow(of_qkv), maps.wide, kernels, wanted[1])
+    of_x, of_widen = mix_backward(of_wide, maps.source, widen, wanted[0])
     of_widen, of_kernels = (None if one is None else full(one) for one in (of_widen, of_kernels))
     return full(of_x), of_widen, of_kernels
 
