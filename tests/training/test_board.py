@@ -74,3 +74,11 @@ def test_other_news_leave_the_estimate_alone(clock: list[float]) -> None:
     clock[0] += 1000
     state.update("IVIF", scores={"EN": 7.0})
     assert state.snapshot()[0].seconds_left == pytest.approx(10)
+
+
+def test_every_note_stays_and_none_is_there_twice() -> None:
+    state = BoardState()
+    for text in ("no compiler", "no bfloat16", "no compiler"):
+        state.note("IVIF", text)
+    (row,) = state.snapshot()
+    assert row.notes == ["no compiler", "no bfloat16"]

@@ -101,12 +101,12 @@ def test_a_log_gets_a_line_at_every_change_and_no_other() -> None:
 def test_a_note_is_a_line_of_its_own_once() -> None:
     log = Log()
     for step in range(3):
-        log.plain.show([training(step=step, note="no compiler"), Row("MIF", note="no compiler")])
+        log.plain.show([training(step=step, notes=["no compiler"]), Row("MIF", notes=["no compiler"])])
     assert [line for line in log.lines if "compiler" in line] == ["IVIF: no compiler", "MIF: no compiler"]
 
 
 def test_notes_stand_below_the_live_table() -> None:
-    rows = [training(note="no compiler"), Row("MIF")]
+    rows = [training(notes=["no compiler"]), Row("MIF")]
     shown = rendered(live_table(rows)).splitlines()
     assert [line.strip() for line in shown if "compiler" in line] == ["IVIF: no compiler"]
     assert "compiler" not in rendered(live_table([training()]))

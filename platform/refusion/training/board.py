@@ -13,7 +13,7 @@ import ray
 class Row:
     """One task as it stands: state (waiting, starting, training, done, failed), and the last known numbers.
 
-    The message is what became of it; the note, what its user should know besides.
+    The message is what became of it; the notes, what its user should know besides.
     """
 
     task: str
@@ -28,7 +28,7 @@ class Row:
     numbers: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     message: str = ""
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 class BoardState:
@@ -45,6 +45,12 @@ class BoardState:
             setattr(row, name, value)
         if "done" in changes:
             row.seconds_left = self._seconds_left(task, row.done)
+
+    def note(self, task: str, text: str) -> None:
+        """Add a note to a task's row; a worker that is restarted says it again, which adds nothing."""
+        row = self.rows.setdefault(task, Row(task))
+        if text not in row.notes:
+            row.notes.append(text)
 
     def _seconds_left(self, task: str, done: float) -> float | None:
         now = time.monotonic()

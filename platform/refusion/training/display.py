@@ -70,7 +70,7 @@ def live_table(rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    return [f"{row.task}: {row.note}" for row in rows if row.note]
+    return [f"{row.task}: {note}" for row in rows for note in row.notes]
 
 
 def plain_line(row: Row) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,6 @@ def _train(assignment: Assignment) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), state)
-    teller = _Teller(assignment) if share.rank == 0 else None
     training = TaskTraining(
         settings,
         assignment.task,
@@ -87,8 +86,10 @@ def _train(assignment: Assignment) -> None:
         PairStore([Pair(**pair) for pair in assignment.val], 0),
         share,
         device,
-        *((teller, teller.note) if teller else (_quiet, _quiet)),
     )
+    if share.rank == 0:
+        teller = _Teller(assignment)
+        training = replace(training, watch=teller, note=teller.note)
     for report in training.epochs(state):
         metrics = {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
         metrics |= system_metrics()
@@ -108,10 +109,6 @@ def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, rep
         path = folder / PICTURES / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, picture)
-
-
-def _quiet(_: Progress | str) -> None:
-    return
 
 
 class _Teller:
@@ -140,4 +137,4 @@ class _Teller:
         self.board.update.remote(self.task, **changes)
 
     def note(self, text: str) -> None:
-        self.board.update.remote(self.task, note=text)
+        self.board.note.remote(self.task, text)
