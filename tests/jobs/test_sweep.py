@@ -8,10 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,6 +29,7 @@ from refusion.images.builtin import ensure_builtin
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.search.command import read_requests
+from refusion.search.events import Events
 from refusion.search.held_back import split_val
 from refusion.search.records import Journal, TrialRecord
 from refusion.search.sweep import run_sweep
@@ -287,26 +288,26 @@ def test_a_trial_that_diverges_ends_alone(home: Path, data: Path, tmp_path: Path
     assert next(t for t in recorded(home, "wild").trials if t.number == 2).ended == trials[2].ended
 
 
-def test_a_trial_whose_process_is_lost_goes_on_from_its_checkpoint(home: Path, data: Path, sweep_file: Path) -> None:
-    def kill() -> None:
-        journal = Journal(Folder(str(home / "sweeps" / "lost")))
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            if (home / "sweeps" / "lost" / "trials").exists() and any(r.checkpoints for r in journal.read().values()):
-                for process in psutil.process_iter(["name", "cmdline"]):
-                    if any("ray::Trial" in part for part in process.info["cmdline"] or ()):
-                        process.send_signal(signal.SIGKILL)
-                        return
-            time.sleep(0.05)
+# After its first checkpoint a process trains on; after the end of its trial it turns to the next one.
+@pytest.mark.parametrize("event", ["on_checkpoint", "on_trial_complete"])
+def test_a_trial_whose_process_is_lost_goes_on_from_its_checkpoint(
+    home: Path, data: Path, sweep_file: Path, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    heard, lost = getattr(Events, event), list[int]()
 
-    killer = threading.Thread(target=kill)
-    killer.start()
+    def kill(events: Events, trial: Any, **info: Any) -> None:
+        heard(events, trial=trial, **info)
+        if not lost:
+            # Tune's loop waits meanwhile, so that the process cannot do anything else before.
+            lost.append(trial.last_result["pid"])
+            os.kill(lost[0], signal.SIGKILL)
+
+    monkeypatch.setattr(Events, event, kill)
     text = job(
         "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
-        "--max-concurrent", 1, "--schedule.epochs", 6, "--run-name", "lost",
+        "--max-concurrent", 1, "--schedule.epochs", 6, "--run-name", f"lost_{event}",
     )  # fmt: skip
-    killer.join()
-    trials = records(home, "lost")
+    trials = records(home, f"lost_{event}")
     assert {record.ended for record in trials.values()} == {"finished"}
     assert sum(record.restarts for record in trials.values()) == 1
     assert "failed and is tried again" in text

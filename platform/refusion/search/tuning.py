@@ -9,6 +9,7 @@ from typing import Any
 from ray import tune
 
 from refusion.search.choice import Chooser, config_of
+from refusion.search.controller import mended_controller
 from refusion.search.display import View
 from refusion.search.events import Events, Suggestions
 from refusion.search.nested import WAITING, Nest, nested_trial
@@ -88,7 +89,8 @@ def tune_trials(state: SweepState, plan: TrialPlan, room: Room, chooser: Chooser
             callbacks=[Events(state, view.refresh, view.say, room.resources, _waiting(board) if nested else None)],
         ),
     )
-    tuner.fit()
+    with mended_controller():
+        tuner.fit()
 
 
 def _waiting(board: Any) -> Callable[[], set[int]]:
