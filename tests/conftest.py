@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from refusion.networks.by_rows import use_by_rows
 from refusion.networks.loops import compile_loops
 from refusion.networks.precision import use_bfloat16
 
@@ -60,6 +61,16 @@ def compiled_loops() -> Iterator[None]:
         pytest.skip(f"nothing can be compiled here: {reason}")
     yield
     compile_loops(False)
+
+
+@pytest.fixture
+def compiled_code() -> Iterator[None]:
+    """The networks' parts run row by row as compiled code; skips where there is no compiler."""
+    reason = use_by_rows(True)
+    if reason is not None:
+        pytest.skip(f"nothing can be compiled here: {reason}")
+    yield
+    use_by_rows(False)
 
 
 @pytest.fixture

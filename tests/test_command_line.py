@@ -120,6 +120,7 @@ def test_what_is_not_understood_is_named(arguments: list[str], message: str) -> 
 def test_only_what_was_said_is_given() -> None:
     assert parsed() == {}
     assert parsed("--gpu", "--workers", "2") == {"gpu": True, "workers": "2"}
+    assert [parsed(option) for option in ("--compile", "--no-compile")] == [{"compile": True}, {"compile": False}]
 
 
 def test_tasks_are_a_list_in_any_case() -> None:

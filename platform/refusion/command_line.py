@@ -102,6 +102,8 @@ def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] 
         option = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
             parser.add_argument(option, action="store_true", default=None, help=field.description)
+        elif bool in typing.get_args(field.annotation):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=field.description)
         elif typing.get_origin(field.annotation) is tuple:
             parser.add_argument(option, nargs="+", default=None, help=field.description)
         else:

@@ -233,8 +233,10 @@ class Settings(_Section):
     recompute: bool = Field(
         False, description="make intermediate results anew in backward passes: less memory, more time, same numbers"
     )
-    compile: bool = Field(
-        False, description="compile what stands between convolutions: faster steps after some seconds of compiling"
+    compile: bool | None = Field(
+        None,
+        description="run the networks as compiled code, several times as fast, with the same numbers to rounding; "
+        "takes seconds once; default: on CPUs, not on GPUs",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the wide maps within the networks; all else, validation too, is float32"

@@ -25,6 +25,13 @@ def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(in_strips, "pixels_at_once", lambda _on_cpu: request.param)
 
 
+@pytest.fixture(params=["eager", "compiled"])
+def code(request: pytest.FixtureRequest) -> None:
+    if request.param == "compiled":
+        request.getfixturevalue("compiled_code")
+
+
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("shape", [(1, 2, 37, 53), (2, 2, 17, 9), (1, 2, 1, 1), (1, 2, 9, 1), (1, 2, 1, 9)])
 def test_agrees_with_the_plain_network(strip: None, shape: tuple[int, ...]) -> None:
     module, plain = modules()

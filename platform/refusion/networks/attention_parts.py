@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 
 from refusion.networks.attending import Attended, attend_among, attention_change
+from refusion.networks.attention_by_rows import AttentionByRows
 from refusion.networks.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
 from refusion.networks.normalisation import Normalised, channel_norm
-from refusion.networks.pieces import Part, Slopes, Tensors
+from refusion.networks.parts_by_rows import Slopes, Tensors
+from refusion.networks.pieces import Part
 from refusion.networks.precision import full, narrow
 
 
@@ -36,6 +38,7 @@ class SelfAttention(Part[_Made]):
     """
 
     halo = None
+    compiled = AttentionByRows(1)
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, weight, bias, widen, kernels, *small = inputs
@@ -81,6 +84,7 @@ class CrossAttention(Part[_Made]):
 
     halo = None
     maps = 2
+    compiled = AttentionByRows(2)
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x1, x2, widen1, kernels1, widen2, kernels2, *small = inputs

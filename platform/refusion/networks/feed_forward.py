@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 
 from refusion.networks.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
+from refusion.networks.feed_forward_by_rows import FeedForwardByRows
 from refusion.networks.gating import Gated, gated, gated_change
 from refusion.networks.normalisation import Normalised, channel_norm
-from refusion.networks.pieces import Part, Slopes, Tensors
+from refusion.networks.parts_by_rows import Slopes, Tensors
+from refusion.networks.pieces import Part
 from refusion.networks.precision import full, narrow
 
 
@@ -29,6 +31,7 @@ class FeedForward(Part[_Made]):
     """
 
     halo = 1
+    compiled = FeedForwardByRows()
 
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, *norm = inputs[:-3]

@@ -58,12 +58,17 @@ class CrossAttentionFusion(nn.Module):
         projections = self.project_mid1.weight.flatten(1), self.project_mid2.weight.flatten(1)
         small = self.temperature1, self.temperature2, *projections
         joined = run(CROSS_ATTENTION, [x1, x2, *qkv, *small])
-        # Both gates and both values side by side, as one gated feed-forward network: a value sees one stream only.
+        return run(FEED_FORWARD, [joined, *self.gating()])
+
+    def gating(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Both gates and both values side by side, as one gated feed-forward network: a value sees one stream only.
+
+        Its mixes (·, 2C, 1, 1), kernels (·, 1, 3, 3) and projection (2C, ·, 1, 1).
+        """
         own = torch.block_diag(self.project_E1.weight.flatten(1), self.project_E2.weight.flatten(1))
         widen = torch.cat((self.project_E.weight, own[:, :, None, None]))
         kernels = torch.cat((self.project_E_d.weight, self.project_E1_d.weight, self.project_E2_d.weight))
-        project = torch.cat((self.project_out1.weight, self.project_out2.weight), dim=1)
-        return run(FEED_FORWARD, [joined, widen, kernels, project])
+        return widen, kernels, torch.cat((self.project_out1.weight, self.project_out2.weight), dim=1)
 
 
 class FusionModule(nn.Module):

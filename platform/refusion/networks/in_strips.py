@@ -23,6 +23,7 @@ from refusion.networks.blocks import (
     convolve,
     mix_channels,
 )
+from refusion.networks.by_rows import Filtered
 from refusion.networks.convolutions import to_channels_first, to_channels_last
 from refusion.networks.fusion import CrossAttentionFusion, FusionModule
 from refusion.networks.pieces import pixels_at_once
@@ -84,25 +85,37 @@ def _block(x: torch.Tensor, block: Block) -> torch.Tensor:
     sums = _no_sums(x)
     v = torch.empty_like(x)
     for rows in _strips(x):
-        q, k, value = _depthwise(block.norm1(rows.outer(x)), attn.qkv, attn.qkv_dwconv, rows).chunk(3, dim=3)
+        q, k, value = _depthwise(rows.outer(x), block.norm1, attn.qkv, attn.qkv_dwconv, rows).chunk(3, dim=3)
         _add(sums, q, k)
         v[:, rows.top : rows.bottom] = value
     matrix = _matrix(sums, attn.temperature, attn.project_out)
     out = torch.empty_like(x)
     for rows in _strips(x):
         attended = rows.outer(x) + _attend(matrix, rows.outer(v))
-        out[:, rows.top : rows.bottom] = rows.inner(attended) + _feed_forward(attended, block.norm2, block.ffn, rows)
+        out[:, rows.top : rows.bottom] = _feed_forward(attended, block.norm2, block.ffn, rows)
     return out
 
 
 def _feed_forward(x: torch.Tensor, norm: ChannelNorm, ffn: GatedFeedForward, rows: _Rows) -> torch.Tensor:
-    gate, value = _depthwise(norm(x), ffn.project_in, ffn.dwconv, rows).chunk(2, dim=3)
-    return mix_channels(F.gelu(gate).mul_(value), ffn.project_out)
+    """Its own rows of a strip with neighbours, with the residual."""
+    of_norm = norm.body.weight, norm.body.bias
+    by_rows = Filtered.gated([x, *of_norm, ffn.project_in.weight, ffn.dwconv.weight, ffn.project_out.weight])
+    if by_rows.is_compiled():
+        return rows.inner(by_rows.result())
+    gate, value = _depthwise(x, norm, ffn.project_in, ffn.dwconv, rows).chunk(2, dim=3)
+    return rows.inner(x) + mix_channels(F.gelu(gate).mul_(value), ffn.project_out)
 
 
-def _depthwise(x: torch.Tensor, mix: nn.Conv2d, depthwise: nn.Conv2d, rows: _Rows) -> torch.Tensor:
-    """Its own rows of a strip with neighbours, after a 1×1 and a depth-wise 3×3 convolution."""
-    return rows.inner(convolve(mix_channels(x, mix), depthwise))
+def _depthwise(
+    x: torch.Tensor, norm: ChannelNorm | None, mix: nn.Conv2d, depthwise: nn.Conv2d, rows: _Rows
+) -> torch.Tensor:
+    """Its own rows of a strip with neighbours, after a norm, if any, a 1×1 and a depth-wise 3×3 convolution."""
+    of_norm = [] if norm is None else [norm.body.weight, norm.body.bias]
+    by_rows = Filtered.plain([x, *of_norm, mix.weight, depthwise.weight])
+    if by_rows.is_compiled():
+        return rows.inner(by_rows.result())
+    source = x if norm is None else norm(x)
+    return rows.inner(convolve(mix_channels(source, mix), depthwise))
 
 
 def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttentionFusion) -> torch.Tensor:
@@ -110,20 +123,25 @@ def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttenti
     sums1, sums2 = _no_sums(x1), _no_sums(x2)
     for rows in _strips(x1):
         own = slice(rows.top, rows.bottom)
-        q1, k1, v1[:, own] = _depthwise(rows.outer(x1), fm.qkv1, fm.qkv1_dwconv, rows).chunk(3, dim=3)
-        q2, k2, v2[:, own] = _depthwise(rows.outer(x2), fm.qkv2, fm.qkv2_dwconv, rows).chunk(3, dim=3)
+        q1, k1, v1[:, own] = _depthwise(rows.outer(x1), None, fm.qkv1, fm.qkv1_dwconv, rows).chunk(3, dim=3)
+        q2, k2, v2[:, own] = _depthwise(rows.outer(x2), None, fm.qkv2, fm.qkv2_dwconv, rows).chunk(3, dim=3)
         _add(sums1, q2, k1)
         _add(sums2, q1, k2)
     matrix1 = _matrix(sums1, fm.temperature1, fm.project_mid1)
     matrix2 = _matrix(sums2, fm.temperature2, fm.project_mid2)
     out = x1.new_empty((*x1.shape[:3], 2 * x1.shape[3]))
+    gating = fm.gating()
     for rows in _strips(x1):
         y1 = rows.outer(x1) + _attend(matrix1, rows.outer(v1))
         y2 = rows.outer(x2) + _attend(matrix2, rows.outer(v2))
         joined = torch.cat((y1, y2), dim=3)
-        gate1, gate2 = _depthwise(joined, fm.project_E, fm.project_E_d, rows).chunk(2, dim=3)
-        h1 = F.gelu(gate1).mul_(_depthwise(y1, fm.project_E1, fm.project_E1_d, rows))
-        h2 = F.gelu(gate2).mul_(_depthwise(y2, fm.project_E2, fm.project_E2_d, rows))
+        by_rows = Filtered.gated([joined, *gating])
+        if by_rows.is_compiled():
+            out[:, rows.top : rows.bottom] = rows.inner(by_rows.result())
+            continue
+        gate1, gate2 = _depthwise(joined, None, fm.project_E, fm.project_E_d, rows).chunk(2, dim=3)
+        h1 = F.gelu(gate1).mul_(_depthwise(y1, None, fm.project_E1, fm.project_E1_d, rows))
+        h2 = F.gelu(gate2).mul_(_depthwise(y2, None, fm.project_E2, fm.project_E2_d, rows))
         half = rows.inner(joined) + mix_channels(h1, fm.project_out1)
         out[:, rows.top : rows.bottom] = half + mix_channels(h2, fm.project_out2)
     return out

@@ -17,11 +17,10 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from refusion.networks.forward_mode import in_forward_mode, with_change
+from refusion.networks.parts_by_rows import PartByRows, Slopes, Tensors, move_by_rows, run_by_rows
 from refusion.networks.twice import differentiable_backward
 
 Made = TypeVar("Made")
-Tensors = Sequence[torch.Tensor]
-Slopes = Sequence[torch.Tensor | None]
 
 ALL_ROWS = slice(None)
 
@@ -58,10 +57,12 @@ class Part(ABC, Generic[Made]):
     Attributes:
         halo: rows of the maps that a row of the result needs on either side; None where it needs all of them.
         maps: how many of the inputs are maps, (B, H, W, ·); what follows are parameters.
+        compiled: the same function as compiled code, which runs in its place where it can.
     """
 
     halo: int | None
     maps: int = 1
+    compiled: PartByRows[Any] | None = None
 
     @abstractmethod
     def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
@@ -130,17 +131,25 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
     maps = inputs[0]
     pieces = pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
     keep = not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    compiled = part.compiled if part.compiled is not None and part.compiled.serves(inputs) else None
     changes = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
     if any(change is not None for change in changes):
-        if keep and all(change is not None for change in changes):
-            return part(inputs, ALL_ROWS)
         filled = [
             torch.zeros_like(tensor) if change is None else change
             for tensor, change in zip(inputs, changes, strict=True)
         ]
         values = [forward_ad.unpack_dual(tensor).primal for tensor in inputs]
-        moving: torch.Tensor = forward_ad.make_dual(*_ForwardMode.apply(part, pieces, None, *values, *filled))
+        # Compiled code has no slopes in the changes of parameters, which nothing in training asks for.
+        if compiled is not None and not any(change.requires_grad for change in filled[part.maps :]):
+            pair = move_by_rows(compiled, values, filled)
+        elif keep and all(change is not None for change in changes):
+            return part(inputs, ALL_ROWS)
+        else:
+            pair = _ForwardMode.apply(part, pieces, None, *values, *filled)
+        moving: torch.Tensor = forward_ad.make_dual(*pair)
         return moving
+    if compiled is not None:
+        return run_by_rows(compiled, lambda given: part(given, ALL_ROWS), inputs, keep)
     kept: list[Any] | None = None
     if keep:
         pieces, kept = [WHOLE], []

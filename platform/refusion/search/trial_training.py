@@ -56,10 +56,17 @@ class TrialPlan:
 
 @dataclass
 class Shelf:
-    """What one process keeps from trial to trial: decoded images, and how the average of the sources scores."""
+    """What one process keeps from trial to trial: decoded images, how the average of the sources scores, its notes."""
 
     plan: TrialPlan
     baselines: dict[str, dict[tuple[int, ...], dict[str, float]]] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
+
+    def note(self, text: str) -> None:
+        """Show a line on the sweep's console, once."""
+        if text not in self.noted:
+            self.noted.add(text)
+            _LOG.warning(text)
 
     @cached_property
     def stores(self) -> dict[str, tuple[PairStore, PairStore]]:
@@ -133,7 +140,7 @@ class TrialTraining:
             self.share,
             self.device,
             watch=lambda progress: self.watch(task, progress),
-            note=_LOG.warning,
+            note=self.shelf.note,
             baselines=self.shelf.baselines.setdefault(task, {}),
         )
 

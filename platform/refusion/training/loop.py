@@ -16,7 +16,7 @@ from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
 from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
-from refusion.networks.loops import compile_loops
+from refusion.networks.compiling import use_compiled_code
 from refusion.networks.pieces import recompute_intermediate_results
 from refusion.networks.precision import use_bfloat16
 from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
@@ -101,7 +101,7 @@ class TaskTraining:
     def _set_up(self) -> None:
         """How this process computes from now on."""
         recompute_intermediate_results(self.settings.recompute)
-        reason = compile_loops(self.settings.compile, self.device)
+        reason = use_compiled_code(self.settings.compile, self.device)
         if reason is not None:
             self.note(f"--compile: trains without, only slower, since nothing can be compiled here: {reason}")
         reason = use_bfloat16(self.settings.precision == "bfloat16", self.device)
