@@ -1,60 +1,84 @@
-"""What compiled loops and bfloat16 gain, and what compiling costs: the meta-gradient with and without."""
+"""What compiled code gains, what compiling costs, and what bfloat16 gains where nothing is compiled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from measuring import timed
 from rich.console import RenderableType
-from step_gradient import OURS, difference, prepared
+from step_gradient import EAGER, OURS, Call, difference, prepared
 from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of
 from torch import _dynamo
 from torch._inductor.utils import fresh_cache
 
-from refusion.networks.loops import compile_loops
+from refusion.networks.by_rows import SOURCES
+from refusion.networks.compiler import shared_library
+from refusion.networks.compiling import use_compiled_code
 from refusion.networks.precision import use_bfloat16
 
-Call = Callable[[], list[torch.Tensor]]
-
-EAGER, COMPILED = "as it is", "with compiled loops"
-BFLOAT16, BOTH = "bfloat16", "bfloat16, compiled"
+COMPILED, BFLOAT16 = "compiled", "bfloat16"
 
 
-def section(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType]:
-    """Time both in turn for each size: their table; or one line where nothing can be compiled."""
-    reason = compile_loops(True, torch.device(sizes[0].device))
-    compile_loops(False)
+def section(
+    sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]], repeats: int, say: Say
+) -> list[RenderableType]:
+    """For each size what compiling gains and costs, and what bfloat16 gains: tables, or lines where there is none.
+
+    Args:
+        seconds: median seconds of the meta-gradient by method, as far as they are measured.
+    """
+    device = sizes[0].device
+    reason = use_compiled_code(True, torch.device(device))
+    use_compiled_code(False)
     if reason is not None:
-        return [f"compiled loops: not measured, since nothing can be compiled here: {reason}"]
+        missing = f"compiled code: not measured, since nothing can be compiled here: {reason}"
+        return [missing, *_precision(sizes, repeats, say)]
+    say("compiling")
+    measured = _rows(sizes, seconds) if device == "cpu" else _loops(sizes, repeats, say)
     table = table_of(
-        f"Compiled loops: {sizes[0].without_steps()}",
+        f"Compiled code: {sizes[0].without_steps()}",
         EAGER,
         COMPILED,
         "ratio",
-        "difference",
         "to compile, s",
         "from disk, s",
         "pays after",
     )
-    for size in sizes:
-        call = prepared(OURS, size)
-        ways = {EAGER: call, COMPILED: with_loops(call)}
-        say(f"compiling: {size}")
-        first, again = _seconds_to_compile(ways[COMPILED], size.device)
-        seconds, found = medians_in_turn(ways, repeats, size.device, say)
-        spent = first - seconds[COMPILED]
+    for size, (eager, compiled, first, again) in measured.items():
         table.add_row(
             f"K = {size.inner_steps}",
-            *(f"{seconds[way]:.3f}" for way in ways),
-            shown(ratio(seconds[EAGER], seconds[COMPILED]), ".2f"),
-            f"{difference(found, EAGER, of=COMPILED):.0e}",
-            f"{spent:.1f}",
-            f"{again - seconds[COMPILED]:.1f}",
-            steps_until_it_pays(spent, seconds[EAGER] - seconds[COMPILED]),
+            *(f"{spent:.3f}" for spent in (eager, compiled)),
+            shown(ratio(eager, compiled), ".2f"),
+            f"{first:.1f}",
+            f"{again:.2f}",
+            steps_until_it_pays(first, eager - compiled),
         )
     return [table, *_precision(sizes, repeats, say)]
+
+
+Measured = dict[Size, tuple[float, float, float, float]]
+"""Seconds of a step without and with compiled code, seconds to compile it, and to find it on disk."""
+
+
+def _rows(sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]]) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        first, again = (timed(lambda: shared_library(SOURCES, Path(folder)))[1] for _ in range(2))
+    return {size: (seconds[size][EAGER], seconds[size][OURS], first, again) for size in sizes}
+
+
+def _loops(sizes: list[Size], repeats: int, say: Say) -> Measured:
+    """Of loops, which OURS has only if it is told so, and each step compiles what it needs."""
+    found = {}
+    for size in sizes:
+        ways = {EAGER: prepared(EAGER, size), COMPILED: prepared(EAGER, size, compile_anyway=True)}
+        first, again = _seconds_to_compile(ways[COMPILED], size.device)
+        spent, _ = medians_in_turn(ways, repeats, size.device, say)
+        found[size] = (spent[EAGER], spent[COMPILED], first - spent[COMPILED], again - spent[COMPILED])
+    return found
 
 
 def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType]:
@@ -62,15 +86,15 @@ def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType
     use_bfloat16(False)
     if reason is not None:
         return [f"bfloat16: not measured, since {reason}"]
-    table = table_of(f"Precision: {sizes[0].without_steps()}", EAGER, BFLOAT16, BOTH, "ratios", "difference")
+    table = table_of(f"Precision: {sizes[0].without_steps()}", EAGER, BFLOAT16, "ratio", "difference")
     for size in sizes:
-        call = prepared(OURS, size)
-        ways = {EAGER: call, BFLOAT16: with_bfloat16(call), BOTH: with_bfloat16(with_loops(call))}
+        call = prepared(EAGER, size)
+        ways = {EAGER: call, BFLOAT16: with_bfloat16(call)}
         seconds, found = medians_in_turn(ways, repeats, size.device, say)
         table.add_row(
             f"K = {size.inner_steps}",
             *(f"{seconds[way]:.3f}" for way in ways),
-            ", ".join(shown(ratio(seconds[EAGER], seconds[way]), ".2f") for way in (BFLOAT16, BOTH)),
+            shown(ratio(seconds[EAGER], seconds[BFLOAT16]), ".2f"),
             f"{difference(found, BFLOAT16, of=EAGER):.0e}",
         )
     return [table]
@@ -78,23 +102,15 @@ def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType
 
 def with_bfloat16(call: Call) -> Call:
     """The same call with wide maps in bfloat16, and without again after it."""
-    return _switched(call, use_bfloat16)
 
-
-def with_loops(call: Call) -> Call:
-    """The same call with compiled loops, and without them again after it."""
-    return _switched(call, compile_loops)
-
-
-def _switched(call: Call, switch: Callable[[bool], object]) -> Call:
-    def switched() -> list[torch.Tensor]:
-        switch(True)
+    def narrow() -> list[torch.Tensor]:
+        use_bfloat16(True)
         try:
             return call()
         finally:
-            switch(False)
+            use_bfloat16(False)
 
-    return switched
+    return narrow
 
 
 def steps_until_it_pays(cost: float, gain: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import textbook
 import torch
 from rich.console import RenderableType
+from step_gradient import switched
 from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, verdict
 
 from refusion.config import NetworkSettings, Settings
@@ -19,17 +20,18 @@ from refusion.meta.state import TrainingState
 META_ITERATIONS, FUSION_UPDATES = 2, 6
 RATE = 1e-4
 TARGET = 3.0
-OURS, TEXTBOOK = "our phases", "textbook"
+OURS, EAGER, TEXTBOOK = "our phases", "our phases, not compiled", "textbook"
 PARTS = ("meta-iterations", "fusion updates")
 COEFFICIENTS = Coefficients()
 
 
 class Loop(NamedTuple):
-    """A training loop: its state and its two kinds of update."""
+    """A training loop: its state, its two kinds of update, and whether they run as compiled code (None: as usual)."""
 
     state: Any
     meta_iteration: Callable[..., object]
     fusion_update: Callable[..., object]
+    compiled: bool | None = False
 
 
 def settings_of(size: Size) -> Settings:
@@ -59,12 +61,13 @@ def our_fusion_update(state: TrainingState, size: Size) -> Callable[[], object]:
 
 
 def section(size: Size, repeats: int, say: Say) -> list[RenderableType]:
-    """Time epochs of all three loops in turn: their table, and how ours stands against the target."""
+    """Time epochs of all loops in turn: their table, and how ours stands against the target."""
     settings = settings_of(size)
-    ours = TrainingState(settings, "IVIF", size.device)
+    ours, eager = (TrainingState(settings, "IVIF", size.device) for _ in range(2))
     start = _parameters(ours)
     loops = {
-        OURS: _ours(ours),
+        OURS: _ours(ours)._replace(compiled=None),
+        EAGER: _ours(eager),
         TEXTBOOK: _textbook(ours, settings, restricted=False),
         f"{TEXTBOOK}, restricted": _textbook(ours, settings, restricted=True),
     }
@@ -121,7 +124,8 @@ def _epoch(loop: Loop, size: Size) -> dict[str, Callable[[], torch.Tensor]]:
             _fusion_update(loop, size, batch)
         return _parameters(loop.state)
 
-    return dict(zip(PARTS, (meta_iterations, fusion_updates), strict=True))
+    calls = (switched(loop.compiled, size.device, call) for call in (meta_iterations, fusion_updates))
+    return dict(zip(PARTS, calls, strict=True))
 
 
 def _meta_iteration(loop: Loop, size: Size, train: torch.Tensor, test: torch.Tensor) -> object:

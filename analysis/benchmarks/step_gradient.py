@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from measuring import peak_in_a_fresh_process
@@ -15,11 +15,12 @@ from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, v
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+from refusion.networks.compiling import use_compiled_code
 from refusion.networks.plain import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
 
 FAST = (FusionModule, LossProposalModule, ReconstructionModule)
 PLAIN = (PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule)
-OURS, TEXTBOOK = "meta_gradient", "by autograd, straightforward networks"
+OURS, EAGER, TEXTBOOK = "meta_gradient", "meta_gradient, not compiled", "by autograd, straightforward networks"
 WARM_UP_CROP = 16
 INNER_RATE = 1e-2
 
@@ -28,35 +29,60 @@ CUDA_TARGET_SIZE = (8, 256)  # batch and crop
 MEMORY_TARGET = 1 / 3
 
 Call = Callable[[], list[torch.Tensor]]
+Result = TypeVar("Result")
 
 
 class Method(NamedTuple):
-    """A way to compute the meta-gradient, and the forms of F, P and R that it is given."""
+    """A way to compute the meta-gradient, and the forms of F, P and R that it is given.
+
+    Attributes:
+        compiled: as a training's settings have it; None is what they have where nothing is said.
+    """
 
     compute: Callable[..., list[torch.Tensor]]
     forms: tuple[type[torch.nn.Module], ...] = FAST
+    compiled: bool | None = False
 
 
 METHODS = {
-    OURS: Method(meta_gradient),
+    OURS: Method(meta_gradient, compiled=None),
+    EAGER: Method(meta_gradient),
     TEXTBOOK: Method(meta_gradient_by_autograd, PLAIN),
     "by autograd, our networks": Method(meta_gradient_by_autograd),
     "by autograd, our networks, restricted": Method(partial(meta_gradient_by_autograd, restricted=True)),
 }
 
 
-def prepared(name: str, size: Size) -> Call:
-    """The method on its modules and images, which are the same for all methods; warmed up on a corner of them."""
+def prepared(name: str, size: Size, compile_anyway: bool = False) -> Call:
+    """The method on its modules and images, which are the same for all methods; warmed up on a corner of them.
+
+    Args:
+        compile_anyway: as compiled code, although the method is not.
+    """
     torch.manual_seed(0)
-    compute, forms = METHODS[name]
+    compute, forms, compiled = METHODS[name]
+    compiled = True if compile_anyway else compiled
     widths = (size.width, size.width, 2 * size.width)
     modules = [form(width).to(size.device) for form, width in zip(forms, widths, strict=True)]
     meta_train = torch.rand(size.inner_steps, size.batch, 2, size.crop, size.crop).to(size.device)
     meta_test = torch.rand(size.batch, 2, size.crop, size.crop).to(size.device)
     rates = [INNER_RATE] * size.inner_steps
     corner = (..., slice(WARM_UP_CROP), slice(WARM_UP_CROP))
-    compute(*modules, meta_train[corner], meta_test[corner], rates)
-    return partial(compute, *modules, meta_train, meta_test, rates)
+    switched(compiled, size.device, partial(compute, *modules, meta_train[corner], meta_test[corner], rates))()
+    return switched(compiled, size.device, partial(compute, *modules, meta_train, meta_test, rates))
+
+
+def switched(compiled: bool | None, device: str, call: Callable[[], Result]) -> Callable[[], Result]:
+    """The same call with compiled code or without, and without again after it."""
+
+    def call_so() -> Result:
+        use_compiled_code(compiled, torch.device(device))
+        try:
+            return call()
+        finally:
+            use_compiled_code(False)
+
+    return call_so
 
 
 def peak(name: str, size: Size, threads: int) -> float:

@@ -9,13 +9,14 @@ resident memory on the CPU, allocated memory on a GPU.
 
 Printed, one table after the other:
 
-- the meta-gradient for each K: ours; the textbook way on straightforward networks, which is what public training loops
-  run; the textbook way on our faster forms of the same networks; and that asked only for the gradients that are used;
+- the meta-gradient for each K: ours, as trainings run it (on a CPU as compiled code) and without compiled code; the
+  textbook way on straightforward networks, which is what public training loops run; the textbook way on our faster
+  forms of the same networks; and that asked only for the gradients that are used;
 - a short epoch of meta-iterations and fusion updates: our phases, and the textbook's loop (`textbook`);
 - where the time of our phases goes;
-- what compiled loops (`--compile` of the jobs) gain, and after how many steps they have paid; what
-  bfloat16 (`--precision`) gains;
-- the memory traffic of the meta-gradient, against the bandwidth of a large copy;
+- what compiled code (`--compile` of the jobs) costs, and after how many steps it has paid; what bfloat16
+  (`--precision`) gains where nothing is compiled;
+- the memory traffic of the meta-gradient without compiled code, against the bandwidth of a large copy;
 - how its cost grows with the pixels, the batch and the inner steps.
 
 Each target is followed by whether the numbers above it meet it; one that is missed does not change the exit status.
@@ -66,7 +67,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--no-sweep", action="store_true", help="leave out how the cost grows")
     parser.add_argument("--no-epoch", action="store_true", help="leave out the epoch against the textbook's")
-    parser.add_argument("--no-compile", action="store_true", help="leave out what compiled loops and bfloat16 gain")
+    parser.add_argument("--no-compile", action="store_true", help="leave out what compiling costs and bfloat16 gains")
     options = parser.parse_args(arguments)
     options.inner_steps = list(dict.fromkeys(options.inner_steps or (1, 3)))
     if min(options.inner_steps) < 1:
@@ -99,7 +100,7 @@ def _sections(sizes: list[Size], options: argparse.Namespace) -> Iterator[list[R
         measure.append(partial(step_epoch.section, sizes[0], options.repeats))
     measure.append(partial(step_phases.section, sizes))
     if not options.no_compile:
-        measure.append(partial(step_compiling.section, sizes, options.repeats))
+        measure.append(partial(step_compiling.section, sizes, seconds, options.repeats))
     measure.append(partial(step_traffic.section, seconds, options.device))
     if not options.no_sweep:
         measure.append(partial(step_sweep.section, sizes[0], sweep_peaks, options.repeats))

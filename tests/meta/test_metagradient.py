@@ -96,6 +96,18 @@ def test_the_same_with_compiled_loops(steps: int) -> None:
     assert relative_error(compiled, meta_gradient(*given)) < 1e-9
 
 
+@pytest.mark.usefixtures("compiled_code")
+@pytest.mark.parametrize("steps", [1, 3])
+def test_compiled_code_is_as_near_to_double_precision_as_rounding_lets_it(steps: int) -> None:
+    torch.manual_seed(12)
+    modules = FusionModule(16, 8, 1), LossProposalModule(16, 8, 1), ReconstructionModule(32, 8, 1)
+    images = torch.rand(steps, 2, 2, 24, 20), torch.rand(2, 2, 20, 24)
+    found = meta_gradient(*modules, *images, RATES[:steps])
+    exactly = [module.double() for module in modules]
+    expected = meta_gradient_by_autograd(*exactly, *(image.double() for image in images), RATES[:steps])
+    assert 0 < relative_error(found, expected) < 1e-5
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_targets_change_the_answer(steps: int) -> None:
     given = setting(steps)

@@ -20,7 +20,7 @@ from refusion.networks.compiler import shared_library
 
 _FOLDER = Path(__file__).with_name("native")
 # In this order; together they are one source.
-_SOURCES = tuple(_FOLDER / name for name in ("vectors.h", "rows.h", "norm.h", "gate.h", "parts.cpp"))
+SOURCES = tuple(_FOLDER / name for name in ("vectors.h", "rows.h", "norm.h", "gate.h", "parts.cpp"))
 _LANES = 16
 _MOST_CHANNELS = 8 * _LANES
 
@@ -51,7 +51,7 @@ def by_rows() -> bool:
 def _compiled() -> ctypes.CDLL | str:
     """The library, or what stands against it: tried once in a process, since trainings ask at each start."""
     try:
-        return shared_library(_SOURCES)
+        return shared_library(SOURCES)
     except OSError as error:
         return str(error)
 

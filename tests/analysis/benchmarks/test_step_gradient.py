@@ -5,10 +5,12 @@ from collections.abc import Callable
 import pytest
 import step_gradient
 import torch
-from step_gradient import OURS, TEXTBOOK, peak, prepared, section
+from step_gradient import EAGER, OURS, TEXTBOOK, peak, prepared, section, switched
 from step_measuring import Size
 
-SIZE = Size(1, 1, 24, 8)
+from refusion.networks.by_rows import by_rows
+
+SIZE = Size(1, 1, 24, 16)
 
 
 def quiet(what: str) -> None: ...
@@ -18,6 +20,19 @@ def test_all_methods_are_given_the_same() -> None:
     gradients = {name: torch.cat([part.flatten() for part in prepared(name, SIZE)()]) for name in step_gradient.METHODS}
     for gradient in gradients.values():
         assert (gradient - gradients[OURS]).norm() < 1e-3 * gradients[OURS].norm()
+
+
+@pytest.mark.usefixtures("compiled_code")
+def test_ours_runs_compiled_code_and_the_others_none() -> None:
+    ours, eager, anyway = prepared(OURS, SIZE)(), prepared(EAGER, SIZE)(), prepared(EAGER, SIZE, compile_anyway=True)()
+    assert not all(torch.equal(one, other) for one, other in zip(ours, eager, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(ours, anyway, strict=True))
+
+
+@pytest.mark.usefixtures("compiled_code")
+def test_compiled_code_is_there_during_the_call_only() -> None:
+    assert [switched(wanted, "cpu", by_rows)() for wanted in (None, True, False)] == [True, True, False]
+    assert not by_rows()
 
 
 def test_the_peak_of_a_fresh_process() -> None:
@@ -45,8 +60,8 @@ def made_up(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> None:
     monkeypatch.setattr(step_gradient, "prepared", lambda *_: None)
 
 
-SECONDS = dict(zip(step_gradient.METHODS, (2.0, 9.0, 5.0, 4.0), strict=True))
-PEAKS = dict(zip(step_gradient.METHODS, (1e9, 2.5e9, 2e9, 2e9), strict=True))
+SECONDS = dict(zip(step_gradient.METHODS, (2.0, 3.0, 9.0, 5.0, 4.0), strict=True))
+PEAKS = dict(zip(step_gradient.METHODS, (1e9, 1.5e9, 2.5e9, 2e9, 2e9), strict=True))
 
 
 def test_targets_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
