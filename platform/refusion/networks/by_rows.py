@@ -20,9 +20,9 @@ from refusion.networks.compiler import shared_library
 
 _FOLDER = Path(__file__).with_name("native")
 # In this order; together they are one source.
-SOURCES = tuple(_FOLDER / name for name in ("vectors.h", "rows.h", "norm.h", "gate.h", "parts.cpp"))
-_LANES = 16
-_MOST_CHANNELS = 8 * _LANES
+SOURCES = tuple(_FOLDER / name for name in ("vectors.h", "rows.h", "norm.h", "gate.h", "parts.cpp", "blends.cpp"))
+LANES = 16
+_MOST_CHANNELS = 8 * LANES
 
 
 class _Choice:
@@ -45,6 +45,11 @@ def use_by_rows(wanted: bool) -> str | None:
 def by_rows() -> bool:
     """Whether they do."""
     return _Choice.library is not None
+
+
+def serves(x: torch.Tensor) -> bool:
+    """Whether the code is there, and takes tensors of this type on this device."""
+    return _Choice.library is not None and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 @cache
@@ -100,10 +105,8 @@ class Filtered(NamedTuple):
         x, mixed = self.x, self.widen.shape[0]
         widths = [x.shape[3], mixed, *([] if self.project is None else [mixed // 2])]
         return (
-            _Choice.library is not None
-            and x.device.type == "cpu"
-            and all(tensor.dtype == torch.float32 for tensor in self.given)
-            and all(width % _LANES == 0 for width in widths)
+            all(serves(tensor) for tensor in self.given)
+            and all(width % LANES == 0 for width in widths)
             and x.shape[3] <= _MOST_CHANNELS
             and x.numel() > 0
         )
@@ -111,14 +114,14 @@ class Filtered(NamedTuple):
     def result(self) -> torch.Tensor:
         """(B, H, W, C) if gated, else (B, H, W, M)."""
         held, out = self._contiguous(), self._empty()
-        _library().part_forward(self._sizes(), held._pointers(), _pointer(out), _threads())
+        library().part_forward(self._sizes(), held._pointers(), pointer(out), threads())
         return out
 
     def change(self, change: Filtered) -> tuple[torch.Tensor, torch.Tensor]:
         """The result, and its change for a change of the inputs."""
         held, moving, out, moved = self._contiguous(), change._contiguous(), self._empty(), self._empty()
-        _library().part_change(
-            self._sizes(), held._pointers(), moving._pointers(), _pointer(out), _pointer(moved), _threads()
+        library().part_change(
+            self._sizes(), held._pointers(), moving._pointers(), pointer(out), pointer(moved), threads()
         )
         return out, moved
 
@@ -126,7 +129,7 @@ class Filtered(NamedTuple):
         """In the inputs that there are, from that in the result; None for parameters unless they are wanted."""
         held, slope = self._contiguous(), slope.contiguous()
         found = held._places(parameters_too)
-        _library().part_backward(self._sizes(), held._pointers(), _pointer(slope), _pointers(found), _threads())
+        library().part_backward(self._sizes(), held._pointers(), pointer(slope), _pointers(found), threads())
         return held._of_given(found)
 
     def slopes_through_change(
@@ -136,15 +139,15 @@ class Filtered(NamedTuple):
         held, moving = self._contiguous(), change._contiguous()
         slope, slope_of_change = slope.contiguous(), slope_of_change.contiguous()
         found, of_change = held._places(parameters_too), torch.empty_like(held.x)
-        _library().part_change_backward(
+        library().part_change_backward(
             self._sizes(),
             held._pointers(),
             moving._pointers(),
-            _pointer(slope),
-            _pointer(slope_of_change),
+            pointer(slope),
+            pointer(slope_of_change),
             _pointers(found),
-            _pointer(of_change),
-            _threads(),
+            pointer(of_change),
+            threads(),
         )
         return held._of_given(found), of_change
 
@@ -173,12 +176,14 @@ class Filtered(NamedTuple):
         return (ctypes.c_int64 * 6)(*self.x.shape, mixed, 0 if self.project is None else mixed // 2)
 
 
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """The compiled code, which must be there."""
     assert _Choice.library is not None
     return _Choice.library
 
 
-def _pointer(tensor: torch.Tensor) -> ctypes.c_void_p:
+def pointer(tensor: torch.Tensor) -> ctypes.c_void_p:
+    """Where its values begin."""
     return ctypes.c_void_p(tensor.data_ptr())
 
 
@@ -186,5 +191,6 @@ def _pointers(tensors: Sequence[torch.Tensor | None]) -> ctypes.Array[ctypes.c_v
     return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
 
 
-def _threads() -> ctypes.c_int64:
+def threads() -> ctypes.c_int64:
+    """PyTorch's."""
     return ctypes.c_int64(torch.get_num_threads())

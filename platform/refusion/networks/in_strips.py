@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from refusion.networks.attending import Sums, mixing_matrix
+from refusion.networks.blends import blend, can_blend, dots, products
 from refusion.networks.blocks import (
     Block,
     ChannelNorm,
@@ -83,15 +84,15 @@ def _stage(x: torch.Tensor, blocks: nn.Sequential) -> torch.Tensor:
 def _block(x: torch.Tensor, block: Block) -> torch.Tensor:
     attn = block.attn
     sums = _no_sums(x)
-    v = torch.empty_like(x)
+    v = x.new_empty(x.shape)
     for rows in _strips(x):
         q, k, value = _depthwise(rows.outer(x), block.norm1, attn.qkv, attn.qkv_dwconv, rows).chunk(3, dim=3)
         _add(sums, q, k)
         v[:, rows.top : rows.bottom] = value
     matrix = _matrix(sums, attn.temperature, attn.project_out)
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)
     for rows in _strips(x):
-        attended = rows.outer(x) + _attend(matrix, rows.outer(v))
+        attended = _attended(rows.outer(x), matrix, rows.outer(v))
         out[:, rows.top : rows.bottom] = _feed_forward(attended, block.norm2, block.ffn, rows)
     return out
 
@@ -119,7 +120,7 @@ def _depthwise(
 
 
 def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttentionFusion) -> torch.Tensor:
-    v1, v2 = torch.empty_like(x1), torch.empty_like(x2)
+    v1, v2 = x1.new_empty(x1.shape), x2.new_empty(x2.shape)
     sums1, sums2 = _no_sums(x1), _no_sums(x2)
     for rows in _strips(x1):
         own = slice(rows.top, rows.bottom)
@@ -132,8 +133,8 @@ def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttenti
     out = x1.new_empty((*x1.shape[:3], 2 * x1.shape[3]))
     gating = fm.gating()
     for rows in _strips(x1):
-        y1 = rows.outer(x1) + _attend(matrix1, rows.outer(v1))
-        y2 = rows.outer(x2) + _attend(matrix2, rows.outer(v2))
+        y1 = _attended(rows.outer(x1), matrix1, rows.outer(v1))
+        y2 = _attended(rows.outer(x2), matrix2, rows.outer(v2))
         joined = torch.cat((y1, y2), dim=3)
         by_rows = Filtered.gated([joined, *gating])
         if by_rows.is_compiled():
@@ -157,6 +158,11 @@ def _no_sums(x: torch.Tensor) -> Sums:
 def _add(sums: Sums, q: torch.Tensor, k: torch.Tensor) -> None:
     """One more strip, channels last."""
     flat_q, flat_k = q.flatten(1, 2), k.flatten(1, 2)
+    if can_blend(q):
+        sums.products.add_(products((flat_q, flat_k)))
+        sums.of_q.add_(dots(flat_q, flat_q))
+        sums.of_k.add_(dots(flat_k, flat_k))
+        return
     sums.products.add_(flat_q.transpose(1, 2) @ flat_k)
     sums.of_q.add_(flat_q.square().sum(dim=1))
     sums.of_k.add_(flat_k.square().sum(dim=1))
@@ -168,5 +174,10 @@ def _matrix(sums: Sums, temperature: torch.Tensor, project: nn.Conv2d) -> torch.
     return found.to(project.weight.dtype)
 
 
-def _attend(matrix: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return (v.flatten(1, 2) @ matrix.transpose(1, 2)).view(*v.shape[:3], -1)
+def _attended(x: torch.Tensor, matrix: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """x and, added to it, v times the matrix."""
+    if can_blend(x):
+        out = x.new_empty(x.shape)
+        blend(out.flatten(1, 2), [(x.flatten(1, 2), None)], [(v.flatten(1, 2), matrix.transpose(1, 2))])
+        return out
+    return x + (v.flatten(1, 2) @ matrix.transpose(1, 2)).view(*v.shape[:3], -1)

@@ -9,21 +9,22 @@ constexpr int REGISTERS = 16 * 16 / LANES;
 // Vectors of results that a block of a product keeps in registers.
 constexpr int HELD = REGISTERS >= 32 ? 24 : 8;
 
-// A block of `PIXELS` by `WIDE` vectors of outputs: out (+)= x · matrix.
+// A block of `PIXELS` by `WIDE` vectors of outputs: out (+)= x · matrix. Pixels of x and of out are so far apart.
 template <int PIXELS, int WIDE>
-ALWAYS void mix_block(const float* x, const float* matrix, float* out, int inputs, int outputs, bool add) {
+ALWAYS void mix_block(const float* x, int x_apart, const float* matrix, float* out, int out_apart, int inputs,
+                      int outputs, bool add) {
   Vec sums[PIXELS][WIDE];
 #pragma GCC unroll 24
   for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 4
-    for (int v = 0; v < WIDE; v++) sums[p][v] = add ? load(out + p * outputs + v * LANES) : Vec{};
+    for (int v = 0; v < WIDE; v++) sums[p][v] = add ? load(out + p * out_apart + v * LANES) : Vec{};
   for (int i = 0; i < inputs; i++) {
     Vec row[WIDE];
 #pragma GCC unroll 4
     for (int v = 0; v < WIDE; v++) row[v] = load(matrix + i * outputs + v * LANES);
 #pragma GCC unroll 24
     for (int p = 0; p < PIXELS; p++) {
-      const Vec here = all(x[p * inputs + i]);
+      const Vec here = all(x[p * x_apart + i]);
 #pragma GCC unroll 4
       for (int v = 0; v < WIDE; v++) sums[p][v] += here * row[v];
     }
@@ -31,41 +32,50 @@ ALWAYS void mix_block(const float* x, const float* matrix, float* out, int input
 #pragma GCC unroll 24
   for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 4
-    for (int v = 0; v < WIDE; v++) store(out + p * outputs + v * LANES, sums[p][v]);
+    for (int v = 0; v < WIDE; v++) store(out + p * out_apart + v * LANES, sums[p][v]);
 }
 
 template <int WIDE>
-ALWAYS void mix_columns(const float* x, const float* matrix, float* out, int pixels, int inputs, int outputs, bool add) {
+ALWAYS void mix_columns(const float* x, int x_apart, const float* matrix, float* out, int out_apart, int pixels,
+                        int inputs, int outputs, bool add) {
   constexpr int BLOCK = HELD / WIDE;
   int p = 0;
   for (; p + BLOCK <= pixels; p += BLOCK)
-    mix_block<BLOCK, WIDE>(x + p * inputs, matrix, out + p * outputs, inputs, outputs, add);
-  for (; p < pixels; p++) mix_block<1, WIDE>(x + p * inputs, matrix, out + p * outputs, inputs, outputs, add);
+    mix_block<BLOCK, WIDE>(x + p * x_apart, x_apart, matrix, out + p * out_apart, out_apart, inputs, outputs, add);
+  for (; p < pixels; p++)
+    mix_block<1, WIDE>(x + p * x_apart, x_apart, matrix, out + p * out_apart, out_apart, inputs, outputs, add);
 }
 
 // out[pixels][outputs] (+)= x[pixels][inputs] · matrix[inputs][outputs]
-static void mix(const float* x, const float* matrix, float* out, int pixels, int inputs, int outputs, bool add) {
+static void mix_apart(const float* x, int x_apart, const float* matrix, float* out, int out_apart, int pixels,
+                      int inputs, int outputs, bool add) {
   int first = 0;
   for (; first + 4 * LANES <= outputs; first += 4 * LANES)
-    mix_columns<4>(x, matrix + first, out + first, pixels, inputs, outputs, add);
+    mix_columns<4>(x, x_apart, matrix + first, out + first, out_apart, pixels, inputs, outputs, add);
   for (; first + 2 * LANES <= outputs; first += 2 * LANES)
-    mix_columns<2>(x, matrix + first, out + first, pixels, inputs, outputs, add);
+    mix_columns<2>(x, x_apart, matrix + first, out + first, out_apart, pixels, inputs, outputs, add);
   for (; first < outputs; first += LANES)
-    mix_columns<1>(x, matrix + first, out + first, pixels, inputs, outputs, add);
+    mix_columns<1>(x, x_apart, matrix + first, out + first, out_apart, pixels, inputs, outputs, add);
+}
+
+// The same of pixels that are neighbours.
+static void mix(const float* x, const float* matrix, float* out, int pixels, int inputs, int outputs, bool add) {
+  mix_apart(x, inputs, matrix, out, outputs, pixels, inputs, outputs, add);
 }
 
 // Eight inputs by `WIDE` vectors of outputs of: matrix[input][output] += sum over pixels of x[input] · slope[output]
 template <int WIDE>
-ALWAYS void slope_block(const float* x, const float* slope, float* matrix, int pixels, int inputs, int outputs) {
+ALWAYS void slope_block(const float* x, int x_apart, const float* slope, int slope_apart, float* matrix, int pixels,
+                        int outputs) {
   constexpr int INPUTS = 8;
   Vec sums[INPUTS][WIDE] = {};
   for (int p = 0; p < pixels; p++) {
     Vec here[WIDE];
 #pragma GCC unroll 2
-    for (int v = 0; v < WIDE; v++) here[v] = load(slope + p * outputs + v * LANES);
+    for (int v = 0; v < WIDE; v++) here[v] = load(slope + p * slope_apart + v * LANES);
 #pragma GCC unroll 8
     for (int i = 0; i < INPUTS; i++) {
-      const Vec one = all(x[p * inputs + i]);
+      const Vec one = all(x[p * x_apart + i]);
 #pragma GCC unroll 2
       for (int v = 0; v < WIDE; v++) sums[i][v] += one * here[v];
     }
@@ -80,14 +90,19 @@ ALWAYS void slope_block(const float* x, const float* slope, float* matrix, int p
 }
 
 // The slope in the matrix of `mix`, added up.
-static void add_slope_of_mix(const float* x, const float* slope, float* matrix, int pixels, int inputs, int outputs) {
+static void add_products(const float* x, int x_apart, const float* slope, int slope_apart, float* matrix, int pixels,
+                         int inputs, int outputs) {
   for (int i = 0; i < inputs; i += 8) {
     float* row = matrix + i * outputs;
     int first = 0;
     for (; first + 2 * LANES <= outputs; first += 2 * LANES)
-      slope_block<2>(x + i, slope + first, row + first, pixels, inputs, outputs);
-    if (first < outputs) slope_block<1>(x + i, slope + first, row + first, pixels, inputs, outputs);
+      slope_block<2>(x + i, x_apart, slope + first, slope_apart, row + first, pixels, outputs);
+    if (first < outputs) slope_block<1>(x + i, x_apart, slope + first, slope_apart, row + first, pixels, outputs);
   }
+}
+
+static void add_slope_of_mix(const float* x, const float* slope, float* matrix, int pixels, int inputs, int outputs) {
+  add_products(x, inputs, slope, outputs, matrix, pixels, inputs, outputs);
 }
 
 struct ThreeRows {

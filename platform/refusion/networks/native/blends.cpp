@@ -1,0 +1,109 @@
+// Maps of some images, put together pixel by pixel with factors of each image's own, and sums over an image's pixels.
+// What attention does with q, k and v is made of these.
+
+// channels of the pixels of images; a view into wider maps.
+struct View {
+  float* at;
+  int64_t image_apart, pixel_apart, channels;
+};
+
+// A view and a factor: a matrix (images, channels of the view, channels of the result), a scale (images, channels), or
+// nothing, which is one.
+struct Term {
+  View x;
+  const float* factor;
+};
+
+struct Pair {
+  View x, y;
+};
+
+// Pixels that are worked on together: few enough to stay in the nearest cache.
+constexpr int64_t BATCH = 96;
+
+// Calls work(image, first, count) for each batch of the thread's share of all pixels.
+template <typename Work>
+static void each_batch(int64_t images, int64_t pixels, int thread, int threads, Work work) {
+  const int64_t total = images * pixels, end = total * (thread + 1) / threads;
+  for (int64_t pixel = total * thread / threads; pixel < end;) {
+    const int64_t image = pixel / pixels, first = pixel - image * pixels;
+    int64_t count = pixels - first < BATCH ? pixels - first : BATCH;
+    count = end - pixel < count ? end - pixel : count;
+    work(image, first, count);
+    pixel += count;
+  }
+}
+
+ALWAYS float* place(const View& view, int64_t image, int64_t pixel) {
+  return view.at + image * view.image_apart + pixel * view.pixel_apart;
+}
+
+// out = the scaled views, and those that are mixed by their matrices, added up.
+extern "C" void blend(int64_t images, int64_t pixels, const View* out, const Term* scaled, int64_t scales,
+                      const Term* mixed, int64_t mixes, int64_t threads) {
+  const int64_t C = out->channels;
+#pragma omp parallel num_threads(threads)
+  each_batch(images, pixels, omp_get_thread_num(), omp_get_num_threads(), [&](int64_t image, int64_t first, int64_t count) {
+    float* to = place(*out, image, first);
+    for (int64_t s = 0; s < scales; s++) {
+      const float *from = place(scaled[s].x, image, first), *factor = scaled[s].factor;
+      for (int64_t p = 0; p < count; p++)
+        for (int64_t c = 0; c < C; c += LANES) {
+          Vec here = load(from + p * scaled[s].x.pixel_apart + c);
+          if (factor) here *= load(factor + image * C + c);
+          float* there = to + p * out->pixel_apart + c;
+          store(there, s ? load(there) + here : here);
+        }
+    }
+    for (int64_t m = 0; m < mixes; m++) {
+      const View& x = mixed[m].x;
+      mix_apart(place(x, image, first), x.pixel_apart, mixed[m].factor + image * x.channels * C, to, out->pixel_apart,
+                count, x.channels, C, scales || m);
+    }
+  });
+}
+
+// Adds partial sums of floats up in double precision: a picture has many batches.
+template <typename Batch>
+static void sums_of(int64_t images, int64_t pixels, int64_t length, float* out, int64_t threads, Batch batch) {
+  std::vector<double> totals(threads * images * length, 0.0);
+#pragma omp parallel num_threads(threads)
+  {
+    double* own = totals.data() + omp_get_thread_num() * images * length;
+    std::vector<float> part(length);
+    each_batch(images, pixels, omp_get_thread_num(), omp_get_num_threads(), [&](int64_t image, int64_t first, int64_t count) {
+      part.assign(length, 0.0f);
+      batch(part.data(), image, first, count);
+      for (int64_t i = 0; i < length; i++) own[image * length + i] += part[i];
+    });
+  }
+  for (int64_t i = 0; i < images * length; i++) {
+    double total = 0;
+    for (int64_t thread = 0; thread < threads; thread++) total += totals[thread * images * length + i];
+    out[i] = static_cast<float>(total);
+  }
+}
+
+// out (images, channels of x, channels of y) = the pairs' products, summed over pixels and pairs.
+extern "C" void products(int64_t images, int64_t pixels, const Pair* pairs, int64_t count_of_pairs, float* out,
+                         int64_t threads) {
+  const int64_t inputs = pairs->x.channels, outputs = pairs->y.channels;
+  sums_of(images, pixels, inputs * outputs, out, threads, [&](float* part, int64_t image, int64_t first, int64_t count) {
+    for (const Pair* pair = pairs; pair < pairs + count_of_pairs; pair++)
+      add_products(place(pair->x, image, first), pair->x.pixel_apart, place(pair->y, image, first),
+                   pair->y.pixel_apart, part, count, inputs, outputs);
+  });
+}
+
+// out (images, channels) = each channel of x times the same of y, summed over the pixels.
+extern "C" void dots(int64_t images, int64_t pixels, const Pair* pair, float* out, int64_t threads) {
+  const int64_t C = pair->x.channels;
+  sums_of(images, pixels, C, out, threads, [&](float* part, int64_t image, int64_t first, int64_t count) {
+    const float *x = place(pair->x, image, first), *y = place(pair->y, image, first);
+    for (int64_t c = 0; c < C; c += LANES) {
+      Vec sum = {};
+      for (int64_t p = 0; p < count; p++) sum += load(x + p * pair->x.pixel_apart + c) * load(y + p * pair->y.pixel_apart + c);
+      store(part + c, sum);
+    }
+  });
+}
