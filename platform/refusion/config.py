@@ -239,7 +239,8 @@ class Settings(_Section):
         "takes seconds once; default: on CPUs, not on GPUs",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the wide maps within the networks; all else, validation too, is float32"
+        "float32",
+        description="of the wide maps within the networks, of which compiled code makes none; all else is float32",
     )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()

@@ -31,10 +31,10 @@ thread.join()
 """
 
 
-def faults(environment: dict[str, str]) -> int:
+def faults(environment: dict[str, str], program: str = PROGRAM) -> int:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**plain, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], env={**plain, **environment}, capture_output=True, text=True, check=True
     )
     return int(done.stdout)
 
@@ -48,3 +48,9 @@ def test_threads_are_the_workers() -> None:
 def test_freed_memory_is_used_again() -> None:
     assert faults(worker_environment(1)) < 100
     assert faults({}) > 1000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_process_that_has_started_can_be_told_so_too() -> None:
+    told = "from refusion.training.worker_environment import keep_freed_memory; keep_freed_memory()\n"
+    assert faults({}, told + PROGRAM) < 100

@@ -16,6 +16,7 @@ from refusion.search.trial_training import Shelf, TrialPlan, TrialTraining
 from refusion.training.distributed import use_threads
 from refusion.training.reports import Progress, TrainingDivergedError
 from refusion.training.sources import make_available
+from refusion.training.worker_environment import keep_freed_memory
 
 # Keys of a trial's configuration and of its results.
 NUMBER, VALUES, START, EPOCH, PROBLEM = "number", "values", "start", "epoch", "problem"
@@ -56,6 +57,7 @@ class Trial(tune.Trainable):
         assert plan is not None
         logging.getLogger("ray").setLevel(logging.WARNING)
         use_threads(plan.threads)
+        keep_freed_memory()
         make_available(str(plan.base["data"]), Path(plan.data_folder))
         self.plan, self.board = plan, board
         self.shelf = Shelf(plan)

@@ -21,9 +21,10 @@ struct Pair {
 // Pixels that are worked on together: few enough to stay in the nearest cache.
 constexpr int64_t BATCH = 96;
 
-// Calls work(image, first, count) for each batch of the thread's share of all pixels.
+// Calls work(image, first, count) for each batch of the share that this thread has of all pixels.
 template <typename Work>
-static void each_batch(int64_t images, int64_t pixels, int thread, int threads, Work work) {
+static void each_batch(int64_t images, int64_t pixels, Work work) {
+  const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
   const int64_t total = images * pixels, end = total * (thread + 1) / threads;
   for (int64_t pixel = total * thread / threads; pixel < end;) {
     const int64_t image = pixel / pixels, first = pixel - image * pixels;
@@ -43,7 +44,7 @@ extern "C" void blend(int64_t images, int64_t pixels, const View* out, const Ter
                       const Term* mixed, int64_t mixes, int64_t threads) {
   const int64_t C = out->channels;
 #pragma omp parallel num_threads(threads)
-  each_batch(images, pixels, omp_get_thread_num(), omp_get_num_threads(), [&](int64_t image, int64_t first, int64_t count) {
+  each_batch(images, pixels, [&](int64_t image, int64_t first, int64_t count) {
     float* to = place(*out, image, first);
     for (int64_t s = 0; s < scales; s++) {
       const float *from = place(scaled[s].x, image, first), *factor = scaled[s].factor;
@@ -71,7 +72,7 @@ static void sums_of(int64_t images, int64_t pixels, int64_t length, float* out, 
   {
     double* own = totals.data() + omp_get_thread_num() * images * length;
     std::vector<float> part(length);
-    each_batch(images, pixels, omp_get_thread_num(), omp_get_num_threads(), [&](int64_t image, int64_t first, int64_t count) {
+    each_batch(images, pixels, [&](int64_t image, int64_t first, int64_t count) {
       part.assign(length, 0.0f);
       batch(part.data(), image, first, count);
       for (int64_t i = 0; i < length; i++) own[image * length + i] += part[i];
@@ -88,11 +89,12 @@ static void sums_of(int64_t images, int64_t pixels, int64_t length, float* out, 
 extern "C" void products(int64_t images, int64_t pixels, const Pair* pairs, int64_t count_of_pairs, float* out,
                          int64_t threads) {
   const int64_t inputs = pairs->x.channels, outputs = pairs->y.channels;
-  sums_of(images, pixels, inputs * outputs, out, threads, [&](float* part, int64_t image, int64_t first, int64_t count) {
+  const auto batch = [&](float* part, int64_t image, int64_t first, int64_t count) {
     for (const Pair* pair = pairs; pair < pairs + count_of_pairs; pair++)
       add_products(place(pair->x, image, first), pair->x.pixel_apart, place(pair->y, image, first),
                    pair->y.pixel_apart, part, count, inputs, outputs);
-  });
+  };
+  sums_of(images, pixels, inputs * outputs, out, threads, batch);
 }
 
 // out (images, channels) = each channel of x times the same of y, summed over the pixels.
@@ -102,7 +104,8 @@ extern "C" void dots(int64_t images, int64_t pixels, const Pair* pair, float* ou
     const float *x = place(pair->x, image, first), *y = place(pair->y, image, first);
     for (int64_t c = 0; c < C; c += LANES) {
       Vec sum = {};
-      for (int64_t p = 0; p < count; p++) sum += load(x + p * pair->x.pixel_apart + c) * load(y + p * pair->y.pixel_apart + c);
+      for (int64_t p = 0; p < count; p++)
+        sum += load(x + p * pair->x.pixel_apart + c) * load(y + p * pair->y.pixel_apart + c);
       store(part + c, sum);
     }
   });

@@ -226,9 +226,10 @@ class Worker {
   }
 };
 
-// Calls work(image, top, bottom) for each image that has some of the thread's share of all rows.
+// Calls work(image, top, bottom) for each image of which this thread has some in its share of all rows.
 template <typename Work>
-static void each_image(const Sizes& size, int thread, int threads, Work work) {
+static void each_image(const Sizes& size, Work work) {
+  const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
   const int64_t rows = size.images * size.height, end = rows * (thread + 1) / threads;
   for (int64_t row = rows * thread / threads; row < end;) {
     const int64_t image = row / size.height, first = image * size.height;
@@ -245,7 +246,7 @@ static void run_forward(const Sizes& size, const Inputs& in, const Inputs& chang
 #pragma omp parallel num_threads(threads)
   {
     Worker<MOVING> worker(size, in, change, by, dby);
-    each_image(size, omp_get_thread_num(), omp_get_num_threads(), [&](int64_t image, int64_t top, int64_t bottom) {
+    each_image(size, [&](int64_t image, int64_t top, int64_t bottom) {
       worker.forward(image, top, bottom, out, dout);
     });
   }
@@ -266,7 +267,7 @@ static void run_backward(const Sizes& size, const Inputs& in, const Inputs& chan
     Slopes total = {nullptr, nullptr, nullptr, own + widen, own + kernels, own + project};
     Worker<MOVING> worker(size, in, change, by, dby);
     worker.prepare_backward();
-    each_image(size, omp_get_thread_num(), omp_get_num_threads(), [&](int64_t image, int64_t top, int64_t bottom) {
+    each_image(size, [&](int64_t image, int64_t top, int64_t bottom) {
       worker.backward(image, top, bottom, slope, dslope, into, into_change, parameters_too ? &total : nullptr);
     });
     std::memcpy(own + weight, worker.norm_slope_weight.data(), 4 * C);
