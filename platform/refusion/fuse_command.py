@@ -13,6 +13,7 @@ from refusion.command_line import Parser
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.reading import IMAGE_SUFFIXES, read_image, write_image
+from refusion.networks.compiling import use_compiled_code
 from refusion.tasks import find_task
 from refusion.tracking.registry import model_checkpoint
 from refusion.tracking.store import resolve_tracking_uri
@@ -37,7 +38,9 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     options = parser.parse_args(list(arguments))
     task = find_task(options.task)
     console = Console()
-    module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(_device(options.device))
+    device = _device(options.device)
+    module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(device)
+    use_compiled_code(None, device)
     matched = match(options.a, options.b)
     try:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -83,6 +83,14 @@ def test_where_nothing_can_be_written_it_is_made_elsewhere(sources: list[Path], 
     assert shared_library(sources, tmp_path / "file" / "cache").twice(1) == 2
 
 
+def test_a_place_of_somebody_else_is_not_trusted(
+    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler.os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert shared_library(sources, tmp_path / "cache").twice(1) == 2
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_an_error_of_the_compiler_is_one_line_and_leaves_nothing(sources: list[Path], tmp_path: Path) -> None:
     sources[1].write_text("nonsense;\n")
     with pytest.raises(OSError, match=r"ended with status \d+: .*error: .*nonsense") as caught:

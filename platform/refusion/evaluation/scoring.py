@@ -18,6 +18,7 @@ from refusion.evaluation.scores import REFERENCE
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.networks import FusionModule
+from refusion.networks.compiling import use_compiled_code
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -70,6 +71,7 @@ class Scorer:
     def _fused(self, piece: Piece, a: NDArray[np.float32], b: NDArray[np.float32], device: str) -> Fused:
         method = piece.method
         if method.kind == "checkpoint":
+            use_compiled_code(None, torch.device(device))
             return fuse_by_module(self.modules[method.name].to(device), a, b)
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)

@@ -7,6 +7,7 @@ place and then moved there, so that it is whole whenever it is there.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -64,13 +65,20 @@ def _level() -> Iterator[str]:
 
 
 def _folder(cache: Path | None) -> Path:
-    """Of this user alone, since what lies there is run; a new one where the usual place cannot be written."""
+    """Of this user alone, since what lies there is run; a new one where the usual place cannot be that."""
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refusion"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mine = folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK)
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="refusion-"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="refusion-"))
+        mine = False
+    return folder if mine else _of_this_process()
+
+
+def _of_this_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="refusion-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _compile(command: list[str], source: str, path: Path) -> None:

@@ -16,9 +16,14 @@ def test_prints_the_ratio_and_the_pictures_are_the_same() -> None:
     done = run("--height", "40", "--width", "56", "--repeats", "1", "--threads", "1")
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
-    assert [row[0] for row in rows] == ["straightforward network", "our forward pass", "in strips"]
+    assert [row[0] for row in rows] == [
+        "straightforward network",
+        "our forward pass",
+        "in strips",
+        "in strips, compiled",
+    ]
     assert all(int(row[-1]) <= 1 for row in rows)
-    assert re.search(r"in strips: [\d.]+ times as fast \(target 3: (met|MISSED)\)", done.stdout)
+    assert re.search(r"in strips, compiled: [\d.]+ times as fast \(target 3: (met|MISSED)\)", done.stdout)
 
 
 def test_a_missing_checkpoint_is_a_mistake_of_the_user() -> None:
