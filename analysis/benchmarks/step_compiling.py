@@ -51,7 +51,7 @@ def section(
     for size, (eager, compiled, first, again) in measured.items():
         table.add_row(
             f"K = {size.inner_steps}",
-            *(f"{spent:.3f}" for spent in (eager, compiled)),
+            *(shown(spent, ".3f") for spent in (eager, compiled)),
             shown(ratio(eager, compiled), ".2f"),
             f"{first:.1f}",
             f"{again:.2f}",
@@ -67,7 +67,9 @@ Measured = dict[Size, tuple[float, float, float, float]]
 def _rows(sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]]) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         first, again = (timed(lambda: shared_library(SOURCES, Path(folder)))[1] for _ in range(2))
-    return {size: (seconds[size][EAGER], seconds[size][OURS], first, again) for size in sizes}
+    # A method that ran out of memory has no time.
+    spent = {size: [seconds[size].get(name, math.nan) for name in (EAGER, OURS)] for size in sizes}
+    return {size: (eager, ours, first, again) for size, (eager, ours) in spent.items()}
 
 
 def _loops(sizes: list[Size], repeats: int, say: Say) -> Measured:

@@ -305,7 +305,7 @@ def test_a_trial_whose_process_is_lost_goes_on_from_its_checkpoint(
     monkeypatch.setattr(Events, event, kill)
     text = job(
         "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
-        "--max-concurrent", 1, "--schedule.epochs", 6, "--run-name", f"lost_{event}",
+        "--max-concurrent", 1, "--schedule.epochs", 2, "--run-name", f"lost_{event}",
     )  # fmt: skip
     trials = records(home, f"lost_{event}")
     assert {record.ended for record in trials.values()} == {"finished"}

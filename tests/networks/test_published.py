@@ -48,15 +48,19 @@ def test_same_images_as_the_authors(shared_data: Path, published: Path, task: st
     module = load_published(published / f"ReFusion_{task}.pth")
     folder = shared_data / task / "val"
     sources = torch.cat((luminance(folder / "a", stem), luminance(folder / "b", stem)), dim=1)
-    plain = PlainFusionModule()
-    plain.load_state_dict(module.state_dict())
     with torch.no_grad():
-        fused, plainly = (form(sources)[0, 0].numpy() for form in (module, plain))
+        fused = module(sources)[0, 0].numpy()
     expected = np.load(published / "expected" / f"{task}__{stem}.npz")["raw"]
-    # In large pictures a processor's rounding shows: on some the authors' own network is up to 3e-5 from its images.
-    nearest = np.abs(plainly - expected).max()
-    np.testing.assert_allclose(fused, expected, rtol=0, atol=max(1e-5, 1.1 * nearest))
-    np.testing.assert_allclose(fused, plainly, rtol=0, atol=1e-5)
+    tolerance = 1e-5
+    if np.abs(fused - expected).max() > tolerance:
+        # In large pictures a processor's rounding shows: on some the plain network is as far from the authors' images.
+        plain = PlainFusionModule()
+        plain.load_state_dict(module.state_dict())
+        with torch.no_grad():
+            plainly = plain(sources)[0, 0].numpy()
+        np.testing.assert_allclose(fused, plainly, rtol=0, atol=tolerance)
+        tolerance = 1.1 * np.abs(plainly - expected).max()
+    np.testing.assert_allclose(fused, expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -43,6 +43,14 @@ def test_compiling_takes_time_once() -> None:
         assert any(line.startswith("bfloat16: not measured, since ") for line in lines)
 
 
+@pytest.mark.usefixtures("compiled_code")
+def test_a_method_that_ran_out_of_memory_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_compiling, "_precision", lambda *_: [])
+    monkeypatch.setitem(SECONDS, SIZES[0], {OURS: 1.0})
+    ((_, eager, compiled, ratio, *_, pays),), _ = rows()
+    assert (eager, compiled, ratio, pays) == ("–", "1.000", "–", "never")
+
+
 def test_without_a_compiler_there_is_a_line_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_compiling, "use_compiled_code", lambda *_: "no C++ compiler")
     monkeypatch.setattr(step_compiling, "_precision", lambda *_: [])

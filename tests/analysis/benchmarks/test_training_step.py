@@ -12,7 +12,7 @@ import step_gradient
 import training_step
 from step_gradient import EAGER, METHODS, TEXTBOOK
 
-TINY = ["--batch", "1", "--crop", "16", "--width", "16", "--repeats", "1", "--threads", "1"]
+TINY = ["--batch", "1", "--crop", "16", "--width", "8", "--repeats", "1", "--threads", "1"]
 UNMEASURABLE = "by autograd, our networks"
 
 
@@ -58,7 +58,7 @@ def test_what_compiling_costs_is_measured(printed: Printed) -> None:
 
 
 def test_the_meta_gradients_agree_and_the_verdicts_follow_from_the_table(printed: Printed) -> None:
-    title = "The meta-gradient: K = 1, batch 1, 16×16, width 16"
+    title = "The meta-gradient: K = 1, batch 1, 16×16, width 8"
     found = {row[0]: row for row in printed.rows("", title)[: len(METHODS)]}
     rows = [found[name] for name in METHODS]
     ours, _, theirs, unmeasured, _ = rows
@@ -72,7 +72,7 @@ def test_the_meta_gradients_agree_and_the_verdicts_follow_from_the_table(printed
 
 
 def test_all_loops_train_to_the_same_parameters(printed: Printed) -> None:
-    title = "One epoch, 2 meta-iterations and 6 fusion updates: K = 1, batch 1, 16×16, width 16"
+    title = "One epoch, 2 meta-iterations and 6 fusion updates: K = 1, batch 1, 16×16, width 8"
     (ours, eager), (theirs, restricted) = (printed.rows(name, title)[:2] for name in ("our", "text"))
     assert eager[0].endswith("not compiled")
     for _, meta, fusion, whole, _, difference in (ours, eager, theirs, restricted):
@@ -83,7 +83,7 @@ def test_all_loops_train_to_the_same_parameters(printed: Printed) -> None:
 
 
 def test_phases_add_up(printed: Printed) -> None:
-    rows = printed.rows("", "Where the time goes, one profiled call each: batch 1, 16×16, width 16")
+    rows = printed.rows("", "Where the time goes, one profiled call each: batch 1, 16×16, width 8")
     rows = rows[: next(i for i, row in enumerate(rows) if row[0].startswith(EAGER))]
     wholes = [i for i, row in enumerate(rows) if row[2] == "100.0%" and row[0] != "rest"]
     assert [rows[i][0] for i in wholes] == ["meta-iteration, K = 1", "fusion update"]
@@ -103,7 +103,7 @@ def test_traffic_is_a_share_of_what_a_copy_moves(printed: Printed) -> None:
 
 
 def test_the_cost_of_each_size(printed: Printed) -> None:
-    title = "Cost of the meta-gradient around K = 1, batch 1, 16×16, width 16"
+    title = "Cost of the meta-gradient around K = 1, batch 1, 16×16, width 8"
     rows = printed.rows("", title)
     assert [row[0] for row in rows] == [
         *("8×8", "16×16", "24×24"),
