@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from refusion.networks import by_rows
-from refusion.networks.by_rows import Filtered, use_by_rows
+from refusion.networks.by_rows import SOURCES, Filtered, use_by_rows
+from refusion.networks.compiler import shared_library
 
 # Sums over some hundred terms in single precision; a derivative that lacks a term is off by a hundred times as much.
 RELATIVE = 3e-6
@@ -147,6 +148,22 @@ def test_the_same_number_of_threads_gives_the_same_bits(kind: str) -> None:
     finally:
         torch.set_num_threads(1)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "DEFAULT"])
+def test_older_processors_compute_the_same(capability: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if capability == "AVX2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("this processor has no AVX2")
+    inputs = filtered(kind, (2, 7, 9), 48, 96)
+    change = like(inputs)
+    slopes = [torch.randn_like(one) for one in inputs.change(change)]
+    expected = [*inputs.change(change), *inputs.slopes_through_change(change, *slopes, True)[0]]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(by_rows._Choice, "library", shared_library(SOURCES))
+    found = [*inputs.change(change), *inputs.slopes_through_change(change, *slopes, True)[0]]
+    for one, other in zip(found, expected, strict=True):
+        assert other is not None
+        assert_near(one, other)
 
 
 def test_far_gates_are_shut_or_open() -> None:
