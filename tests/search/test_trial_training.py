@@ -238,3 +238,9 @@ def test_a_rate_that_is_far_too_high_is_told_as_divergence(plan: Callable[..., T
     with pytest.raises(TrainingDivergedError, match=r"^IVIF: the parameters stopped being finite numbers in epoch 1"):
         training.train_epoch()
     assert training.epoch == 0
+
+
+def test_a_note_is_shown_once_however_many_epochs_say_it(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    for text in ("no compiler", "no compiler", "no bfloat16", "no compiler"):
+        shelf.note(text)
+    assert [record.getMessage() for record in caplog.records] == ["no compiler", "no bfloat16"]
