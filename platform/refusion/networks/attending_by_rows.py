@@ -10,8 +10,7 @@ import torch
 from refusion.networks.attending import Sums, mixing_matrix
 from refusion.networks.blends import blend, dots, products
 from refusion.networks.forward_mode import with_change
-
-Tensors = Sequence[torch.Tensor]
+from refusion.networks.parts_by_rows import Tensors
 
 
 class Stream(NamedTuple):

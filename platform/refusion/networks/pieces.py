@@ -128,8 +128,6 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
 
     Differentiable twice: backward and backward, or forward (by `forward_mode.with_change`) and backward.
     """
-    maps = inputs[0]
-    pieces = pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
     keep = not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     compiled = part.compiled if part.compiled is not None and part.compiled.serves(inputs) else None
     changes = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
@@ -145,16 +143,19 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
         elif keep and all(change is not None for change in changes):
             return part(inputs, ALL_ROWS)
         else:
-            pair = _ForwardMode.apply(part, pieces, None, *values, *filled)
+            pair = _ForwardMode.apply(part, _pieces(part, inputs), None, *values, *filled)
         moving: torch.Tensor = forward_ad.make_dual(*pair)
         return moving
     if compiled is not None:
         return run_by_rows(compiled, lambda given: part(given, ALL_ROWS), inputs, keep)
-    kept: list[Any] | None = None
-    if keep:
-        pieces, kept = [WHOLE], []
+    pieces, kept = ([WHOLE], list[Any]()) if keep else (_pieces(part, inputs), None)
     out: torch.Tensor = _InPieces.apply(part, pieces, kept, *inputs)
     return out
+
+
+def _pieces(part: Part[Any], inputs: Tensors) -> list[Piece]:
+    maps = inputs[0]
+    return pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
 
 
 def _cut(piece: Piece, part: Part[Any], inputs: Tensors) -> list[torch.Tensor]:

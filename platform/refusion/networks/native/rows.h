@@ -1,13 +1,12 @@
 // What is done with one row of pixels, channels last: x[pixel * channels + channel]. Channels are multiples of LANES.
 // Matrices are laid out so that the channels of the result are neighbours: matrix[input * outputs + output].
 
+// Vectors of results that a block of a product keeps in registers; elsewhere a vector takes two of these or more.
 #ifdef __AVX512F__
-constexpr int REGISTERS = 32;
+constexpr int HELD = 24;
 #else
-constexpr int REGISTERS = 16 * 16 / LANES;
+constexpr int HELD = 8;
 #endif
-// Vectors of results that a block of a product keeps in registers.
-constexpr int HELD = REGISTERS >= 32 ? 24 : 8;
 
 // A block of `PIXELS` by `WIDE` vectors of outputs: out (+)= x · matrix. Pixels of x and of out are so far apart.
 template <int PIXELS, int WIDE>
