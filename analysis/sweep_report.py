@@ -11,8 +11,8 @@ from pathlib import Path
 # The code beside this file goes before an installed one.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from refusion.command_line import run_command
-from refusion.reporting.sweep_command import sweep_report
+from refusion.cli.options import run_command
+from refusion.cli.sweep_report import sweep_report
 
 if __name__ == "__main__":
     run_command(sweep_report, __doc__)

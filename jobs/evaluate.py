@@ -14,8 +14,8 @@ from pathlib import Path
 # The code beside this file goes before an installed one: what was submitted is what runs.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from refusion.command_line import run_command
-from refusion.evaluation.command import evaluate
+from refusion.cli.evaluate import evaluate
+from refusion.cli.options import run_command
 
 if __name__ == "__main__":
     run_command(evaluate, __doc__)

@@ -16,8 +16,8 @@ from pathlib import Path
 # The code beside this file goes before an installed one: what was submitted is what runs.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from refusion.command_line import run_command
-from refusion.search.command import sweep
+from refusion.cli.options import run_command
+from refusion.cli.sweep import sweep
 
 if __name__ == "__main__":
     run_command(sweep, __doc__)

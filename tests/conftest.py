@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from refusion.networks.by_rows import use_by_rows
-from refusion.networks.loops import compile_loops
-from refusion.networks.precision import use_bfloat16
+from refusion.ops.backend import use_bfloat16
+from refusion.ops.inductor import compile_loops
+from refusion.ops.native.depthwise import use_by_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -13,8 +13,8 @@ import yaml
 from ray.autoscaler._private.aws.config import DEFAULT_AMI
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from refusion.config import ImagesSettings, Settings
-from refusion.training.cluster import Cluster, Node, addable
+from refusion.config.settings import ImagesSettings, Settings
+from refusion.runtime.cluster import Cluster, Node, addable
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "cluster.yaml"

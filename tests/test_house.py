@@ -17,16 +17,17 @@ SOURCES = ROOT / "platform"
 # What each lower floor may stand on; the upper ones (tracking, training, search, …) are free to use all of these.
 STANDS_ON = {
     "tasks": {"errors"},
-    "config_pieces": set(),
-    "config": {"config_pieces", "tasks", "errors"},
+    "config": {"tasks", "errors"},
     "objectives": {"errors"},
-    "networks": {"objectives", "errors"},
-    "images": {"tasks", "errors", "home"},
+    "ops": {"errors"},
+    "networks": {"ops", "objectives", "errors"},
+    "images": {"config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
-    "meta": {"config", "config_pieces", "tasks", "errors", "objectives", "networks"},
+    "meta": {"config", "tasks", "errors", "objectives", "networks", "ops"},
 }
+
 # Which part of the package may import what comes from outside.
-ONLY_IN = {"ray": {"training", "search", "evaluation"}, "mlflow": {"tracking"}}
+ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation"}, "mlflow": {"tracking"}}
 
 
 @cache

@@ -31,7 +31,7 @@ from refusion.errors import UserError
 from refusion.fuse import load_module
 from refusion.images.colour import stretch
 from refusion.networks import FusionModule, fuse_in_strips
-from refusion.networks.plain import PlainFusionModule
+from refusion.networks.reference import PlainFusionModule
 
 METHODS = ("straightforward network", "our forward pass", "in strips", "in strips, compiled")
 TARGET = 3.0

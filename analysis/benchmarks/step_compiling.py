@@ -15,10 +15,10 @@ from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of
 from torch import _dynamo
 from torch._inductor.utils import fresh_cache
 
-from refusion.networks.by_rows import SOURCES
-from refusion.networks.compiler import shared_library
-from refusion.networks.compiling import use_compiled_code
-from refusion.networks.precision import use_bfloat16
+from refusion.ops.backend import use_bfloat16
+from refusion.ops.compiling import use_compiled_code
+from refusion.ops.native.build import shared_library
+from refusion.ops.native.depthwise import SOURCES
 
 COMPILED, BFLOAT16 = "compiled", "bfloat16"
 

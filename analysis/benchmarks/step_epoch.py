@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from step_gradient import switched
 from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, verdict
 
-from refusion.config import NetworkSettings, Settings
+from refusion.config.settings import NetworkSettings, Settings
 from refusion.meta import phases
 from refusion.meta.phases import Coefficients
 from refusion.meta.state import TrainingState

@@ -15,8 +15,8 @@ from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, v
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
-from refusion.networks.compiling import use_compiled_code
-from refusion.networks.plain import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+from refusion.networks.reference import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+from refusion.ops.compiling import use_compiled_code
 
 FAST = (FusionModule, LossProposalModule, ReconstructionModule)
 PLAIN = (PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule)

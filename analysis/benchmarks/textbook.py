@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
 from refusion.meta.phases import Coefficients, doubled
 from refusion.meta.state import TrainingState
-from refusion.networks.plain import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+from refusion.networks.reference import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
 from refusion.objectives import fusion_loss, reconstruction_loss
 
 Named = dict[str, Tensor]

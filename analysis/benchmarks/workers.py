@@ -33,20 +33,20 @@ from rich.console import Console
 from rich.table import Table
 from torch.multiprocessing.spawn import spawn
 
-from refusion.config import BUILTIN, Settings
-from refusion.config_layers import check
+from refusion.config.layers import check
+from refusion.config.settings import BUILTIN, Settings
 from refusion.errors import UserError
-from refusion.evaluation.progress import showing
+from refusion.images.dataset import data_folder, make_available
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import average_over_workers, use_threads
+from refusion.runtime.progress_bar import showing
+from refusion.runtime.worker_environment import worker_environment
 from refusion.tasks import TASKS
 from refusion.training import loop
 from refusion.training.batches import Share
-from refusion.training.distributed import average_over_workers, use_threads
 from refusion.training.loop import TaskTraining
-from refusion.training.sources import data_folder, make_available
-from refusion.training.worker_environment import worker_environment
 
 TARGET = 0.9
 # Of a whole module's norm: workers add up in another order, and Adam blows up the last digits of small gradients.

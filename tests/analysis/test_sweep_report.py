@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from refusion.cli.sweep_report import sweep_report
 from refusion.errors import UserError
-from refusion.reporting.sweep_command import sweep_report
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store
 from refusion.tracking.sweeps import log_sweep_results, start_sweep_run, start_trial_run, trial_tags

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from refusion.config_layers import check
+from refusion.config.layers import check
 from refusion.evaluation.pictures import pairs_of_folders
 from refusion.images.pairs import Pair
 from refusion.images.reading import write_image

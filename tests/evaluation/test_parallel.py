@@ -11,8 +11,8 @@ import torch
 from refusion.errors import UserError
 from refusion.evaluation.methods import Method
 from refusion.evaluation.parallel import score_all
-from refusion.evaluation.pieces import Picture, Piece
 from refusion.evaluation.scoring import Scorer
+from refusion.evaluation.work_items import Picture, Piece
 from refusion.images.pairs import Pair
 
 MEAN = Method("mean", "baseline", "average")
@@ -24,7 +24,7 @@ def test_one_worker_scores_in_order_on_one_thread_without_ray(
     def never() -> None:
         raise AssertionError("Ray was asked for")
 
-    monkeypatch.setattr("refusion.training.cluster.connect", never)
+    monkeypatch.setattr("refusion.runtime.cluster.connect", never)
     pieces = [Piece(MEAN, Picture(pair)) for pair in pairs]
     told: list[tuple[int, int]] = []
     threads = []

@@ -14,7 +14,7 @@ from refusion.evaluation.pictures import (
     pairs_of_folders,
     pairs_of_split,
 )
-from refusion.evaluation.pieces import Picture
+from refusion.evaluation.work_items import Picture
 from refusion.images.pairs import dataset_digest
 from refusion.images.reading import write_image
 

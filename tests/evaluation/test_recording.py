@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from refusion.evaluation.recording import summary
-from refusion.evaluation.scores import MethodScores
-from refusion.evaluation.statistics import mean_interval
+from refusion.evaluation.results import MethodScores
+from refusion.statistics import mean_interval
 
 
 def test_means_and_the_intervals_that_there_are() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from refusion.errors import UserError
 from refusion.evaluation.report import FORMS, report_text
-from refusion.evaluation.scores import MethodScores
-from refusion.evaluation.statistics import mean_interval
+from refusion.evaluation.results import MethodScores
 from refusion.metrics import CONVENTIONS
+from refusion.statistics import mean_interval
 
 BASE = np.random.default_rng(0).uniform(0.4, 0.6, 16)
 

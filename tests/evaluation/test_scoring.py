@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from refusion.errors import UserError
 from refusion.evaluation.methods import Method
-from refusion.evaluation.pieces import Picture, Piece
 from refusion.evaluation.scoring import Scored, Scorer, full_reference, score_planes
+from refusion.evaluation.work_items import Picture, Piece
 from refusion.images.pairs import Pair
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import METRICS, evaluate, evaluate_against

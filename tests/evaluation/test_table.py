@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from refusion.evaluation.statistics import Interval
 from refusion.evaluation.table import Cell, Table, is_higher_better, number_text, table_of_one, table_of_several
+from refusion.statistics import Interval
 
 
 def interval(mean: float, undefined: int = 0) -> Interval:

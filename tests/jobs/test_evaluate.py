@@ -16,20 +16,20 @@ import pytest
 import ray
 import torch
 
-from refusion.config_layers import check
+from refusion.cli.evaluate import evaluate
+from refusion.config.layers import check
 from refusion.errors import UserError
-from refusion.evaluation.command import evaluate
 from refusion.evaluation.methods import Method
 from refusion.evaluation.parallel import score_all
 from refusion.evaluation.pictures import pairs_of_split
-from refusion.evaluation.pieces import Picture, Piece
 from refusion.evaluation.scoring import Scored, Scorer
+from refusion.evaluation.work_items import Picture, Piece
 from refusion.images.builtin import ensure_builtin
 from refusion.images.reading import read_image, write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
-from refusion.training import cluster
+from refusion.runtime import cluster
 from refusion.training.batches import Share
 from refusion.training.checkpoints import save_checkpoint
 from refusion.training.validation import validate

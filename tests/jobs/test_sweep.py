@@ -22,23 +22,23 @@ import yaml
 from mlflow import MlflowClient
 from rich.console import Console
 
-from refusion.config import Settings
-from refusion.config_layers import check
+from refusion.cli.sweep import read_requests
+from refusion.config.layers import check
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.images.builtin import ensure_builtin
+from refusion.images.dataset import check_pairs
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.search.command import read_requests
-from refusion.search.events import Events
-from refusion.search.held_back import split_val
-from refusion.search.records import Journal, TrialRecord
+from refusion.runtime import cluster
+from refusion.runtime.storage import Folder
+from refusion.search.callbacks import Events
+from refusion.search.results.held_out import split_val
 from refusion.search.sweep import run_sweep
+from refusion.search.trials.records import Journal, TrialRecord
 from refusion.tracking.sweeps import RecordedSweep, read_sweep
-from refusion.training import cluster
 from refusion.training.batches import Share
 from refusion.training.loop import TaskTraining
-from refusion.training.sources import check_pairs
-from refusion.training.storage import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = {

@@ -22,13 +22,13 @@ from mlflow.entities import Run
 from mlflow.pyfunc import load_model
 from rich.console import Console
 
+from refusion.cli.train import read_request
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.builtin import ensure_builtin
 from refusion.images.reading import read_image
 from refusion.metrics import METRICS
-from refusion.training import cluster
-from refusion.training.command import read_request
+from refusion.runtime import cluster
 from refusion.training.job import train_all
 
 ROOT = Path(__file__).resolve().parents[2]

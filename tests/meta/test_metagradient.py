@@ -13,11 +13,12 @@ from torch import nn
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
-from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, pieces
-from refusion.networks.loops import compile_loops
-from refusion.networks.pieces import recompute_intermediate_results
-from refusion.networks.plain import PlainFusionModule
+from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+from refusion.networks.reference import PlainFusionModule
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
+from refusion.ops import fused_op as pieces
+from refusion.ops.fused_op import recompute_intermediate_results
+from refusion.ops.inductor import compile_loops
 
 RATES = [0.5, 0.2, 0.9]
 STEP = 1e-6

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refusion.config import OuterSettings
+from refusion.config.settings import OuterSettings
 from refusion.meta.outer import OuterOptimiser
 
 SHAPES = ((3, 2), (4,))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from refusion.config import NetworkSettings, OuterSettings, Settings
+from refusion.config.settings import NetworkSettings, OuterSettings, Settings
 from refusion.meta import meta_gradient_by_autograd
 from refusion.meta.phases import Coefficients, adapt_reconstruction, doubled, fusion_update, meta_iteration
 from refusion.meta.state import TrainingState

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from refusion.config import (
+from refusion.config.settings import (
     ConstantRate,
     CosineRate,
     LinearSteps,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from refusion.config import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
+from refusion.config.settings import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
 from refusion.meta.state import TrainingState
 
 NETWORK = NetworkSettings(width=8, heads=4, blocks=1, reconstruction_width=4)

@@ -16,8 +16,8 @@ from refusion.networks.blocks import (
     GatedFeedForward,
     TransposedAttention,
 )
-from refusion.networks.convolutions import to_channels_first, to_channels_last
 from refusion.networks.fusion import CrossAttentionFusion
+from refusion.ops.convolutions import to_channels_first, to_channels_last
 
 CHANNELS, HEADS = 8, 4
 

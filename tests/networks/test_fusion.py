@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refusion.networks import FusionModule
-from refusion.networks.forward_mode import with_change
+from refusion.ops.autodiff import with_change
 
 
 def test_parameter_count() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from refusion.errors import UserError
 from refusion.networks import FusionModule, load_published
-from refusion.networks.plain import PlainFusionModule
+from refusion.networks.reference import PlainFusionModule
 from refusion.tasks import TASKS
 
 EXPECTED = [

@@ -19,11 +19,11 @@ from ray.tune.experiment import Trial
 
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.reading import write_image
-from refusion.search.judge import Judge
-from refusion.search.ledger import Ledger, SweepRequest, open_ledger
-from refusion.search.objective import Objective
+from refusion.search.manifest import Ledger, SweepRequest, open_ledger
+from refusion.search.objective.objective import Objective
+from refusion.search.objective.scoreboard import Judge
 from refusion.search.state import SweepState
-from refusion.search.trial_training import TrialPlan
+from refusion.search.trials.training import TrialPlan
 from refusion.tracking.store import open_store
 from refusion.tracking.sweeps import start_sweep_run
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from refusion.runtime.progress_board import Row
 from refusion.search.display import Standing, View, live_table, result_table, shown_values
-from refusion.search.objective import Objective
-from refusion.search.records import TrialRecord
-from refusion.training.board import Row
+from refusion.search.objective.objective import Objective
+from refusion.search.trials.records import TrialRecord
 
 RATE = "schedule.rate.value"
 OBJECTIVE = Objective.parse("SSIM,Qabf", ["IVIF"])

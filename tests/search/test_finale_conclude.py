@@ -14,12 +14,12 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from refusion.images.pairs import Pair
-from refusion.search import finale
-from refusion.search.finale import best_text, conclude
-from refusion.search.held_back import TaskVal, score_pair
-from refusion.search.ledger import SweepRequest, open_ledger
+from refusion.search.manifest import SweepRequest, open_ledger
+from refusion.search.results import conclude as finale
+from refusion.search.results.conclude import best_text, conclude
+from refusion.search.results.held_out import TaskVal, score_pair
 from refusion.search.state import SweepState
-from refusion.search.trial_training import Shelf, TrialPlan, TrialTraining
+from refusion.search.trials.training import Shelf, TrialPlan, TrialTraining
 from refusion.tracking import recorder
 from refusion.tracking.sweeps import read_sweep
 

@@ -14,12 +14,12 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from refusion.config_layers import check
-from refusion.search.judge import Judge
-from refusion.search.objective import Objective
-from refusion.search.schedulers import make_scheduler
-from refusion.search.space import Space
-from refusion.training import cluster
+from refusion.config.layers import check
+from refusion.runtime import cluster
+from refusion.search.objective.objective import Objective
+from refusion.search.objective.scoreboard import Judge
+from refusion.search.schedulers.factory import make_scheduler
+from refusion.search.space.space import Space
 
 pytestmark = pytest.mark.ray
 

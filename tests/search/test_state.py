@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from refusion.images.reading import write_image
-from refusion.search.records import TrialRecord
 from refusion.search.state import SweepState
+from refusion.search.trials.records import TrialRecord
 from refusion.tracking.sweeps import RecordedTrial, read_sweep
 
 Begin = Callable[..., SweepState]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from derivative_checks import Check, Function
 
-from refusion.networks.pieces import Part, run
+from refusion.ops.fused_op import Part, run
 
 RELATIVE = 5e-6
 

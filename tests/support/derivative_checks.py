@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from refusion.networks.forward_mode import with_change
+from refusion.ops.autodiff import with_change
 
 Tensors = Sequence[torch.Tensor]
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from derivative_checks import assert_near, leaves
 
-from refusion.networks.forward_mode import with_change
-from refusion.networks.pieces import Part
+from refusion.ops.autodiff import with_change
+from refusion.ops.fused_op import Part
 
 
 def feed_forward_inputs(batch: int = 2, height: int = 5, with_norm: bool = True) -> list[torch.Tensor]:

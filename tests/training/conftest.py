@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
 from refusion.images.pairs import find_and_check
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from refusion.config import Settings
-from refusion.config_layers import check
+from refusion.config.layers import check
+from refusion.config.settings import Settings
 from refusion.images.store import PairStore
 from refusion.training import batches as batches_module
 from refusion.training.batches import Batches, Share, Waits, read_ahead, spread

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from refusion.metrics import METRICS
-from refusion.training.board import Row
+from refusion.runtime.progress_board import Row
 from refusion.training.display import (
     PlainLines,
     Result,

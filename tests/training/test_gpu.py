@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from refusion.config_layers import check
+from refusion.config.layers import check
 from refusion.images.builtin import ensure_builtin
 from refusion.images.pairs import find_and_check
 from refusion.images.store import PairStore

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from refusion.config_layers import check
+from refusion.config.layers import check
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
-from refusion.networks import by_rows
+from refusion.ops.native import depthwise as by_rows
 from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint

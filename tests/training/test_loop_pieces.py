@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from refusion.config_layers import check
+from refusion.config.layers import check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.training import loop

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
 from refusion.images.colour import stretch
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState

@@ -12,14 +12,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from refusion.config import Settings
-from refusion.config_layers import check
+from refusion.config.layers import check
+from refusion.config.settings import Settings
 from refusion.images.builtin import ensure_builtin
 from refusion.images.pairs import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import average_over_workers, gather_on_all
 from refusion.training.batches import Share
-from refusion.training.distributed import average_over_workers, gather_on_all
 from refusion.training.loop import TaskTraining
 
 # Of a whole module's parameters. Adam divides by the gradient's size and so blows up the last digits of small ones.

@@ -11,10 +11,10 @@ import ray
 import torch
 
 from refusion.errors import UserError
-from refusion.evaluation.pieces import Piece
 from refusion.evaluation.scoring import Scored, Scorer
-from refusion.training import cluster
-from refusion.training.distributed import use_threads
+from refusion.evaluation.work_items import Piece
+from refusion.runtime import cluster
+from refusion.runtime.distributed import use_threads
 
 # Several forward passes at full size fit into one GPU's memory side by side, as many as there may be CPUs do not.
 _LEAST_GPU = 0.25

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from refusion.cli.fuse import match, pictures_in
 from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
-from refusion.evaluation.pieces import Picture
-from refusion.fuse_command import match, pictures_in
+from refusion.evaluation.work_items import Picture
+from refusion.images.dataset import data_folder, make_available
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.reading import decode, read_bytes, read_image
-from refusion.training.sources import data_folder, make_available
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from refusion.config import BUILTIN
+from refusion.config.settings import BUILTIN
 from refusion.evaluation.methods import Method
 from refusion.evaluation.request import Request
-from refusion.evaluation.scores import REFERENCE, MethodScores
-from refusion.evaluation.statistics import mean_interval
+from refusion.evaluation.results import REFERENCE, MethodScores
+from refusion.images.dataset import data_folder
 from refusion.images.pairs import Pair, dataset_digest
 from refusion.metrics.listing import metric_tags
+from refusion.statistics import mean_interval
 from refusion.tracking.evaluations import Evaluation, record_evaluation
-from refusion.training.sources import data_folder
 
 
 def record(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from refusion.evaluation.forms import as_latex, as_markdown, as_text
-from refusion.evaluation.scores import REFERENCE, MethodScores
-from refusion.evaluation.statistics import Interval, mean_interval, paired_tests
+from refusion.evaluation.formats import as_latex, as_markdown, as_text
+from refusion.evaluation.results import REFERENCE, MethodScores
 from refusion.evaluation.table import INCOMPLETE, SIGNIFICANT, Table, is_higher_better, table_of_one, table_of_several
 from refusion.metrics import CATALOGUE, CONVENTIONS
+from refusion.statistics import Interval, mean_interval, paired_tests
 from refusion.tasks import find_task
 
 Form = Literal["text", "markdown", "latex"]

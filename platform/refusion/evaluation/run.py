@@ -10,7 +10,9 @@ import pandas as pd
 from rich.console import Console
 
 from refusion.baselines import find_baseline
+from refusion.cli.fuse import find_checkpoint
 from refusion.errors import UserError
+from refusion.evaluation.csv_file import check_writable, csv_text, score_table, write_whole
 from refusion.evaluation.methods import Method, find_methods
 from refusion.evaluation.parallel import score_all
 from refusion.evaluation.pictures import (
@@ -21,22 +23,20 @@ from refusion.evaluation.pictures import (
     pairs_of_folders,
     pairs_of_split,
 )
-from refusion.evaluation.pieces import Picture, Piece
-from refusion.evaluation.progress import showing
 from refusion.evaluation.recording import record
 from refusion.evaluation.report import Form, report_text
 from refusion.evaluation.request import Request
-from refusion.evaluation.scores import MethodScores
+from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scoring import Scored, Scorer, full_reference
-from refusion.evaluation.table_file import check_writable, csv_text, score_table, write_whole
+from refusion.evaluation.work_items import Picture, Piece
 from refusion.fuse import load_module
-from refusion.fuse_command import find_checkpoint
 from refusion.images.pairs import Pair
 from refusion.metrics.catalogue import find_definitions
 from refusion.metrics.facts import Definition
+from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.progress_bar import showing
 from refusion.tasks import find_task
 from refusion.tracking.store import open_store, resolve_tracking_uri, ui_command
-from refusion.training.interruption import terminated_is_interrupted
 
 # Of a table that no terminal shows.
 _LOG_WIDTH = 120

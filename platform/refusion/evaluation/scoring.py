@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from refusion.errors import UserError
 from refusion.evaluation.align import find_window, what_to_crop
 from refusion.evaluation.fusing import Fused, fuse_by_baseline, fuse_by_module, grey_levels
-from refusion.evaluation.pieces import Piece
-from refusion.evaluation.scores import REFERENCE
+from refusion.evaluation.results import REFERENCE
+from refusion.evaluation.work_items import Piece
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.networks import FusionModule
-from refusion.networks.compiling import use_compiled_code
+from refusion.ops.compiling import use_compiled_code
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from refusion.evaluation.scores import REFERENCE
-from refusion.evaluation.statistics import Interval, ranks
+from refusion.evaluation.results import REFERENCE
 from refusion.metrics import CATALOGUE
+from refusion.statistics import Interval, ranks
 
 Array = npt.NDArray[np.float64]
 

@@ -27,8 +27,8 @@ import torch
 from torch import nn
 from torch.profiler import record_function
 
-from refusion.networks.forward_mode import with_change
 from refusion.objectives import FusionWeights, GradientTerm, fusion_loss, reconstruction_loss
+from refusion.ops.autodiff import with_change
 
 Average = Callable[[torch.Tensor], torch.Tensor]
 """Takes one flat vector of this worker and returns the mean over all workers (a plain all-reduce)."""

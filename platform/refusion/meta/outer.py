@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refusion.config import OuterSettings
+from refusion.config.settings import OuterSettings
 
 
 class OuterOptimiser:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from refusion.config import (
+from refusion.config.per_epoch import at
+from refusion.config.settings import (
     CosineRate,
     LinearSteps,
     ObjectiveSettings,
@@ -14,7 +15,6 @@ from refusion.config import (
     StepRate,
     TiedRate,
 )
-from refusion.config_pieces import at
 
 # A warm-up begins at this share of the rate, so that the first steps already move.
 _WARMUP_FROM = 0.1

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, start_from_average
 

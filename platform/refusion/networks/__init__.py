@@ -1,11 +1,11 @@
 """The three modules: fusion (F), loss proposal (P), reconstruction (R)."""
 
 from refusion.networks.fusion import FusionModule
-from refusion.networks.in_strips import fuse_in_strips
+from refusion.networks.initialization import start_from_average
 from refusion.networks.loss_proposal import LossProposalModule
 from refusion.networks.published import load_published
 from refusion.networks.reconstruction import ReconstructionModule
-from refusion.networks.start import start_from_average
+from refusion.networks.tiled_inference import fuse_in_strips
 
 __all__ = [
     "FusionModule",

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from refusion.errors import UserError
-from refusion.networks.attention_parts import SelfAttention
-from refusion.networks.convolutions import mix, to_channels_first, to_channels_last
-from refusion.networks.feed_forward import FeedForward
-from refusion.networks.normalisation import channel_norm
-from refusion.networks.pieces import run
+from refusion.ops.convolutions import mix, to_channels_first, to_channels_last
+from refusion.ops.feed_forward import FeedForward
+from refusion.ops.fused_op import run
+from refusion.ops.layer_norm import channel_norm
+from refusion.ops.sublayers import SelfAttention
 
 SELF_ATTENTION, FEED_FORWARD = SelfAttention(), FeedForward()
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from refusion.networks.attention_parts import CrossAttention
 from refusion.networks.blocks import (
     FEED_FORWARD,
     check_heads,
@@ -20,8 +19,9 @@ from refusion.networks.blocks import (
     depthwise3x3,
     stage,
 )
-from refusion.networks.convolutions import to_channels_first, to_channels_last
-from refusion.networks.pieces import run
+from refusion.ops.convolutions import to_channels_first, to_channels_last
+from refusion.ops.fused_op import run
+from refusion.ops.sublayers import CrossAttention
 
 CROSS_ATTENTION = CrossAttention()
 

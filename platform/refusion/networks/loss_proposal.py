@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from refusion.networks.blocks import check_heads, conv3x3, convolve, stage
-from refusion.networks.convolutions import to_channels_first, to_channels_last
 from refusion.objectives import FusionWeights
+from refusion.ops.convolutions import to_channels_first, to_channels_last
 
 
 class LossProposalModule(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from refusion.networks.blocks import check_heads, conv3x3, convolve, stage
-from refusion.networks.convolutions import to_channels_first, to_channels_last
+from refusion.ops.convolutions import to_channels_first, to_channels_last
 
 
 class ReconstructionModule(nn.Module):

@@ -1,7 +1,7 @@
 """Pictures of the search space: which parameters mattered, slices, contours, parallel coordinates.
 
-The score of a trial is its standing among all trials (``refusion.search.objective.standings``), in [0, 1]. Importance
-and contours are Optuna's, on an in-memory study of the recorded trials.
+The score of a trial is its standing among all trials (``refusion.search.objective.objective.standings``), in [0, 1].
+Importance and contours are Optuna's, on an in-memory study of the recorded trials.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullF
 from refusion.reporting.figures import BEST, DEFAULT, INK, WIDTH, NothingToShowError, label, margins, panels
 from refusion.reporting.study import DEFAULT_TRIAL, Study
 from refusion.reporting.tables import value_text
-from refusion.search.parameter import Parameter
+from refusion.search.space.parameter import Parameter
 
 SCORE = "score"
 RATE, STEPS = "schedule.rate.value", "schedule.inner_steps"

@@ -10,8 +10,8 @@ from typing import Any
 
 from refusion.errors import UserError
 from refusion.metrics import METRICS
-from refusion.search.objective import Objective, average_ranks, best_trial, scores_at, standings
-from refusion.search.space import Space
+from refusion.search.objective.objective import Objective, average_ranks, best_trial, scores_at, standings
+from refusion.search.space.space import Space
 from refusion.tracking.sweeps import BEST_TAG, RecordedSweep, RecordedTrial
 
 DEFAULT_TRIAL = 0

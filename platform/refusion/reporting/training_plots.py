@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from refusion.reporting.figures import BEST, DEFAULT, ENDED, INK, OTHERS, WIDTH, NothingToShowError, margins, panels
 from refusion.reporting.study import DEFAULT_TRIAL, Study, how_ended
-from refusion.search.parameter import Parameter
+from refusion.search.space.parameter import Parameter
 
 _ROW = 0.2
 # So many interquartile ranges beyond the quartiles (Tukey's outer fences): a bad trial would press all others flat.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from refusion.errors import UserError
-from refusion.search.objective import DEFAULT
+from refusion.search.objective.objective import DEFAULT
 from refusion.tasks import TaskName
 
 SearchKind = Literal["random", "grid", "optuna"]

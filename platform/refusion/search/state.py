@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from refusion.config_layers import check
-from refusion.search.judge import Judge
-from refusion.search.ledger import Ledger
+from refusion.config.layers import check
+from refusion.runtime.storage import Folder
+from refusion.search.manifest import Ledger
+from refusion.search.objective.scoreboard import Judge
 from refusion.search.options import POPULATION
-from refusion.search.records import FINISHED, STOPPED, TrialRecord, chain, start_of
-from refusion.search.space import Space
+from refusion.search.space.space import Space
+from refusion.search.trials.records import FINISHED, STOPPED, TrialRecord, chain, start_of
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import recorded_steps
 from refusion.tracking.sweeps import recorded_endings, trial_tags, try_start_trial_run
 from refusion.training.checkpoints import PICTURES
-from refusion.training.storage import Folder
 
 # Checkpoints that are kept of a trial on its own: the newest, and the one before it in case the newest is not whole.
 _KEPT = 2

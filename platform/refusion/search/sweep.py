@@ -12,32 +12,32 @@ from rich.console import Console
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.search import finale
-from refusion.search.choice import Chooser, trial_count
+from refusion.images.dataset import TaskPairs
+from refusion.runtime import cluster
+from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.progress_board import start_board
 from refusion.search.display import Standing, View, result_table
-from refusion.search.held_back import TaskVal, split_val
-from refusion.search.judge import Judge
-from refusion.search.ledger import Ledger, SweepRequest, open_ledger
-from refusion.search.objective import Objective, standings
+from refusion.search.manifest import Ledger, SweepRequest, open_ledger
+from refusion.search.objective.objective import Objective, standings
+from refusion.search.objective.scoreboard import Judge
 from refusion.search.options import PAUSING, POPULATION
-from refusion.search.records import to_go_on
-from refusion.search.room import Room, find_room
-from refusion.search.schedulers import rungs
+from refusion.search.results import conclude as finale
+from refusion.search.results.held_out import TaskVal, split_val
+from refusion.search.schedulers.factory import rungs
 from refusion.search.state import SweepState
-from refusion.search.suggest import Known
-from refusion.search.trial import rows_of
-from refusion.search.trial_training import TrialPlan
+from refusion.search.suggest.queue import Chooser, trial_count
+from refusion.search.suggest.samplers import Known
+from refusion.search.trials.placement import Room, find_room
+from refusion.search.trials.records import to_go_on
+from refusion.search.trials.trainable import rows_of
+from refusion.search.trials.training import TrialPlan
 from refusion.search.tuning import tune_trials
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
-from refusion.training import cluster
-from refusion.training.board import start_board
-from refusion.training.interruption import terminated_is_interrupted
 from refusion.training.job import digests
 from refusion.training.pair_check import check_with_progress
-from refusion.training.sources import TaskPairs
 
 
 def run_sweep(request: SweepRequest, console: Console) -> int:

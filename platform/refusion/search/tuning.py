@@ -8,19 +8,19 @@ from typing import Any
 
 from ray import tune
 
-from refusion.search.choice import Chooser, config_of
-from refusion.search.controller import mended_controller
+from refusion.search.callbacks import Events, Suggestions
 from refusion.search.display import View
-from refusion.search.events import Events, Suggestions
-from refusion.search.nested import WAITING, Nest, nested_trial
 from refusion.search.options import PAUSING, POPULATION
-from refusion.search.records import start_of, trial_name
-from refusion.search.room import Room
-from refusion.search.schedulers import make_scheduler, rungs
+from refusion.search.schedulers.decisions import start_verdicts
+from refusion.search.schedulers.factory import make_scheduler, rungs
+from refusion.search.schedulers.tune_controller import mended_controller
 from refusion.search.state import SweepState
-from refusion.search.trial import NUMBER, START, VALUES, Trial, rows_of
-from refusion.search.trial_training import TrialPlan
-from refusion.search.verdicts import start_verdicts
+from refusion.search.suggest.queue import Chooser, config_of
+from refusion.search.trials.multi_worker import WAITING, Nest, nested_trial
+from refusion.search.trials.placement import Room
+from refusion.search.trials.records import start_of, trial_name
+from refusion.search.trials.trainable import NUMBER, START, VALUES, Trial, rows_of
+from refusion.search.trials.training import TrialPlan
 
 # We have a display, a journal and results of our own; Tune's would cost time and tell the same once more.
 _TUNES_SETTINGS = {

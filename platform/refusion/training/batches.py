@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from refusion.config import Settings
-from refusion.config_pieces import at
+from refusion.config.per_epoch import at
+from refusion.config.settings import Settings
 from refusion.images.crops import CropPlan, plan_fusion, plan_meta
 from refusion.images.store import PairStore
 

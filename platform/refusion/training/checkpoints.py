@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.state import TrainingState
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from refusion.metrics import METRICS
-from refusion.training.board import Row
+from refusion.runtime.progress_board import Row
 
 # A log gets a line at every change of state and epoch, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 30.0

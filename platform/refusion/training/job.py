@@ -11,24 +11,25 @@ from queue import Empty, SimpleQueue
 import ray
 from rich.console import Console
 
-from refusion.config import BUILTIN, Settings
+from refusion.config.settings import BUILTIN, Settings
 from refusion.home import installed_command
+from refusion.images.dataset import TaskPairs
 from refusion.images.pairs import dataset_digest
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
+from refusion.runtime import cluster
+from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.progress_board import start_board
+from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store, ui_command
-from refusion.training import cluster, display
-from refusion.training.board import start_board
+from refusion.training import display
 from refusion.training.checkpoints import METRICS_FILE
-from refusion.training.interruption import terminated_is_interrupted
-from refusion.training.ledger import Ledger, RunRequest, open_ledger
+from refusion.training.manifest import Ledger, RunRequest, open_ledger
 from refusion.training.pair_check import check_with_progress
 from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.reports import own_scores
-from refusion.training.sources import TaskPairs
-from refusion.training.storage import Folder
 from refusion.training.task_run import Outcome, run_task
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from refusion.config import Settings
-from refusion.config_pieces import at
+from refusion.config.per_epoch import at
+from refusion.config.settings import Settings
 from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
 from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
-from refusion.networks.compiling import use_compiled_code
-from refusion.networks.pieces import recompute_intermediate_results
-from refusion.networks.precision import use_bfloat16
+from refusion.ops.backend import use_bfloat16
+from refusion.ops.compiling import use_compiled_code
+from refusion.ops.fused_op import recompute_intermediate_results
+from refusion.runtime.distributed import average_over_workers, gather_on_all
 from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
-from refusion.training.distributed import average_over_workers, gather_on_all
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
 from refusion.training.validation import Measured, average_baseline, validate
 

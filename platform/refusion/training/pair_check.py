@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from refusion.config import Settings
-from refusion.training.sources import TaskPairs, check_pairs
+from refusion.config.settings import Settings
+from refusion.images.dataset import TaskPairs, check_pairs
 
 
 def check_with_progress(settings: Settings, console: Console) -> list[TaskPairs]:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import ray.train
 from ray.train import UserCallback
 
+from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
 from refusion.training.reports import own_scores
-from refusion.training.storage import Folder
 
 logger = logging.getLogger(__name__)
 

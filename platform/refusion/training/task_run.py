@@ -9,13 +9,13 @@ import ray
 import ray.train
 import ray.train.torch
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
+from refusion.images.dataset import TaskPairs
+from refusion.runtime.storage import Folder
+from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.recording import Recording, RecordingCallback
-from refusion.training.sources import TaskPairs
-from refusion.training.storage import Folder
 from refusion.training.worker import Assignment, train_worker
-from refusion.training.worker_environment import worker_environment
 
 FINAL = "final"
 

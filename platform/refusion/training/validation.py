@@ -16,8 +16,8 @@ from refusion.images.colour import restore_colour, stretch, stretch_exact
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.networks import FusionModule, LossProposalModule, fuse_in_strips
+from refusion.runtime.distributed import gather_on_all
 from refusion.training.batches import Share, spread
-from refusion.training.distributed import gather_on_all
 from refusion.training.weight_maps import weight_maps
 
 Image = npt.NDArray[np.uint8]

@@ -14,19 +14,19 @@ import ray.train.torch
 import torch
 from ray.train.v2._internal.execution import context as ray_context
 
-from refusion.config import Settings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.images.dataset import TaskPairs, make_available
 from refusion.images.pairs import Pair
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import use_threads
 from refusion.tracking.system import system_metrics
 from refusion.training.batches import Share
 from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint
-from refusion.training.distributed import use_threads
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
-from refusion.training.sources import TaskPairs, make_available
 
 # The board is told at most this often, in seconds; nobody reads faster.
 _TELL_EVERY = 0.5

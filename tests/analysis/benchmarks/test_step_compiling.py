@@ -10,7 +10,7 @@ from step_compiling import section, steps_until_it_pays, with_bfloat16
 from step_gradient import EAGER, OURS
 from step_measuring import Size
 
-from refusion.networks.precision import narrow
+from refusion.ops.backend import narrow
 
 SIZES = [Size(1, 1, 16, 8)]
 SECONDS = {SIZES[0]: {EAGER: 3.0, OURS: 1.0}}

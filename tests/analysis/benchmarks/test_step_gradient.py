@@ -8,7 +8,7 @@ import torch
 from step_gradient import EAGER, OURS, TEXTBOOK, peak, prepared, section, switched
 from step_measuring import Size
 
-from refusion.networks.by_rows import by_rows
+from refusion.ops.native.depthwise import by_rows
 
 SIZE = Size(1, 1, 24, 16)
 

@@ -10,7 +10,7 @@ import textbook
 import torch
 from torch import Tensor
 
-from refusion.config import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
+from refusion.config.settings import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
 from refusion.meta import phases
 from refusion.meta.phases import Coefficients
 from refusion.meta.state import TrainingState

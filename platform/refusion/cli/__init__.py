@@ -1,0 +1,1 @@
+"""The command lines: one thin file per command, and what they share."""

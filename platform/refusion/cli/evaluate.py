@@ -1,0 +1,110 @@
+"""The command line of jobs/evaluate.py."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from refusion.baselines import BASELINES
+from refusion.cli.options import Parser
+from refusion.errors import UserError
+from refusion.evaluation.report import FORMS
+from refusion.evaluation.request import Request
+from refusion.evaluation.run import run_evaluation
+from refusion.metrics.catalogue import DEFAULT_CONVENTION
+from refusion.metrics.listing import help_text
+
+_SPLIT = "val"
+
+
+def evaluate(arguments: Sequence[str], description: str) -> int:
+    """Read the options, score, and return the exit status.
+
+    Raises:
+        UserError: the request or a picture is at fault.
+    """
+    return run_evaluation(read_request(arguments, description))
+
+
+def read_request(arguments: Sequence[str], description: str = "") -> Request:
+    """What the command line asks for.
+
+    Raises:
+        UserError: an option is unknown, lacks its value, or does not go with another.
+    """
+    given = _parser(description).parse_args(list(arguments))
+    folders = (given.a is not None) + (given.b is not None)
+    if (given.data is None) == (folders == 0) or folders == 1:
+        raise UserError("say where the sources are: either --a DIR and --b DIR, or --data DIR (or 'builtin')")
+    if given.split is not None and given.data is None:
+        raise UserError("--split goes with --data; --a and --b are folders of pictures")
+    if (
+        given.tracking_uri is not None
+        and given.experiment is None
+        and not any(kind == "checkpoint" for kind, _ in given.methods)
+    ):
+        raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
+    given.split = given.split or _SPLIT
+    return Request(**vars(given))
+
+
+class _AddMethod(argparse.Action):
+    """Appends (option, value), so that the three options share one order."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        methods = [*getattr(namespace, self.dest), (str(option).removeprefix("--"), str(values))]
+        setattr(namespace, self.dest, methods)
+
+
+def _parser(description: str) -> Parser:
+    parser = Parser(
+        description=description,
+        epilog=_facts(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    methods = parser.add_argument_group("methods", "any number, mixed; the first is the one others are tested against")
+    for option, value, text in (
+        ("--fused", "[NAME=]DIR", "fused pictures, named as their sources"),
+        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file or models:/… URI"),
+        ("--baseline", "[NAME=]B", f"fuse by a classical method: {', '.join(BASELINES)}"),
+    ):
+        methods.add_argument(option, action=_AddMethod, dest="methods", default=[], metavar=value, help=text)
+    parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
+    parser.add_argument("--a", type=Path, metavar="DIR", help="sources a")
+    parser.add_argument("--b", type=Path, metavar="DIR", help="sources b, named as those of a")
+    parser.add_argument("--data", metavar="DIR", help="instead: a folder with TASK/SPLIT/{a,b}, or builtin")
+    parser.add_argument("--split", metavar="S", help=f"which split of --data [{_SPLIT}]")
+    parser.add_argument("--metrics", nargs="+", metavar="M", help="see below, or all [the convention's usual ones]")
+    parser.add_argument("--convention", default=DEFAULT_CONVENTION, metavar="C", help="see below [%(default)s]")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")
+    parser.add_argument("--align", choices=("crop",), help="let fused pictures differ from their sources by a border")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="scores, one row per picture")
+    parser.add_argument("--format", default=FORMS[0], choices=FORMS, help="of the printed table [%(default)s]")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write what checkpoints and baselines fuse")
+    parser.add_argument("--experiment", metavar="NAME", help="record in this MLflow experiment [not recorded]")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="pictures at once [CPUs of the cluster]")
+    parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+_positive.__name__ = "whole number"
+
+
+def _facts() -> str:
+    """Baselines, conventions and metrics, for ``--help``."""
+    baselines = [f"  {name}: {baseline.title}" for name, baseline in BASELINES.items()]
+    return "\n".join(["baselines:", *baselines, help_text()]).replace("%", "%%")

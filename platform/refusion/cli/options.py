@@ -1,0 +1,125 @@
+"""Command lines: plain options, every setting as ``--section.key value``, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from refusion.config.layers import leaves
+from refusion.config.settings import Settings
+from refusion.errors import UserError
+
+
+def run_command(command: Callable[[Sequence[str], str], int], description: str | None) -> typing.NoReturn:
+    """Run a job's command and leave with its exit status: 2, without a traceback, where the user is at fault.
+
+    Args:
+        command: takes the arguments and the job file's docstring, which opens ``--help``.
+        description: that docstring.
+    """
+    try:
+        status = command(sys.argv[1:], description or "")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def parse_dotted(rest: Sequence[str]) -> list[dict[str, Any]]:
+    """``--section.key value`` arguments as nested mappings, one each and in their order; values are read as YAML.
+
+    Raises:
+        UserError: an argument is no option, or an option lacks its value.
+    """
+    changes: list[dict[str, Any]] = []
+    arguments = list(rest)
+    while arguments:
+        option = arguments.pop(0)
+        if not option.startswith("--"):
+            raise UserError(f"{option!r} is not understood: settings are written --section.key value (see --help)")
+        name, equals, value = option.removeprefix("--").partition("=")
+        if not equals:
+            if not arguments or arguments[0].startswith("--"):
+                if "." not in name:
+                    raise UserError(_unknown_option(name))
+                raise UserError(f"--{name} lacks its value")
+            value = arguments.pop(0)
+        if "." not in name:
+            raise UserError(_unknown_option(name))
+        try:
+            change = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--{name}: the value {value!r} cannot be read") from error
+        for part in reversed(name.split(".")):
+            change = {part: change}
+        changes.append(change)
+    return changes
+
+
+def _unknown_option(name: str) -> str:
+    options = [leaf.replace("_", "-") for leaf, _ in leaves(Settings)] + ["config", "resume", "run-name", "storage"]
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"there is no option --{name}" + (f"; did you mean --{near[0]}?" if near else "; --help lists all options")
+
+
+def settings_help() -> str:
+    """All settings with what they mean and their defaults, for ``--help``."""
+    lines = ["settings (each as --section.key value):"]
+    for name, field in leaves(Settings):
+        if "." in name:
+            default = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
+            lines.append(f"  --{name}  {field.description} [{default}]")
+    return "\n".join(lines)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with our exit status and one sentence instead of the usage text."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    """The settings outside every section, as ordinary options; each defaults to None, that is, not given.
+
+    Args:
+        without: settings for which the command has options of its own.
+    """
+    for name, field in leaves(Settings):
+        if "." in name or name in without:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            parser.add_argument(option, action="store_true", default=None, help=field.description)
+        elif bool in typing.get_args(field.annotation):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=field.description)
+        elif typing.get_origin(field.annotation) is tuple:
+            parser.add_argument(option, nargs="+", default=None, help=field.description)
+        else:
+            kind = _plain_type(field.annotation)
+            parser.add_argument(option, default=None, metavar=kind, help=f"{field.description} [{field.default}]")
+
+
+def _plain_type(annotation: Any) -> str:
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return "N" if int in members else "TEXT"
+
+
+def given_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The plain settings that were given."""
+    names = [name for name, _ in leaves(Settings) if "." not in name]
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    if "tasks" in given:
+        given["tasks"] = [str(task).upper() for task in given["tasks"]]
+    return given

@@ -1,0 +1,141 @@
+"""The command line of jobs/sweep.py."""
+
+from __future__ import annotations
+
+import argparse
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
+from refusion.config.layers import read_settings_file
+from refusion.errors import UserError
+from refusion.search.manifest import SweepRequest
+from refusion.search.options import POPULATION, SweepOptions
+from refusion.search.sweep import run_sweep
+from refusion.tasks import TASKS
+from refusion.training.display import console
+
+_PRESETS = Path(__file__).resolve().parents[3] / "jobs" / "presets"
+_SECTIONS = ("base", "space", "sweep")
+# A sweep has options of its own for these.
+_OWN = ("tasks", "workers")
+
+
+def sweep(arguments: Sequence[str], description: str) -> int:
+    """Read the options, search, and return the exit status.
+
+    Raises:
+        UserError: the request or the data is at fault, or the cluster has no room.
+    """
+    requests = read_requests(arguments, description)
+    return max(_one_of(request, len(requests) > 1, console()) for request in requests)
+
+
+def _one_of(request: SweepRequest, titled: bool, where: Console) -> int:
+    if titled:
+        where.rule(", ".join(request.options.get("task", ())) or str(request.resume))
+    return run_sweep(request, where)
+
+
+def read_requests(arguments: Sequence[str], description: str = "") -> list[SweepRequest]:
+    """What the command line asks for: one sweep, or with ``--one-per-task`` one for each task, named NAME-TASK.
+
+    Raises:
+        UserError: an option is unknown or lacks its value, or the sweep file is wrong.
+    """
+    parser = Parser(
+        description=description,
+        epilog=settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]")
+    _add_own_options(parser)
+    parser.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
+    add_plain_options(parser, without=_OWN)
+    parser.add_argument("--run-name", metavar="NAME", help="name of the new sweep [date, time and four characters]")
+    parser.add_argument("--storage", metavar="DIR|URI", help="where sweeps are kept [$REFUSION_HOME/sweeps]")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
+    parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
+    parser.add_argument("--resume", metavar="NAME", help="go on with this sweep")
+    options, rest = parser.parse_known_args(list(arguments))
+    given = {name: getattr(options, name) for name in SweepOptions.model_fields if getattr(options, name) is not None}
+    if "task" in given:
+        given["task"] = _tasks(given["task"])
+    changes = [given_options(options), *parse_dotted(rest)]
+    common = SweepRequest(
+        given,
+        changes,
+        run_name=options.run_name,
+        storage=options.storage,
+        tracking_uri=options.tracking_uri,
+        experiment=options.experiment,
+        resume=options.resume,
+    )
+    request = common if options.resume is not None and options.config is None else _with_file(common, options.config)
+    return _per_task(request) if options.one_per_task else [request]
+
+
+def _with_file(request: SweepRequest, config: Path | None) -> SweepRequest:
+    kind = "pbt" if request.options.get("scheduler") in POPULATION else "schedules"
+    file = config or _PRESETS / f"sweep-{kind}.yaml"
+    content = read_settings_file(file)
+    unknown = [name for name in content if name not in _SECTIONS]
+    if unknown:
+        raise UserError(f"--config {file}: a sweep file has the sections {', '.join(_SECTIONS)}, not {unknown[0]!r}")
+    for name in _SECTIONS:
+        if not isinstance(content.get(name) or {}, Mapping):
+            raise UserError(f"--config {file}: {name} must be a mapping (name: …)")
+    space = content.get("space") or {}
+    if not space:
+        raise UserError(f"--config {file}: there is no space to search; name parameters under `space:`")
+    own = {str(name).replace("-", "_"): value for name, value in (content.get("sweep") or {}).items()}
+    options = {**own, **request.options}
+    if isinstance(options.get("task"), str | list):
+        options["task"] = _tasks(options["task"])
+    changes = [content.get("base") or {}, *request.changes]
+    return replace(request, options=options, changes=changes, space=space, space_file=str(file))
+
+
+def _tasks(names: str | Sequence[Any]) -> list[str]:
+    upper = [str(name).upper() for name in ([names] if isinstance(names, str) else names)]
+    return list(TASKS) if upper == ["ALL"] else upper
+
+
+def _per_task(request: SweepRequest) -> list[SweepRequest]:
+    name = request.resume or request.run_name
+    if name is None:
+        raise UserError("--one-per-task: name the sweeps by --run-name NAME; they are called NAME-TASK")
+    tasks = request.options.get("task") or list(TASKS)
+    found = []
+    for task in tasks:
+        options, own = {**request.options, "task": [task]}, f"{name}-{task}"
+        found.append(
+            replace(request, options=options, resume=own)
+            if request.resume
+            else replace(request, options=options, run_name=own)
+        )
+    return found
+
+
+def _add_own_options(parser: argparse.ArgumentParser) -> None:
+    """The sweep's options; each defaults to None, that is, not given."""
+    for name, field in SweepOptions.model_fields.items():
+        option = f"--{name.replace('_', '-')}"
+        default = f" [{field.default}]" if field.default else ""
+        text = f"{field.description}{default}".replace("%", "%%")
+        if typing.get_origin(field.annotation) is tuple:
+            parser.add_argument(option, nargs="+", default=None, metavar=name.upper(), help=text)
+        else:
+            parser.add_argument(option, default=None, metavar=_kind(field.annotation), help=text)
+
+
+def _kind(annotation: Any) -> str:
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return "N" if int in members else "X" if float in members else "KIND"

@@ -1,0 +1,59 @@
+"""The command line of analysis/sweep_report.py: a recorded sweep to a page, a table, and its best settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from refusion.cli.options import Parser
+from refusion.errors import UserError
+from refusion.reporting.study import Study, study_of
+from refusion.reporting.sweep_page import headline, sweep_page
+from refusion.reporting.tables import best_values, rich_table, trial_table
+from refusion.tracking.store import resolve_tracking_uri, ui_command
+from refusion.tracking.sweeps import BEST_FILE, read_sweep
+
+PAGE, TABLE = "report.html", "trials.csv"
+
+
+def sweep_report(arguments: Sequence[str], description: str) -> int:
+    """Write ``report.html``, ``trials.csv`` and ``best.yaml`` of a sweep; returns the exit status.
+
+    Raises:
+        UserError: there is no such sweep, or the folder cannot be written.
+    """
+    parser = Parser(description=description, allow_abbrev=False)
+    parser.add_argument("--sweep", required=True, metavar="NAME", help="name of the sweep")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
+    parser.add_argument("--experiment", default="refusion", metavar="NAME", help="MLflow experiment [refusion]")
+    options = parser.parse_args(list(arguments))
+    uri = resolve_tracking_uri(options.tracking_uri)
+    study = study_of(read_sweep(uri, options.experiment, options.sweep))
+    write_report(study, ui_command(uri), options.out)
+    console = Console()
+    console.print(rich_table(study))
+    values = best_values(study)
+    said = [f"trial {study.best}: {values}"] if values else []
+    for text in (*said, headline(study)[-1], f"report: {(options.out / PAGE).resolve()}"):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def write_report(study: Study, ui: str, folder: Path) -> None:
+    """Write the report's files; ``best.yaml`` only where the sweep has recorded one.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    texts = {PAGE: sweep_page(study, ui), TABLE: trial_table(study).to_csv(index=False)}
+    if study.sweep.best_yaml is not None:
+        texts[BEST_FILE] = study.sweep.best_yaml
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {folder}: the report cannot be written ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""Settings: sections, schedules, values per epoch, and layers of files and command line."""

@@ -1,0 +1,166 @@
+"""Settings laid over one another (defaults, file, command line), and a clear sentence where they are wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from refusion.config.per_epoch import NUMBER, PIECES, are_pieces
+from refusion.config.settings import Settings
+from refusion.errors import UserError
+
+# What survives in a schedule when its kind is changed: a cosine has no step size.
+_SHARED_BY_KINDS = ("value", "warmup")
+_KINDS = ("constant", "step", "cosine", "pieces", "tied")
+_INNER_STEPS = "schedule.inner_steps"
+_WRITTEN_PIECES = "pieces {0: …, epoch: …, …} or [[0, …], [epoch, …], …]"
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or holds something other than a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror or error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise UserError(f"--config {path}: is not YAML ({where})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path}: must hold settings as a mapping (section: …), not {type(content).__name__}")
+    return content
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``change`` laid over it, section by section.
+
+    A plain number laid over a schedule changes its value; another ``kind`` keeps only what both kinds have. Pieces
+    that begin with epoch 0 take the place of what was there; others are laid over the pieces there.
+    """
+    merged = dict(base)
+    for key, new in change.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(new, int | float | str) and "kind" in old:
+            new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and not _replaces(old, new):
+            if new.get("kind", old.get("kind")) != old.get("kind"):
+                shared = () if new["kind"] in ("tied", "pieces") else _SHARED_BY_KINDS
+                old = {name: old[name] for name in shared if name in old}
+            merged[key] = merge(old, new)
+        else:
+            merged[key] = new
+    return merged
+
+
+def _replaces(old: Mapping[str, Any], new: Mapping[Any, Any]) -> bool:
+    """Whether a mapping stands in the place of the old one instead of over it."""
+    if not are_pieces(new):
+        return are_pieces(old)
+    return not are_pieces(old) or any(int(epoch) == 0 for epoch in new)
+
+
+def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) -> Settings:
+    """Settings from nested plain values, each laid over what came before (first ``base``, or the defaults).
+
+    Raises:
+        UserError: names each wrong setting as it is written on the command line.
+    """
+    layered = (base or Settings()).model_dump()
+    for change in changes:
+        layered = merge(layered, change)
+    try:
+        return Settings.model_validate(layered)
+    except ValidationError as error:
+        raise UserError(explain(error)) from error
+
+
+def explain(error: ValidationError) -> str:
+    """One sentence per wrong setting, named as on the command line, joined by semicolons."""
+    sentences: dict[str, str] = {}
+    for item in error.errors():
+        name = _written_name([str(part) for part in item["loc"]])
+        # The members of a union are listed one by one; the first says enough.
+        sentences.setdefault(name, _sentence(name, item))
+    return "; ".join(sentences.values())
+
+
+def _written_name(path: Sequence[str]) -> str:
+    """The setting's name without the parts that pydantic adds for the members of a union and of a list."""
+    known = dict(leaves(Settings))
+    kept: list[str] = []
+    for part in path:
+        if ".".join(kept) == _INNER_STEPS:
+            break  # what follows are its three forms, not settings
+        inside_setting = ".".join(kept[:2]) in known or ".".join(kept[:1]) in known
+        if inside_setting and (part in (*_KINDS, NUMBER) or not part.isidentifier()):
+            continue
+        kept.append(part)
+    return ".".join(kept)
+
+
+def _sentence(name: str, item: Any) -> str:
+    kind, value, where, context = item["type"], item["input"], item["loc"], item.get("ctx", {})
+    if name == _INNER_STEPS and kind != "value_error":
+        forms = f"a number, {_WRITTEN_PIECES}, or {{start: …, end: …}}"
+        return f"--{name} must be {forms}, each K from 1 to 20 (it is {value!r})"
+    if kind == "extra_forbidden":
+        near = _nearest(name)
+        hint = f"did you mean --{near}?" if near else "--help lists all settings"
+        return f"there is no setting --{name} here; {hint}"
+    if kind == "missing":
+        return f"--{name} is missing"
+    if kind == "value_error":
+        message = item["msg"].removeprefix("Value error, ")
+        shown = "" if isinstance(value, dict) and PIECES not in where else f" (it is {value!r})"
+        return f"--{name}: {message}{shown}" if name else message
+    if kind == "union_tag_invalid":
+        return f"--{name}.kind must be one of {context['expected_tags']} (it is {context['tag']!r})"
+    if kind == "too_short":
+        return f"--{name} needs at least one value"
+    if kind == "model_type":
+        return f"--{name} is a section of settings: write --{name}.key value"
+    if kind in ("model_attributes_type", "union_tag_not_found"):
+        return f"--{name} must be a number, or a kind with its settings: {{kind: …, value: …}} (it is {value!r})"
+    if kind == "tuple_type":
+        return f"--{name} must be a list (it is {value!r})"
+    if where[-1] == NUMBER and kind.endswith(("_type", "_parsing")):
+        return f"--{name} must be a number, or {_WRITTEN_PIECES} (it is {value!r})"
+    message = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", "at least")
+    every = " in every piece" if [type(part) for part in where[-2:]] == [int, int] else ""
+    return f"--{name} {message.partition(', unable to parse')[0]}{every} (it is {value!r})"
+
+
+def _nearest(name: str) -> str | None:
+    """The setting that was probably meant: one of the same section with a similar name, else a similar one anywhere."""
+    known = [leaf for leaf, _ in leaves(Settings)]
+    section, _, last = name.rpartition(".")
+    if section in known:
+        return None
+    siblings = [leaf for leaf in known if leaf.rpartition(".")[0] == section]
+    for group in (siblings, known):
+        by_last = {leaf.rpartition(".")[2]: leaf for leaf in group}
+        near = difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.6)
+        if near:
+            return by_last[near[0]]
+    return None
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """(dotted name, field) of every setting that is not itself a section."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field

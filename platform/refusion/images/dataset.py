@@ -1,0 +1,105 @@
+"""Where a run's pairs come from, and their one check before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from refusion.config.settings import BUILTIN
+from refusion.errors import UserError
+from refusion.home import refusion_home
+from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
+from refusion.images.pairs import Pair, Problem, find_and_check, refuse
+from refusion.metrics import CATALOGUE, METRICS
+
+
+@dataclass(frozen=True)
+class TaskPairs:
+    """The checked pairs of one task; ``skipped`` are the files left out because of ``--skip-bad-pairs``."""
+
+    task: str
+    folder: str
+    train: list[Pair]
+    val: list[Pair]
+    skipped: list[Problem]
+
+
+def _too_small(pairs: Sequence[Pair], place: str) -> list[Problem]:
+    """Val pairs on which a metric is not defined: better said now than after the first epoch."""
+    least = max(CATALOGUE[name].definitions["authors"].smallest_side for name in METRICS)
+    return [
+        Problem(_file(pair, place), f"is {pair.width}×{pair.height}: validation needs at least {least} pixels a side")
+        for pair in pairs
+        if min(pair.height, pair.width) < least
+    ]
+
+
+def _file(pair: Pair, place: str) -> str:
+    return f"{place}/a/{Path(pair.a).name}"
+
+
+def data_folder(data: str) -> Path:
+    """The folder with TASK/SPLIT/{a,b} that a run's ``data`` setting means, absolute.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if data == BUILTIN:
+        return refusion_home() / f"builtin-{BUILTIN_VERSION}"
+    folder = Path(data).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(
+            f"--data {data}: there is no folder {folder}; give one with TASK/{{train,val}}/{{a,b}} in it, or 'builtin' "
+            "(a job submitted to a cluster sees the cluster's files: use an absolute path)"
+        )
+    return folder
+
+
+def make_available(data: str, folder: Path) -> None:
+    """Make the built-in scenes in ``folder`` where they are asked for and not there yet."""
+    if data == BUILTIN:
+        ensure_builtin(folder)
+
+
+def check_pairs(
+    data: str,
+    tasks: Sequence[str],
+    *,
+    skip_bad: bool,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[TaskPairs]:
+    """Find and check the train and val pairs of all tasks.
+
+    Args:
+        data: the setting.
+        tasks: names of tasks.
+        skip_bad: leave bad pairs out instead of refusing.
+        progress: called with ("IVIF/train", pairs checked, pairs in all).
+
+    Raises:
+        UserError: a folder is missing or empty, pairs are bad (all of them listed), or none is left.
+    """
+    folder = data_folder(data)
+    make_available(data, folder)
+    found: list[TaskPairs] = []
+    for task in tasks:
+        splits: dict[str, list[Pair]] = {}
+        problems: list[Problem] = []
+        for split in ("train", "val"):
+            place = f"{task}/{split}"
+            tell = None if progress is None else lambda done, of, place=place: progress(place, done, of)
+            pairs, bad = find_and_check(folder, task, split, progress=tell)
+            if split == "val":
+                bad += _too_small(pairs, place)
+                small = {problem.file for problem in bad}
+                pairs = [pair for pair in pairs if _file(pair, place) not in small]
+            if skip_bad and not pairs:
+                raise UserError(f"--data {data}: no good pair is left in {place}; {refuse(bad)}")
+            splits[split] = pairs
+            problems += bad
+        found.append(TaskPairs(task, str(folder), splits["train"], splits["val"], problems))
+    bad_ones = [problem for pairs in found for problem in pairs.skipped]
+    if bad_ones and not skip_bad:
+        raise refuse(bad_ones)
+    return found

@@ -1,0 +1,1 @@
+"""The operations as compiled code for CPUs."""

@@ -1,0 +1,168 @@
+"""The Ray cluster a job runs on: reach or start it, and see how many runs it has room for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray._private.utils import read_ray_address
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+import refusion
+from refusion.config.settings import Settings
+from refusion.errors import UserError
+
+# `ray up` leaves the cluster's configuration here on the head node, where jobs' drivers run.
+_BOOTSTRAP = Path("ray_bootstrap_config.yaml")
+# More threads than this bring one worker nothing at usual crop sizes.
+_MOST_THREADS = 16
+_NODE_START_SECONDS = "1200"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one machine can give: CPUs and GPUs."""
+
+    cpus: float
+    gpus: float
+
+    def workers(self, threads: int, gpu: bool) -> int:
+        """How many workers of that size fit."""
+        by_cpu = int(self.cpus // threads)
+        return min(by_cpu, int(self.gpus)) if gpu else by_cpu
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Machines that are there, and machines that an autoscaler would add."""
+
+    present: tuple[Node, ...]
+    possible: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All machines that a run may count on."""
+        return self.present + self.possible
+
+    def default_threads(self, runs: int) -> int:
+        """CPUs per worker so that ``runs`` workers find room side by side, as far as there is room at all."""
+        cpus = sum(node.cpus for node in self.nodes)
+        largest = max((node.cpus for node in self.nodes), default=1)
+        return max(1, min(int(cpus // max(runs, 1)), int(largest), _MOST_THREADS))
+
+    def room(self, settings: Settings, threads: int) -> int:
+        """How many runs of ``settings.workers`` workers fit side by side.
+
+        Raises:
+            UserError: not even one does; says what is asked for and what there is.
+        """
+        if settings.gpu and not any(node.gpus for node in self.nodes):
+            raise UserError("--gpu: there is no GPU in this cluster; leave --gpu out or join a node that has one")
+        places = sum(node.workers(threads, settings.gpu) for node in self.nodes)
+        runs = places // settings.workers
+        if runs == 0:
+            each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and 1 GPU" if settings.gpu else "")
+            cpus, gpus = (sum(getattr(node, kind) for node in self.nodes) for kind in ("cpus", "gpus"))
+            raise UserError(
+                f"--workers {settings.workers}: a task needs {settings.workers} × {each}, but this cluster "
+                f"({cpus:g} CPUs, {gpus:g} GPUs) has room for {places} such worker{'' if places == 1 else 's'}; "
+                "ask for fewer --workers or --threads, or add nodes"
+            )
+        return runs
+
+
+def connect() -> Cluster:
+    """Join the cluster this job was submitted to, or one that runs on this machine, or start one here.
+
+    Every worker gets the very code of this process, so that nodes with an older installation run what was submitted.
+
+    Raises:
+        UserError: the cluster named by RAY_ADDRESS cannot be reached.
+    """
+    address = os.environ.get("RAY_ADDRESS") or None
+    if address is None and not answers(read_ray_address()):
+        # A cluster that was killed leaves its address behind, on which ray.init would wait for ten minutes.
+        address = "local"
+        _close_to_others()
+    elif address is not None and not answers(address):
+        raise UserError(f"RAY_ADDRESS {address}: nothing answers there; check it with `ray status`, or unset it")
+    try:
+        ray.init(
+            address,
+            ignore_reinit_error=True,
+            logging_level="WARNING",
+            runtime_env={"py_modules": [str(Path(refusion.__file__).parent)]},
+        )
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        reason = (str(error).splitlines() or ["no answer"])[0]
+        raise UserError(f"the Ray cluster cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
+    cluster = look()
+    if len(cluster.nodes) == 1:
+        # Nobody takes a single machine away, and starting the watcher prints an alarming line.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if cluster.possible:
+        # Machines take minutes to start; until then a worker group is no failure.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _NODE_START_SECONDS)
+    return cluster
+
+
+def _close_to_others() -> None:
+    """Guard a cluster that is started here with a token of its own, where the user has set nothing.
+
+    Left alone, Ray would write a token into the user's home, and from then on refuse that user's `ray job submit`
+    to clusters of `ray start` unless RAY_AUTH_MODE is set.
+    """
+    tokens = AuthenticationTokenLoader.instance()
+    if "RAY_AUTH_MODE" in os.environ or tokens.has_token(ignore_auth_mode=True):
+        return
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    tokens.reset_cache()
+    # Ray reads its modes when it is imported, which was before.
+    Config.initialize("")
+
+
+def answers(address: str | None) -> bool:
+    """Whether something listens at ``host:port``; addresses of another form are left to Ray to judge."""
+    if address is None:
+        return False
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return True
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+def look() -> Cluster:
+    """The cluster as it stands now."""
+    present = tuple(
+        Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    return Cluster(present, addable(Path.home() / _BOOTSTRAP))
+
+
+def addable(configuration: Path) -> tuple[Node, ...]:
+    """The worker machines that the autoscaler of a `ray up` cluster may start, from its configuration file.
+
+    Empty where there is no such file. Node types whose resources are not stated count as having none.
+    """
+    if not configuration.is_file():
+        return ()
+    content: dict[str, Any] = yaml.safe_load(configuration.read_text(encoding="utf-8")) or {}
+    head = content.get("head_node_type")
+    nodes: list[Node] = []
+    for name, kind in (content.get("available_node_types") or {}).items():
+        resources = kind.get("resources") or {}
+        node = Node(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
+        nodes += [node] * (0 if name == head else int(kind.get("max_workers", 0)))
+    return tuple(nodes[: int(content.get("max_workers", len(nodes)))])

@@ -1,0 +1,1 @@
+"""What a sweep ends with: comparison, held-out pairs, replay."""

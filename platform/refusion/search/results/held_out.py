@@ -1,0 +1,106 @@
+"""The val pairs that the search never sees, and what trained modules make of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from refusion.config.per_epoch import at
+from refusion.config.settings import ValidationSettings
+from refusion.fuse import fuse_luminance, load_module
+from refusion.images.colour import stretch
+from refusion.images.pairs import Pair
+from refusion.images.store import PairStore
+from refusion.runtime.distributed import use_threads
+from refusion.runtime.storage import Folder
+from refusion.training.batches import spread
+from refusion.training.validation import measure
+
+Scores = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TaskVal:
+    """A task's val pairs: those that trials are measured on, and those that the search never sees."""
+
+    all: list[Pair]
+    seen: list[Pair]
+    held_back: list[Pair]
+
+
+def split_val(pairs: Sequence[Pair], share: float, validation: ValidationSettings, epochs: int) -> TaskVal:
+    """Some pairs for the search and some held back, evenly mixed; the search keeps at least one.
+
+    Args:
+        share: of the pairs that is held back, 0 to below 1. Above 0, all pairs are held back beyond the most that
+            ``validation`` ever measures.
+        validation: of the trials.
+        epochs: of a trial that is not stopped.
+    """
+    wanted = 0
+    if share > 0:
+        wanted = max(round(len(pairs) * share), len(pairs) - _most_measured(len(pairs), validation, epochs))
+        wanted = min(wanted, len(pairs) - 1)
+    held = set(spread(len(pairs), wanted)) if wanted else set()
+    seen, held_back = ([pair for index, pair in enumerate(pairs) if (index in held) is out] for out in (False, True))
+    return TaskVal(list(pairs), seen, held_back)
+
+
+def _most_measured(count: int, validation: ValidationSettings, epochs: int) -> int:
+    """The most of ``count`` pairs that any validation of a trial looks at."""
+    wanted = validation.images
+    if wanted is None:
+        return count
+    measured = (epoch for epoch in range(epochs) if (epoch + 1) % validation.every == 0 or epoch + 1 == epochs)
+    return min(count, max(at(wanted, epoch) for epoch in measured))
+
+
+def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int) -> dict[str, float]:
+    """All metrics of one pair, fused at full size by a checkpoint's fusion module, as in validation."""
+    use_threads(threads)
+    with tempfile.TemporaryDirectory() as place:
+        local = Folder(str(Path(place) / task))
+        local.replace_by(Folder(checkpoint) / task)
+        module = load_module(local.uri)
+    sources = PairStore([Pair(**pair)], 0).sources(0)
+    return measure(stretch(fuse_luminance(module, sources)), sources)
+
+
+def score_all(
+    wanted: Sequence[tuple[int, str, Mapping[str, Sequence[Pair]]]], threads: int, console: Console
+) -> dict[int, Scores]:
+    """Every pair's metrics by trial, spread over the cluster; pairs and metrics are named ``TASK/…`` of several tasks.
+
+    Args:
+        wanted: (trial, its checkpoint's folder, pairs by task).
+        threads: CPUs per pair.
+        console: where the progress is shown.
+    """
+    remote = ray.remote(num_cpus=threads, max_retries=2)(score_pair)
+    single = all(len(pairs) == 1 for _, _, pairs in wanted)
+    waiting: dict[Any, tuple[int, str, str]] = {}
+    # In the order of the pairs, not of who is ready first.
+    scores: dict[int, Scores] = {number: {} for number, _, _ in wanted}
+    for number, checkpoint, pairs in wanted:
+        for task, of_task in pairs.items():
+            for pair in of_task:
+                name = pair.name if single else f"{task}/{pair.name}"
+                scores[number][name] = {}
+                waiting[remote.remote(checkpoint, task, asdict(pair), threads)] = (number, task, name)
+    columns = (TextColumn("measuring val pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        shown = bar.add_task("", total=len(waiting))
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            number, task, name = waiting.pop(ready)
+            found = ray.get(ready)
+            scores[number][name] = found if single else {f"{task}/{metric}": value for metric, value in found.items()}
+            bar.advance(shown)
+    return scores

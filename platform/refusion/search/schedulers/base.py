@@ -1,0 +1,106 @@
+"""What the schedulers of a sweep share: each result is judged among all trials, and what was judged before anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ray.tune.result import AUTO_RESULT_KEYS, DONE, TRIAL_ID
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from refusion.search.objective.objective import scores_at
+from refusion.search.objective.scoreboard import Judge
+from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM
+
+SCORE = "score"
+# The default settings at the sweep's budget: the yardstick, which no scheduler stops.
+DEFAULT_TRIAL = 0
+# In place of −∞, which quantiles and sums turn into NaN.
+WORST = -1e30
+_NO_METRICS = frozenset({*AUTO_RESULT_KEYS, DONE, TRIAL_ID, NUMBER, EPOCH, SCORE})
+
+Result = dict[str, Any]
+# (trial, epoch, whether it goes on)
+OnVerdict = Callable[[int, int, bool], None]
+
+
+def number_of(trial: Any) -> int:
+    """The sweep's number of one of Tune's trials."""
+    return int(trial.config[NUMBER])
+
+
+class Judged(FIFOScheduler):
+    """Judges every result and lets each trial train all its epochs; subclasses stop or exchange trials in ``decide``.
+
+    Results hold the trial's finished epochs under ``EPOCH`` and its metrics by name; ``SCORE`` is put in here.
+
+    Attributes:
+        on_verdict: told (trial, epoch, whether it goes on) where trials end by themselves; Tune stops none.
+    """
+
+    on_verdict: OnVerdict | None = None
+
+    def __init__(self, judge: Judge, epochs: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.judge, self.epochs = judge, epochs
+
+    @property
+    def metric(self) -> None:
+        """None: the score is given here, so that Tune must not ask the trials for it."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Kept as None where Tune keeps what it was given: a sweep is resumed by its own journal."""
+        return type(None), ()
+
+    def scores_at(self, epoch: int, among: Collection[int] | None = None) -> dict[int, float]:
+        """Trial → score, higher is better, of the trials that finished ``epoch``, by what was last measured up to it.
+
+        Empty where nothing was. ``among`` leaves the other trials out of the comparison too.
+        """
+        histories = {
+            number: history
+            for number, history in self.judge.histories.items()
+            if epoch in history and (among is None or number in among)
+        }
+        keys = {goal.key for goal in self.judge.objective.goals}
+        for measured in range(epoch, 0, -1):
+            if any(keys & history.get(measured, {}).keys() for history in histories.values()):
+                scores = scores_at(self.judge.objective, histories, measured)
+                return {number: max(score, WORST) for number, score in scores.items()}
+        return {}
+
+    def record(self, trial: Any, result: Result) -> None:
+        """Hand a result to the judge and put the trial's score into it, unless the result only reports a problem."""
+        if EPOCH not in result or result.get(PROBLEM):
+            return
+        number, epoch = number_of(trial), int(result[EPOCH])
+        metrics = {
+            key: value for key, value in result.items() if key not in _NO_METRICS and not key.startswith("config/")
+        }
+        self.judge.add(number, epoch, metrics)
+        result[SCORE] = self.scores_at(epoch).get(number, WORST)
+
+    def on_trial_result(self, controller: Any, trial: Any, result: Result) -> str:
+        """Tune's question what becomes of a trial after one more epoch."""
+        self.record(trial, result)
+        decision = self._decision(controller, trial, result)
+        if self.on_verdict is None:
+            return decision
+        self.on_verdict(number_of(trial), int(result[EPOCH]), decision != TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def _decision(self, controller: Any, trial: Any, result: Result) -> str:
+        if result[EPOCH] >= self.epochs:
+            return str(TrialScheduler.STOP)
+        if number_of(trial) == DEFAULT_TRIAL:
+            return str(TrialScheduler.CONTINUE)
+        return self.decide(controller, trial, result)
+
+    def decide(self, controller: Any, trial: Any, result: Result) -> str:
+        """CONTINUE, PAUSE, STOP or NOOP for a trial other than the default one, before its last epoch."""
+        return str(super().on_trial_result(controller, trial, result))
+
+    def on_trial_complete(self, controller: Any, trial: Any, result: Result) -> None:
+        """A trial ends; where it says so itself, Tune shows its last result only here."""
+        self.record(trial, result)
+        super().on_trial_complete(controller, trial, result)

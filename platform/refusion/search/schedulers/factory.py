@@ -1,0 +1,114 @@
+"""Which trials of a sweep go on: Tune's schedulers, whose scores are judged anew whenever a result arrives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refusion.config.settings import Settings
+from refusion.errors import UserError
+from refusion.search.objective.scoreboard import Judge
+from refusion.search.options import PAUSING, POPULATION, SchedulerKind
+from refusion.search.schedulers.base import SCORE, Judged, OnVerdict
+from refusion.search.schedulers.early_stopping import Asha, HyperBand, Median, asha_rungs, hyperband_rungs
+from refusion.search.schedulers.explore import check_population_space
+from refusion.search.schedulers.pb2 import Pb2
+from refusion.search.schedulers.pbt import OnExploit, Pbt
+from refusion.search.space.space import Space
+from refusion.search.trials.trainable import EPOCH
+
+__all__ = ["EPOCH", "SCORE", "make_scheduler", "rungs"]
+
+
+def _tell_nobody(trial: int, donor: int, epoch: int, values: dict[str, Any]) -> None:
+    """Stands in where nobody wants to hear of exchanges."""
+
+
+def make_scheduler(
+    kind: SchedulerKind,
+    judge: Judge,
+    *,
+    epochs: int,
+    grace: int = 1,
+    factor: int = 3,
+    interval: int = 2,
+    space: Space | None = None,
+    base: Settings | None = None,
+    seed: int = 0,
+    on_exploit: OnExploit = _tell_nobody,
+    on_verdict: OnVerdict | None = None,
+) -> Judged:
+    """A scheduler for Tune; the trials' configurations hold ``number`` and ``values``, their results ``EPOCH``.
+
+    Args:
+        kind: asha, hyperband and median stop trials; pbt and pb2 exchange weights and values; none only judges.
+        judge: hears of every result first. What it knows already, of earlier parts of the sweep, counts.
+        epochs: of a trial that is not stopped.
+        grace: epochs that no trial is stopped before.
+        factor: one trial in so many goes on at each rung of asha and hyperband.
+        interval: epochs between two exchanges of a population.
+        space: of a population's values.
+        base: settings that a population's values are laid over, to see which are valid.
+        seed: of a population's exchanges.
+        on_exploit: told of each trial that goes on from another's checkpoint, before it does.
+        on_verdict: told after each epoch of a trial whether it goes on, where trials end by themselves.
+
+    Raises:
+        UserError: an option makes no sense with the others, or the space cannot be searched by this scheduler.
+        ValueError: a population without ``space`` and ``base``; ``on_verdict`` with a scheduler that pauses trials.
+    """
+    _check(kind, epochs, grace, factor, interval)
+    if on_verdict is not None and kind in PAUSING:
+        raise ValueError(f"{kind} pauses trials, which those that end by themselves cannot do")
+    if kind in POPULATION:
+        return _population(kind, judge, epochs, interval, space, base, seed, on_exploit)
+    scheduler = _stopping(kind, judge, epochs, grace, factor)
+    scheduler.on_verdict = on_verdict
+    return scheduler
+
+
+def _stopping(kind: SchedulerKind, judge: Judge, epochs: int, grace: int, factor: int) -> Judged:
+    if kind == "asha":
+        return Asha(judge, epochs, grace, factor)
+    if kind == "hyperband":
+        return HyperBand(judge, epochs, grace, factor)
+    if kind == "median":
+        return Median(judge, epochs, grace)
+    return Judged(judge, epochs)
+
+
+def _population(
+    kind: SchedulerKind,
+    judge: Judge,
+    epochs: int,
+    interval: int,
+    space: Space | None,
+    base: Settings | None,
+    seed: int,
+    on_exploit: OnExploit,
+) -> Judged:
+    if space is None or base is None:
+        raise ValueError(f"{kind} needs the space of its values and the settings that they are laid over")
+    check_population_space(kind, space, base)
+    population = Pb2 if kind == "pb2" else Pbt
+    return population(judge, epochs, interval, space, base, seed, on_exploit)
+
+
+def rungs(kind: SchedulerKind, epochs: int, grace: int = 1, factor: int = 3) -> list[int]:
+    """After which epochs trials may be stopped, in order; none for a population and for ``none``."""
+    if kind == "asha":
+        return asha_rungs(epochs, grace, factor)
+    if kind == "hyperband":
+        return hyperband_rungs(epochs, grace, factor)
+    return list(range(grace, epochs)) if kind == "median" else []
+
+
+def _check(kind: SchedulerKind, epochs: int, grace: int, factor: int, interval: int) -> None:
+    if kind in ("asha", "hyperband", "median") and not 1 <= grace <= epochs:
+        raise UserError(f"--grace {grace}: choose 1 to {epochs}, the epochs of a trial")
+    if kind in ("asha", "hyperband") and factor < 2:
+        raise UserError(f"--reduction {factor}: one trial in so many goes on at each rung; choose 2 or more")
+    if kind in POPULATION and not 1 <= interval < epochs:
+        raise UserError(
+            f"--interval {interval}: the exchanges of --scheduler {kind} must come before the end of a trial's "
+            f"{epochs} epochs; choose {f'1 to {epochs - 1}' if epochs > 1 else 'more --schedule.epochs'}"
+        )

@@ -1,0 +1,1 @@
+"""Where the next trial's values come from."""

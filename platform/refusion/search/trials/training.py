@@ -1,0 +1,166 @@
+"""One trial's training, epoch by epoch, over one task or several; knows nothing of Ray or MLflow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from refusion.config.layers import check
+from refusion.config.settings import Settings
+from refusion.images.pairs import Pair
+from refusion.images.reading import write_image
+from refusion.images.store import PairStore
+from refusion.meta.state import TrainingState
+from refusion.search.space.space import Space
+from refusion.training.batches import Share
+from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
+from refusion.training.loop import TaskTraining
+from refusion.training.reports import EpochReport, Progress
+
+# Ray shows on the sweep's console what a trial's process logs as a warning.
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What all trials of a sweep share; plain values only, since it travels to other machines.
+
+    Attributes:
+        base: settings, over which a trial's values are laid.
+        space: as ``Space.plain`` gives it.
+        pairs: (train, val) pairs by task, as plain mappings; val are those that the search may look at.
+        data_folder: where the built-in scenes are made if they are not there.
+        threads: torch threads of a worker.
+    """
+
+    base: dict[str, Any]
+    space: dict[str, Any]
+    pairs: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
+    data_folder: str
+    threads: int
+
+    def settings(self, values: Mapping[str, Any]) -> Settings:
+        """A trial's settings.
+
+        Raises:
+            UserError: the values do not go together.
+        """
+        return check([Space.read(self.space).settings(values)], Settings.model_validate(self.base))
+
+
+@dataclass
+class Shelf:
+    """What one process keeps from trial to trial: decoded images, how the average of the sources scores, its notes."""
+
+    plan: TrialPlan
+    baselines: dict[str, dict[tuple[int, ...], dict[str, float]]] = field(default_factory=dict)
+    noted: set[str] = field(default_factory=set)
+
+    def note(self, text: str) -> None:
+        """Show a line on the sweep's console, once."""
+        if text not in self.noted:
+            self.noted.add(text)
+            _LOG.warning(text)
+
+    @cached_property
+    def stores(self) -> dict[str, tuple[PairStore, PairStore]]:
+        """(train, val) images by task."""
+        room = (Settings.model_validate(self.plan.base).images.cache_mb << 20) // (2 * len(self.plan.pairs))
+        return {task: (_store(train, room), _store(val, room)) for task, (train, val) in self.plan.pairs.items()}
+
+
+def _store(pairs: Sequence[Mapping[str, Any]], room: int) -> PairStore:
+    return PairStore([Pair(**pair) for pair in pairs], room)
+
+
+class TrialTraining:
+    """F, P and R of each task of a trial, trained one epoch after the other.
+
+    Args:
+        shelf: the process's.
+        values: what the search chose.
+        share: this worker's place among the trial's workers.
+        device: where the modules are.
+        watch: told often about each task's progress.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        values: Mapping[str, Any],
+        share: Share | None = None,
+        device: torch.device | None = None,
+        watch: Callable[[str, Progress], None] = lambda _task, _progress: None,
+    ) -> None:
+        self.shelf = shelf
+        self.settings = shelf.plan.settings(values)
+        self.share = share or Share()
+        self.device = device or torch.device("cpu")
+        self.watch = watch
+        self.states = {task: TrainingState(self.settings, task, self.device) for task in shelf.plan.pairs}
+        self.reports: dict[str, EpochReport] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return min(state.epoch for state in self.states.values())
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained."""
+        return self.epoch >= self.settings.schedule.epochs
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train every task for one epoch; its numbers, named ``TASK/…`` where there are several tasks.
+
+        Raises:
+            TrainingDivergedError: a task's parameters are no finite numbers any more.
+        """
+        numbers: dict[str, float] = {}
+        single = len(self.states) == 1
+        for task, state in self.states.items():
+            self.reports[task] = next(self._training(task).epochs(state))
+            own = self.reports[task].numbers
+            numbers |= own if single else {f"{task}/{name}": value for name, value in own.items()}
+        return numbers
+
+    def _training(self, task: str) -> TaskTraining:
+        train, val = self.shelf.stores[task]
+        return TaskTraining(
+            self.settings,
+            task,
+            train,
+            val,
+            self.share,
+            self.device,
+            watch=lambda progress: self.watch(task, progress),
+            note=self.shelf.note,
+            baselines=self.shelf.baselines.setdefault(task, {}),
+        )
+
+    def save(self, folder: Path) -> None:
+        """A whole checkpoint per task, ``folder/TASK``, with the pictures of the last validation."""
+        for task, state in self.states.items():
+            place = folder / task
+            place.mkdir(parents=True, exist_ok=True)
+            report = self.reports.get(task)
+            save_checkpoint(place, state, self.settings, task, report.numbers if report else {})
+            for name, picture in (report.pictures if report else {}).items():
+                path = place / PICTURES / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_image(path, picture)
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint that ``save`` wrote, of this trial or of another with the same networks.
+
+        Raises:
+            UserError: it is damaged, or of other networks.
+        """
+        for task, state in self.states.items():
+            load_checkpoint(folder / task, state)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refusion.cli.fuse import fuse, match
+from refusion.config.layers import check
+from refusion.errors import UserError
+from refusion.fuse import fuse_pair, load_module
+from refusion.images.reading import read_image, write_image
+from refusion.meta.state import TrainingState
+from refusion.training.checkpoints import save_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    settings = check([{"network": {"width": 8, "blocks": 1}}])
+    save_checkpoint(folder, TrainingState(settings, "IVIF"), settings, "IVIF", {})
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two pairs: a grey, b coloured; suffixes differ."""
+    random = np.random.default_rng(0)
+    for name in ("one", "two"):
+        for side, shape, suffix in (("a", (20, 30), "png"), ("b", (20, 30, 3), "bmp")):
+            (tmp_path / side).mkdir(exist_ok=True)
+            write_image(tmp_path / side / f"{name}.{suffix}", random.integers(0, 256, shape, dtype=np.uint8))
+    return tmp_path / "a", tmp_path / "b"
+
+
+def asked(checkpoint: Path, a: Path, b: Path, out: Path) -> list[str]:
+    return ["--checkpoint", str(checkpoint), "--task", "ivif", "--a", str(a), "--b", str(b), "--out", str(out)]
+
+
+def test_folders_are_fused_pair_by_pair(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "fused"
+    assert fuse(asked(checkpoint, *folders, out), "") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["one.png", "two.png"]
+    sources = [read_image(folders[0] / "one.png"), read_image(folders[1] / "one.bmp")]
+    assert np.array_equal(read_image(out / "one.png"), fuse_pair(load_module(checkpoint), *sources))
+
+
+def test_two_files_take_the_name_of_the_first(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "fused"
+    assert fuse(asked(checkpoint, folders[0] / "two.png", folders[1] / "two.bmp", out), "") == 0
+    assert [path.name for path in out.iterdir()] == ["two.png"]
+
+
+def test_what_cannot_be_matched_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = folders
+    with pytest.raises(UserError, match="two files or two folders"):
+        match(a / "one.png", b)
+    with pytest.raises(UserError, match=r"--b .*nothing"):
+        match(a, tmp_path / "nothing")
+    (b / "one.bmp").rename(b / "three.bmp")
+    with pytest.raises(UserError, match=r"one\.png.*three\.bmp"):
+        match(a, b)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no picture"):
+        match(a, tmp_path / "empty")
+
+
+def test_sizes_that_differ_name_both_files(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_image(folders[1] / "one.bmp", np.zeros((21, 30), np.uint8))
+    with pytest.raises(UserError, match=r"one\.png is 30×20 but .*one\.bmp is 30×21"):
+        fuse(asked(checkpoint, *folders, tmp_path / "fused"), "")
+
+
+def test_an_unknown_model_or_device_is_refused(
+    checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFUSION_HOME", str(tmp_path))
+    arguments = asked(checkpoint, *folders, tmp_path / "fused")
+    with pytest.raises(UserError, match="--device abacus"):
+        fuse([*arguments, "--device", "abacus"], "")
+    with pytest.raises(UserError, match="nowhere"):
+        fuse([*asked(tmp_path / "nowhere", *folders, tmp_path / "fused")], "")
+
+
+def test_the_job_exits_with_2_and_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "fuse.py"), *asked(tmp_path, tmp_path, tmp_path, tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,111 @@
+"""A compiled loop gives what its formula gives, whatever the size, and without a compiler all goes on as before."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from derivative_checks import assert_near, random
+
+from refusion.networks import FusionModule
+from refusion.ops.inductor import Loop, compile_loops, loops_are_compiled
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+def formula(x: torch.Tensor, weight: torch.Tensor) -> Tensors:
+    """A map as wide, one with one channel, and a sum over the pixels."""
+    return torch.exp(x) * weight, x.mean(dim=1, keepdim=True), x.sum(dim=0)
+
+
+def expected(x: torch.Tensor, weight: torch.Tensor) -> Tensors:
+    return x.exp() * weight, x.mean(dim=3, keepdim=True), x.sum(dim=(0, 1, 2))
+
+
+@pytest.mark.usefixtures("compiled_loops")
+def test_maps_keep_their_shape_and_sums_are_as_they_are() -> None:
+    given = random((2, 3, 5, 4), (4,))
+    assert_near(Loop(formula)(*given), expected(*given))
+
+
+@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.parametrize("shape", [(1, 2, 1, 4), (1, 1, 1, 4), (3, 1, 1, 4)])
+def test_few_pixels(shape: tuple[int, ...]) -> None:
+    given = random(shape, (4,))
+    found = Loop(formula)(*given)
+    assert_near([found[0]], [expected(*given)[0]])
+
+
+@pytest.mark.usefixtures("compiled_loops")
+def test_some_rows_of_a_map() -> None:
+    x, weight = random((2, 6, 5, 4), (4,))
+    some = x[:, 1:4]
+    assert not some.is_contiguous()
+    assert_near(Loop(formula)(some, weight), expected(some, weight))
+
+
+@pytest.mark.usefixtures("compiled_loops")
+def test_all_sizes_share_one_loop_and_each_number_of_channels_has_its_own() -> None:
+    torch._dynamo.reset()
+    traced = []
+
+    def noting(x: torch.Tensor) -> Tensors:
+        return (x * 2,)
+
+    loop = Loop(noting)
+    counted = torch._dynamo.utils.counters["stats"]
+    for width, channels in [(4, 8), (5, 8), (64, 8), (4, 16), (9, 16)]:
+        before = counted["unique_graphs"]
+        (x,) = random((2, 3, width, channels))
+        assert_near(loop(x), [2 * x])
+        traced.append(counted["unique_graphs"] - before)
+    assert traced == [1, 0, 0, 1, 0]
+
+
+@pytest.mark.usefixtures("compiled_loops")
+def test_results_have_no_graph() -> None:
+    (x,) = random((2, 3, 5, 4))
+    (found,) = Loop(lambda x: (x * 2,))(x.requires_grad_())
+    assert not found.requires_grad
+
+
+def test_nothing_is_compiled_unless_wanted() -> None:
+    assert not loops_are_compiled()
+    assert compile_loops(False) is None
+    assert not loops_are_compiled()
+
+
+def test_without_a_compiler_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder
+
+    def no_compiler() -> str:
+        raise RuntimeError("No working C++ compiler found\nin three places")
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", no_compiler)
+    assert compile_loops(True) == "No working C++ compiler found"
+    assert not loops_are_compiled()
+
+
+def test_a_compiler_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: Loop, *__: torch.Tensor) -> Tensors:
+        raise OSError("")
+
+    monkeypatch.setattr(Loop, "__call__", failing)
+    assert compile_loops(True) == "OSError"
+    assert not loops_are_compiled()
+
+
+@pytest.mark.usefixtures("compiled_loops")
+def test_a_whole_network_in_single_precision_is_the_same_within_rounding() -> None:
+    torch.manual_seed(3)
+    fusion = FusionModule(8, 2, 1)
+    x, slope = torch.rand(2, 2, 24, 24), torch.randn(2, 1, 24, 24)
+
+    def value_and_slopes() -> torch.Tensor:
+        fused = fusion(x)
+        slopes = torch.autograd.grad(fused, list(fusion.parameters()), slope)
+        return torch.cat([fused.flatten(), *(one.flatten() for one in slopes)]).detach()
+
+    compiled = value_and_slopes()
+    compile_loops(False)
+    eager = value_and_slopes()
+    assert 0 < (compiled - eager).norm() < 1e-5 * eager.norm()

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from refusion.config.settings import ImagesSettings, Settings
+from refusion.errors import UserError
+from refusion.runtime.cluster import Cluster, Node, addable
+
+LAPTOP = Cluster((Node(8, 0),))
+GPUS = Cluster((Node(4, 0),), (Node(48, 4), Node(48, 4)))
+
+
+def wanted(workers: int, gpu: bool = False) -> Settings:
+    return Settings(workers=workers, gpu=gpu, images=ImagesSettings(batch=workers))
+
+
+@pytest.mark.parametrize(
+    ("node", "threads", "gpu", "workers"),
+    [
+        (Node(8, 0), 2, False, 4),
+        (Node(8, 0), 3, False, 2),
+        (Node(8, 0), 9, False, 0),
+        (Node(8, 2), 1, True, 2),
+        (Node(8, 4), 4, True, 2),
+        (Node(8, 0), 1, True, 0),
+    ],
+)
+def test_a_machine_has_room_for_workers_by_cpus_and_gpus(node: Node, threads: int, gpu: bool, workers: int) -> None:
+    assert node.workers(threads, gpu) == workers
+
+
+def test_machines_that_could_be_started_count() -> None:
+    assert GPUS.nodes == (Node(4, 0), Node(48, 4), Node(48, 4))
+
+
+@pytest.mark.parametrize(("runs", "threads"), [(1, 8), (2, 4), (3, 2), (8, 1), (100, 1), (0, 8)])
+def test_cpus_are_shared_out_among_the_runs(runs: int, threads: int) -> None:
+    assert LAPTOP.default_threads(runs) == threads
+
+
+def test_a_worker_gets_no_more_threads_than_a_machine_has_or_than_help_it() -> None:
+    assert Cluster((Node(4, 0),) * 8).default_threads(1) == 4
+    assert Cluster((Node(192, 0),)).default_threads(1) == 16
+    assert Cluster(()).default_threads(4) == 1
+
+
+@pytest.mark.parametrize(("workers", "threads", "runs"), [(1, 1, 8), (1, 2, 4), (2, 2, 2), (3, 1, 2), (8, 1, 1)])
+def test_as_many_runs_as_fit_go_side_by_side(workers: int, threads: int, runs: int) -> None:
+    assert LAPTOP.room(wanted(workers), threads) == runs
+
+
+def test_workers_are_not_split_over_machines() -> None:
+    """Two machines of 3 CPUs have room for two workers of 2 threads, not for three."""
+    assert Cluster((Node(3, 0), Node(3, 0))).room(wanted(1), 2) == 2
+
+
+def test_gpu_runs_count_gpus_on_machines_that_could_be_started() -> None:
+    assert GPUS.room(wanted(4, gpu=True), threads=8) == 2
+    assert GPUS.room(wanted(8, gpu=True), threads=8) == 1
+
+
+def test_what_never_fits_is_refused_with_what_there_is() -> None:
+    with pytest.raises(UserError) as caught:
+        LAPTOP.room(wanted(3), 4)
+    assert str(caught.value) == (
+        "--workers 3: a task needs 3 × 4 CPUs, but this cluster (8 CPUs, 0 GPUs) has room for 2 such workers; "
+        "ask for fewer --workers or --threads, or add nodes"
+    )
+    with pytest.raises(UserError, match=r"needs 16 × 1 CPU and 1 GPU, but this cluster \(100 CPUs, 8 GPUs\)"):
+        GPUS.room(wanted(16, gpu=True), 1)
+
+
+def test_a_gpu_is_not_asked_for_where_there_is_none() -> None:
+    with pytest.raises(UserError, match="--gpu: there is no GPU in this cluster"):
+        LAPTOP.room(wanted(1, gpu=True), 1)
+
+
+def written(path: Path, content: object) -> Path:
+    file = path / "ray_bootstrap_config.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_no_file_means_no_machines_to_start(tmp_path: Path) -> None:
+    assert addable(tmp_path / "gone.yaml") == ()
+    assert addable(written(tmp_path, None)) == ()
+
+
+def test_workers_count_as_often_as_they_may_be_started_and_the_head_never(tmp_path: Path) -> None:
+    types = {
+        "head": {"resources": {"CPU": 8}, "max_workers": 3},
+        "gpu": {"resources": {"CPU": 48, "GPU": 4}, "max_workers": 2},
+        "cpu": {"resources": {"CPU": 16}, "max_workers": 1},
+    }
+    file = written(tmp_path, {"head_node_type": "head", "max_workers": 10, "available_node_types": types})
+    assert sorted(addable(file), key=lambda node: node.cpus) == [Node(16, 0), Node(48, 4), Node(48, 4)]
+
+
+def test_the_clusters_own_limit_holds(tmp_path: Path) -> None:
+    types = {"gpu": {"resources": {"CPU": 48, "GPU": 4}, "max_workers": 9}}
+    file = written(tmp_path, {"head_node_type": "head", "max_workers": 2, "available_node_types": types})
+    assert addable(file) == (Node(48, 4),) * 2
+
+
+def test_unstated_resources_are_none(tmp_path: Path) -> None:
+    file = written(tmp_path, {"max_workers": 1, "available_node_types": {"x": {"max_workers": 1}}})
+    assert addable(file) == (Node(0, 0),)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+)
+from ray.tune.schedulers.pb2 import PB2
+
+from refusion.config.layers import check
+from refusion.errors import UserError
+from refusion.search.objective.objective import Objective
+from refusion.search.objective.scoreboard import Judge
+from refusion.search.schedulers.base import Judged
+from refusion.search.schedulers.factory import EPOCH, SCORE, make_scheduler, rungs
+from refusion.search.space.space import Space
+
+BASE = check([{"schedule": {"rate": {"kind": "constant", "value": 1e-3}}}])
+RANGE = {"low": 1e-4, "high": 1e-2, "log": True}
+SPACE = Space.read({"schedule.rate.value": RANGE})
+
+
+def make(kind: Any, **options: Any) -> Any:
+    judge = Judge(Objective.parse("SSIM", ["IVIF"]))
+    return make_scheduler(kind, judge, **{"epochs": 9, "space": SPACE, "base": BASE, **options})
+
+
+@pytest.mark.parametrize(
+    ("kind", "tunes"),
+    [
+        ("asha", AsyncHyperBandScheduler),
+        ("hyperband", HyperBandScheduler),
+        ("median", MedianStoppingRule),
+        ("pbt", PopulationBasedTraining),
+        ("pb2", PB2),
+        ("none", FIFOScheduler),
+    ],
+)
+def test_each_kind_is_tunes_own_with_a_judge(kind: Any, tunes: type) -> None:
+    scheduler = make(kind)
+    assert isinstance(scheduler, tunes) and isinstance(scheduler, Judged)
+    # Tune hands on what its own configuration says of metric and mode: nothing.
+    assert scheduler.set_search_properties(None, None)
+    assert (EPOCH, SCORE) == ("epoch", "score")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("asha", {"grace": 1}, [1, 3]),
+        ("asha", {"grace": 2, "factor": 2}, [2, 4, 8]),
+        ("asha", {"grace": 9}, []),
+        ("hyperband", {"grace": 2}, [3]),
+        ("median", {"grace": 6}, [6, 7, 8]),
+        ("pbt", {}, []),
+        ("pb2", {}, []),
+        ("none", {}, []),
+    ],
+)
+def test_rungs(kind: Any, options: dict[str, int], expected: list[int]) -> None:
+    assert rungs(kind, 9, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("asha", {"grace": 10}, "--grace 10: choose 1 to 9"),
+        ("median", {"grace": 10}, "--grace 10: choose 1 to 9"),
+        ("hyperband", {"grace": 0}, "--grace 0: choose 1 to 9"),
+        ("asha", {"factor": 1}, "--reduction 1: "),
+        ("hyperband", {"factor": 0}, "--reduction 0: "),
+        ("pbt", {"interval": 9}, "--interval 9: "),
+        ("pb2", {"interval": 0}, "--interval 0: "),
+        ("pbt", {"interval": 1, "epochs": 1}, "choose more --schedule.epochs"),
+        ("pbt", {"space": Space.read({"images.crop": {"low": 32, "high": 64}})}, "images.crop: "),
+        ("pb2", {"space": Space.read({"schedule.rate.value": RANGE, "outer.ratio": [0.5, 1]})}, "outer.ratio: PB2"),
+        ("pbt", {"base": check([])}, "schedule.rate: must be constant"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(kind: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        make(kind, **options)
+
+
+@pytest.mark.parametrize("kind", ["none", "pbt"])
+def test_options_of_other_schedulers_do_not_matter(kind: Any) -> None:
+    make(kind, grace=100, factor=0, interval=3)
+    make("asha", interval=100)
+
+
+def test_a_population_needs_its_space() -> None:
+    with pytest.raises(ValueError, match="needs the space"):
+        make("pbt", space=None)
+
+
+def nobody_asks(trial: int, epoch: int, goes_on: bool) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("kind", ["asha", "median", "none"])
+def test_verdicts_go_to_whom_they_are_for(kind: Any) -> None:
+    assert make(kind, on_verdict=nobody_asks).on_verdict is nobody_asks
+    assert make(kind).on_verdict is None
+
+
+@pytest.mark.parametrize("kind", ["hyperband", "pbt", "pb2"])
+def test_trials_that_pause_cannot_end_by_themselves(kind: Any) -> None:
+    with pytest.raises(ValueError, match=f"{kind} pauses trials"):
+        make(kind, on_verdict=nobody_asks)

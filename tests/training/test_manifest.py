@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from refusion.config.settings import Settings
+from refusion.errors import UserError
+from refusion.training.manifest import Ledger, RunRequest, open_ledger
+
+DIGESTS = {"IVIF": {"train": "11", "val": "22"}}
+
+
+def opened(*changes: dict[str, Any], **request: Any) -> Ledger:
+    return open_ledger(RunRequest(changes, **request))
+
+
+def refusal(*changes: dict[str, Any], **request: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        opened(*changes, **request)
+    return str(caught.value)
+
+
+@pytest.fixture
+def run(home: Path) -> Ledger:
+    """A run that has begun."""
+    ledger = opened({"tasks": ["IVIF"], "schedule": {"epochs": 3}}, run_name="first", experiment="study")
+    assert ledger.folder.uri.startswith(str(home))
+    ledger.save(ledger.settings, DIGESTS)
+    return ledger
+
+
+def test_a_new_run_lies_in_our_home_with_the_settings_asked_for(home: Path) -> None:
+    ledger = opened({"seed": 4}, run_name="first")
+    assert ledger.folder.uri == str(home / "runs" / "first")
+    assert ledger.settings == Settings(seed=4)
+    assert (ledger.experiment, ledger.resumed, ledger.digests) == ("refusion", False, {})
+    assert ledger.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+
+
+def test_a_run_exists_only_once_it_is_saved() -> None:
+    ledger = opened(run_name="first")
+    assert not ledger.folder.exists()
+    assert opened(run_name="first").run_name == "first"
+    ledger.save(ledger.settings, DIGESTS)
+    assert ledger.folder.names() == ["job.yaml"]
+
+
+def test_runs_without_a_name_get_one_each() -> None:
+    names = {opened().run_name for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_the_page_is_plain_yaml(run: Ledger) -> None:
+    page = yaml.safe_load((run.folder / "job.yaml").read_text())
+    assert Settings.model_validate(page["settings"]) == run.settings
+    assert (page["run_name"], page["experiment"], page["digests"]) == ("first", "study", DIGESTS)
+
+
+@pytest.mark.usefixtures("run")
+def test_a_taken_name_is_refused_with_both_ways_out() -> None:
+    message = refusal(run_name="first")
+    assert message.startswith("--run-name first: there is a run of this name in ")
+    assert "choose another name" in message
+    assert "--resume first" in message
+
+
+@pytest.mark.parametrize("name", ["", "../escape", "a/b", "with space", ".hidden", "-x", "é", "x" * 101])
+def test_an_unfit_name_is_refused(name: str) -> None:
+    if name == "":
+        # An empty name is none at all.
+        assert opened(run_name=name).run_name
+    else:
+        assert refusal(run_name=name).startswith(f"--run-name {name!r}: use letters, digits")
+
+
+def test_a_wrong_setting_is_refused_before_anything_is_written(home: Path) -> None:
+    assert refusal({"seed": -1}, run_name="first").startswith("--seed must be at least 0")
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.usefixtures("run")
+def test_a_resumed_run_is_what_it_was() -> None:
+    ledger = opened(resume="first")
+    assert (ledger.run_name, ledger.experiment, ledger.resumed) == ("first", "study", True)
+    assert ledger.settings.schedule.epochs == 3
+    assert ledger.settings.tasks == ("IVIF",)
+    assert ledger.digests == DIGESTS
+
+
+@pytest.mark.usefixtures("run")
+def test_an_unknown_run_is_refused_with_those_there_are() -> None:
+    message = refusal(resume="second")
+    assert message.startswith("--resume second: there is no such run in ")
+    assert "there are: first" in message
+
+
+@pytest.mark.parametrize("name", ["first", "../runs/first", ""])
+def test_where_there_are_no_runs_there_is_nothing_to_resume(name: str) -> None:
+    assert "there are no runs" in refusal(resume=name)
+
+
+@pytest.mark.usefixtures("run")
+def test_a_resumed_run_keeps_its_name() -> None:
+    assert "a resumed run keeps its name" in refusal(resume="first", run_name="second")
+    assert opened(resume="first", run_name="first").run_name == "first"
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "--seed"),
+        ({"images": {"crop": 64}}, "--images.crop"),
+        ({"schedule": {"rate": 1e-3}}, "--schedule.rate.value"),
+        ({"schedule": {"rate": {"kind": "cosine"}}}, "--schedule.rate.kind"),
+        ({"network": {"blocks": 1}}, "--network.blocks"),
+    ],
+)
+def test_what_would_make_it_another_training_is_refused(change: dict[str, Any], named: str) -> None:
+    message = refusal(change, resume="first")
+    assert message.startswith("--resume first: --")
+    assert named in message
+    assert "cannot change in a resumed run" in message
+
+
+@pytest.mark.usefixtures("run")
+def test_the_same_value_again_is_no_change() -> None:
+    assert opened({"seed": 0}, resume="first").resumed
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": {"epochs": 9}},
+        {"workers": 2},
+        {"threads": 1},
+        {"gpu": True},
+        {"retries": 0},
+        {"tasks": ["IVIF", "MIF"]},
+        {"checkpoints": {"keep": 1}},
+        {"validation": {"every": 2, "pictures": 0}},
+    ],
+)
+def test_what_leaves_the_training_the_same_may_change(change: dict[str, Any]) -> None:
+    resumed = opened(change, resume="first").settings.model_dump(mode="json")
+    (section, value), *_ = change.items()
+    assert resumed[section] == value if not isinstance(value, dict) else value.items() <= resumed[section].items()
+
+
+def test_the_tasks_of_an_earlier_part_stay_the_runs(run: Ledger) -> None:
+    resumed = opened({"tasks": ["MIF"]}, resume="first")
+    resumed.save(resumed.settings, {"MIF": {"train": "33", "val": "44"}})
+    again = opened(resume="first")
+    assert again.settings.tasks == ("IVIF", "MIF")
+    assert set(again.digests) == {"IVIF", "MIF"}
+    assert run.folder == again.folder
+
+
+def test_other_images_are_refused_by_task_and_split(run: Ledger) -> None:
+    run.check_same_images(DIGESTS)
+    run.check_same_images({"MIF": {"train": "0", "val": "0"}})
+    with pytest.raises(UserError, match="the images of IVIF/val are not those the run began with"):
+        run.check_same_images({"IVIF": {"train": "11", "val": "99"}})
+
+
+def test_own_data_is_found_from_wherever_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert opened({"data": "pairs"}).settings.data == str(tmp_path / "pairs")
+    assert opened().settings.data == "builtin"
+
+
+def test_resuming_needs_the_storage_only_where_it_is_not_ours(tmp_path: Path) -> None:
+    assert opened(run_name="first").resume_arguments() == ["--resume", "first"]
+    elsewhere = opened(run_name="first", storage=str(tmp_path / "else"))
+    assert elsewhere.resume_arguments() == ["--resume", "first", "--storage", str(tmp_path / "else")]
+    elsewhere.save(elsewhere.settings, {})
+    assert opened(resume="first", storage=str(tmp_path / "else")).resumed
