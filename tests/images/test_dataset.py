@@ -8,7 +8,7 @@ import pytest
 
 from refusion.errors import UserError
 from refusion.images import dataset as sources
-from refusion.images.dataset import check_pairs, data_folder, make_available
+from refusion.images.dataset import check_pairs, data_folder, make_available, spread
 from refusion.images.reading import write_image
 
 
@@ -104,3 +104,26 @@ def test_only_builtin_scenes_are_made(tmp_path: Path, monkeypatch: pytest.Monkey
     assert made == []
     make_available("builtin", tmp_path / "scenes")
     assert made == [tmp_path / "scenes"]
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "indices"),
+    [
+        (5, None, [0, 1, 2, 3, 4]),
+        (5, 9, [0, 1, 2, 3, 4]),
+        (5, 1, [2]),
+        (10, 2, [2, 7]),
+        (10, 5, [1, 3, 5, 7, 9]),
+        (7, 3, [1, 3, 5]),
+    ],
+)
+def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
+    assert spread(count, wanted) == indices
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+@pytest.mark.parametrize("wanted", [1, 3, 49])
+def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
+    indices = spread(count, wanted)
+    assert len(set(indices)) == len(indices) == min(count, wanted)
+    assert set(indices) <= set(range(count))

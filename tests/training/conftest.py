@@ -15,8 +15,8 @@ from refusion.config.settings import Settings
 from refusion.images.pairs import find_and_check
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
+from refusion.runtime.distributed import Shard
 from refusion.training import loop
-from refusion.training.batches import Share
 from refusion.training.loop import TaskTraining
 from refusion.training.validation import Measured
 
@@ -77,7 +77,7 @@ def val_store(pair_folder: Path) -> PairStore:
 
 @pytest.fixture
 def training(tiny: Settings, train_store: PairStore, val_store: PairStore) -> TaskTraining:
-    return TaskTraining(tiny, "IVIF", train_store, val_store, Share(), torch.device("cpu"))
+    return TaskTraining(tiny, "IVIF", train_store, val_store, Shard(), torch.device("cpu"))
 
 
 @pytest.fixture
