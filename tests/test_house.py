@@ -17,13 +17,14 @@ SOURCES = ROOT / "platform"
 # What each lower floor may stand on; the upper ones (tracking, training, search, …) are free to use all of these.
 STANDS_ON = {
     "tasks": {"errors"},
-    "config": {"tasks", "errors"},
+    "import_path": {"errors"},
+    "config": {"tasks", "errors", "import_path"},
     "objectives": {"errors"},
     "ops": {"errors"},
-    "networks": {"ops", "objectives", "errors"},
+    "networks": {"ops", "objectives", "errors", "import_path"},
     "images": {"config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
-    "meta": {"config", "tasks", "errors", "objectives", "networks", "ops"},
+    "meta": {"config", "tasks", "errors", "objectives", "networks", "ops", "import_path"},
 }
 
 # Which part of the package may import what comes from outside.
