@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from written_pairs import write_pairs
 
 from refusion.errors import UserError
 from refusion.images import dataset as sources
@@ -13,7 +13,15 @@ from refusion.images.reading import write_image
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write_pairs: Callable[..., None]) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, so that nothing reaches the user's."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("REFUSION_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     root = tmp_path / "data"
     write_pairs(root, "IVIF", "train", 3)
     write_pairs(root, "IVIF", "val", 2, seed=1)
