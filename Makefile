@@ -1,10 +1,12 @@
-# The two commands: `make train` and `make test`. Each sets up its environment first.
+# `make train`, and at each commit `make check`; `make test` runs every test. Each sets up its environment first.
 PYTHON ?= python3
+# Tests run in so many processes; those that start Ray run one after another, in one of them.
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test check lint clean
+.PHONY: train check test lint clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
@@ -16,8 +18,13 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/try_it.sh $(ARGS)
 
+PYTEST = $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadgroup --durations=25
+
+check: $(READY) lint
+	$(PYTEST) -m "not ray and not slow"
+
 test: $(READY) lint
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .
