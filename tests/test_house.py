@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from source_tree import (
     words_of,
 )
 
+SOURCES = ROOT / "platform"
 PACKAGE = Path("platform/refusion")
 MOST_LINES = 300
 MOST_FILES = 16
@@ -84,15 +86,15 @@ def test_folders_that_are_no_packages_stay_so(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("environment", [{}, {"PYTHONPATH": str(ROOT)}])
-def test_the_folder_platform_hides_no_module(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("folders", [[SOURCES], [ROOT, SOURCES]])
+def test_the_folder_platform_hides_no_module(folders: list[Path]) -> None:
     """`ray job submit` puts the repository's root ahead of the standard library on sys.path."""
     program = (
         "import sys; sys.path.insert(0, ''); import platform, refusion, numpy; "
         "print(platform.system()); print(platform.__file__); print(refusion.__file__)"
     )
-    # The package's own folder, for checkouts other than the installed one.
-    environment = {**environment, "PYTHONPATH": f"{environment.get('PYTHONPATH', '')}:{ROOT / 'platform'}".lstrip(":")}
+    # Another checkout may be the installed one.
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 # A part imports only from parts of a lower rank; parts of one rank do not know one another.
 RANKS = {
     "errors": 0,
-    "tasks": 1, "home": 1, "statistics": 1,
+    "tasks": 1, "home": 1, "statistics": 1, "import_path": 1,
     "config": 2, "ops": 2, "objectives": 2, "metrics": 2,
     "networks": 3,
     "images": 4, "meta": 4,
@@ -20,13 +20,14 @@ RANKS = {
 # The lower floors use no more than this of what lies below them.
 STANDS_ON = {
     "tasks": {"errors"},
-    "config": {"tasks", "errors"},
+    "import_path": {"errors"},
+    "config": {"tasks", "errors", "import_path"},
     "objectives": {"errors"},
     "ops": {"errors"},
-    "networks": {"ops", "objectives", "errors"},
+    "networks": {"ops", "objectives", "errors", "import_path"},
     "images": {"config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
-    "meta": {"config", "tasks", "errors", "objectives", "networks", "ops"},
+    "meta": {"config", "tasks", "errors", "objectives", "networks", "ops", "import_path"},
 }
 
 # Which part of the package may import what comes from outside.
