@@ -85,7 +85,7 @@ OLD_DEFINITIONS: list[tuple[str, str, tuple[str, ...]]] = [
 ]
 
 # Not in names, sentences or pages.
-ANYWHERE = ("ledgers?", "verdicts?", "judged?", "finale", "tellers?", "filter_maps", "by_rows", "gating_formulas")
+ANYWHERE = ("ledgers?", "verdicts?", "finale", "tellers?", "filter_maps", "by_rows", "gating_formulas")
 
 # What still breaks a rule, to be mended: this only shrinks.
 STILL: dict[str, set[str]] = {
@@ -245,15 +245,6 @@ STILL: dict[str, set[str]] = {
         "analysis/benchmarks",
         "platform/refusion/search",
         "tests/analysis",
-        "tests/search",
-    },
-    "judged? in any text": {
-        "README.md",
-        "analysis/benchmarks",
-        "platform/refusion/reporting",
-        "platform/refusion/runtime",
-        "platform/refusion/search",
-        "tests/reporting",
         "tests/search",
     },
     "finale in any text": {"platform/refusion/search", "tests/search"},
