@@ -1,5 +1,7 @@
-# The two commands: `make train` and `make test`. Each sets up its environment first.
+# `make train`, and at each commit `make check`; `make test` runs every test. Each sets up its environment first.
 PYTHON ?= python3
+# Tests run in so many processes; those that start Ray run one after another, in one of them.
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -16,8 +18,13 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/try_it.sh $(ARGS)
 
+PYTEST = $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadgroup --durations=25
+
+check: $(READY) lint
+	$(PYTEST) -m "not ray and not slow"
+
 test: $(READY) lint
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .
