@@ -1,4 +1,4 @@
-"""The table of facts in words: for the README, for ``--help`` and for who asks what a score means."""
+"""The table of facts in words: for docs/metrics.md, for ``--help`` and for who asks what a score means."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def help_text() -> str:
 
 
 def markdown_table() -> str:
-    """The README's table."""
+    """The table of docs/metrics.md."""
     lines = ["| name | better | what | range | sources | conventions | from |", "|---|---|---|---|---|---|---|"]
     for name, metric in CATALOGUE.items():
         definition = metric.definitions[_main_convention(metric)]
