@@ -34,7 +34,7 @@ def help_text() -> str:
 
 
 def markdown_table() -> str:
-    """Returns the catalogue as a Markdown table, for the documentation."""
+    """Returns the catalogue as a Markdown table, the one in docs/metrics.md."""
     lines = ["| name | better | what | range | sources | conventions | from |", "|---|---|---|---|---|---|---|"]
     for name, metric in CATALOGUE.items():
         definition = metric.definitions[_main_convention(metric)]
