@@ -8,7 +8,8 @@ from operator import itemgetter
 from typing import Any
 
 from refusion.config.layers import merge
-from refusion.config.settings import ConstantRate, Settings
+from refusion.config.schedules import ConstantRate
+from refusion.config.settings import Settings
 from refusion.search.schedulers.explore import INNER_RATE, RATE, TIED_RATIO, mutable
 from refusion.search.space.space import Space
 
@@ -68,7 +69,7 @@ def _setting(name: str, pieces: Pieces, in_force: Mapping[int, Mapping[str, Any]
 def _rate(pieces: Pieces) -> dict[str, Any]:
     if len(pieces) == 1:
         return {"kind": "constant", "value": pieces[0][1]}
-    return {"kind": "pieces", "values": pieces}
+    return {"kind": "piecewise", "values": pieces}
 
 
 def _tied(ratios: Pieces, in_force: Mapping[int, Mapping[str, Any]], base: Settings) -> dict[str, Any]:
