@@ -1,4 +1,4 @@
-"""Global statistics of the grey levels: SD, CC and SCD."""
+"""Global statistics of the grey levels (SD, CC, SCD)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ PIXELS = (-2, -1)
 
 
 def standard_deviation(fused: Tensor, sources: Tensor) -> Tensor:  # noqa: ARG001 - every metric takes both
-    """SD: population standard deviation of ``fused`` (B,H,W), in grey levels; the sources play no part.
+    """Scores SD: population standard deviation of ``fused`` (B,H,W), in grey levels; the sources play no part.
 
-    The same in all conventions (VIFB calls it variance).
+    All conventions agree on it (VIFB calls it variance).
     """
     return (fused - fused.mean(PIXELS, keepdim=True)).square().mean(PIXELS).sqrt()
 
 
 def mean_correlation(fused: Tensor, sources: Tensor) -> Tensor:
-    """CC: mean over the two sources of corr(s, f), Pearson over all pixels; fused (B,H,W), sources (2,B,H,W).
+    """Scores CC: mean over the two sources of corr(s, f), Pearson over all pixels; fused (B,H,W), sources (2,B,H,W).
 
-    The same in all conventions that have it (METRICS.md). NaN (0/0) where the fused image or a source is flat.
+    All conventions that have it agree (docs/metrics.md). NaN (0/0) where the fused image or a source is flat.
     """
     return pearson(sources, fused).mean(0)
 
 
 def sum_of_correlations_of_differences(fused: Tensor, sources: Tensor) -> Tensor:
-    """SCD: corr(a, f − b) + corr(b, f − a), Pearson over all pixels; fused (B,H,W), sources (2,B,H,W).
+    """Scores SCD: corr(a, f − b) + corr(b, f − a), Pearson over all pixels; fused (B,H,W), sources (2,B,H,W).
 
-    The same in all conventions (METRICS.md). NaN (0/0) where a source or a difference is flat.
+    All conventions agree on it (docs/metrics.md). NaN (0/0) where a source or a difference is flat.
     """
     return pearson(sources, fused - sources.flip(0)).sum(0)
 
 
 def pearson(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson's correlation over the pixels of (…,H,W) images: (…); NaN where either is flat."""
+    """Returns Pearson's correlation over the pixels of (…,H,W) images: (…); NaN where either is flat."""
     # The mean of equal fractions is off by a rounding error, which would then be correlated with something.
     flat = _is_flat(x) | _is_flat(y)
     x = x - x.mean(PIXELS, keepdim=True)

@@ -1,4 +1,4 @@
-"""Perceived error in the regions of the sources, weighted by their edges: Q_CV."""
+"""Perceived error in the regions of the sources, weighted by their edges (Q_CV)."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from refusion.metrics.contrast import stretched
-from refusion.metrics.edges import sobel
+from refusion.metrics.families.contrast import stretched
+from refusion.metrics.families.edges import sobel
 from refusion.metrics.transforms import filter_radially
 
-# Degrees of sight that the image is wide and high, whatever its number of pixels.
+# Width and height of the image in degrees of the visual field, whatever its number of pixels.
 VIEW = 4
 REGION = 16
 
 
 def regional_error(fused: Tensor, sources: Tensor) -> Tensor:
-    """Q_CV (Chen & Varshney 2007): mean squared perceived difference from the sources, over regions of 16×16 pixels.
+    """Scores Q_CV (Chen & Varshney 2007): mean squared perceived difference over regions of 16×16 pixels.
 
-    In the form of Z. Liu's program, which VIFB and most papers use: every image is first stretched to 0–255 by itself
-    (a black one stays black). A region of a source weighs Σ g⁵, g the strength of its Sobel edges with black beyond
-    the border; its error is the mean square of the source less the fused image, filtered by the contrast sensitivity
-    2.6·(0.0192 + 0.144·r)·exp(−(0.144·r)^1.1), r in cycles per degree, borders wrapped. Regions cut off by the right
-    or lower border are filled up with zeros.
+    The form is that of Z. Liu's program, which VIFB and most papers use: every image is first stretched to 0–255 by
+    itself (a black one stays black). A region of a source weighs Σ g⁵, g the strength of its Sobel edges with black
+    beyond the border; its error is the mean square of the source less the fused image, filtered by the contrast
+    sensitivity 2.6·(0.0192 + 0.144·r)·exp(−(0.144·r)^1.1), r in cycles per degree, borders wrapped. Regions cut off by
+    the right or lower border are filled up with zeros.
 
     Args:
         fused: (B,H,W); sources: (2,B,H,W); 0–255.
@@ -32,18 +32,18 @@ def regional_error(fused: Tensor, sources: Tensor) -> Tensor:
         flat but not black, and where no source has an edge.
     """
     images = (_stretched_unless_black(image) for image in (fused, *sources))
-    return _weighted_error(*images, slope=0.144, mended=False)
+    return _weighted_error(*images, slope=0.144, corrected=False)
 
 
-def mended_regional_error(fused: Tensor, sources: Tensor) -> Tensor:
-    """Q_CV without its program's peculiarities: METRICS.md, convention ``corrected``.
+def corrected_regional_error(fused: Tensor, sources: Tensor) -> Tensor:
+    """Scores Q_CV without its program's peculiarities (docs/metrics.md, convention ``corrected``).
 
     The images are taken as they are, so that a change of contrast costs; their borders are repeated, where a step to
     black, to the fifth power, would outweigh the edges inside; the means of regions cut off are over their own pixels;
     and the contrast sensitivity has the slope 0.114 of Mannos & Sakrison 1974, so that its peak is at 8 cycles per
-    degree. NaN where no source has an edge. Takes (B,H,W) and (2,B,H,W), gives (B,).
+    degree. NaN where no source has an edge. Takes (B,H,W) and (2,B,H,W), returns (B,).
     """
-    return _weighted_error(fused, *sources, slope=0.114, mended=True)
+    return _weighted_error(fused, *sources, slope=0.114, corrected=True)
 
 
 def _stretched_unless_black(images: Tensor) -> Tensor:
@@ -51,16 +51,16 @@ def _stretched_unless_black(images: Tensor) -> Tensor:
     return stretched(images).masked_fill_(black, 0.0)
 
 
-def _weighted_error(fused: Tensor, *sources: Tensor, slope: float, mended: bool) -> Tensor:
+def _weighted_error(fused: Tensor, *sources: Tensor, slope: float, corrected: bool) -> Tensor:
     def sensitivity(cycles: Tensor) -> Tensor:
         r = cycles * (slope / VIEW)
         return 2.6 * (0.0192 + r) * torch.exp(-(r**1.1))
 
-    pixels = _region_sums(torch.ones_like(fused[:1])) if mended else REGION**2
+    pixels = _region_sums(torch.ones_like(fused[:1])) if corrected else REGION**2
     error = fused.new_zeros(fused.shape[0])
     weight = torch.zeros_like(error)
     for source in sources:
-        saliency = _region_sums(_fifth_power_of_edges(source, "replicate" if mended else "constant"))
+        saliency = _region_sums(_fifth_power_of_edges(source, "replicate" if corrected else "constant"))
         difference = _region_sums(filter_radially(source - fused, sensitivity).square_()) / pixels
         error += (saliency * difference).sum((-2, -1))
         weight += saliency.sum((-2, -1))
@@ -74,7 +74,7 @@ def _fifth_power_of_edges(images: Tensor, border: str) -> Tensor:
 
 
 def _region_sums(images: Tensor) -> Tensor:
-    """(B,⌈H/16⌉,⌈W/16⌉) of (B,H,W)."""
+    """Sums each region of (B,H,W): (B,⌈H/16⌉,⌈W/16⌉)."""
     height, width = images.shape[-2:]
     whole = pad(images, (0, -width % REGION, 0, -height % REGION))
     rows, columns = whole.shape[-2] // REGION, whole.shape[-1] // REGION

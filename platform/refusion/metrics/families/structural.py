@@ -1,4 +1,4 @@
-"""Structural similarity with the sources: SSIM, over square and over Gaussian windows."""
+"""Structural similarity with the sources over square and over Gaussian windows (SSIM)."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ Similarity = Callable[[Tensor, Tensor], Tensor]
 
 
 def mean_ssim(fused: Tensor, sources: Tensor) -> Tensor:
-    """SSIM: mean over the two sources of scikit-image's ``structural_similarity`` on uint8 with its defaults.
+    """Scores SSIM: mean over the two sources of scikit-image's ``structural_similarity`` on uint8 with its defaults.
 
-    7×7 uniform window, sample covariance, data range 255, K1 = 0.01, K2 = 0.03; only windows that lie wholly inside
-    count (its cropped border of 3). METRICS.md, convention ``authors``; Wang et al. 2004 use a Gaussian window instead.
-    Takes (B,H,W) and (2,B,H,W), gives (B,).
+    The window is uniform, 7×7, with the sample covariance, data range 255, K1 = 0.01, K2 = 0.03; only windows that lie
+    wholly inside count (its cropped border of 3). See docs/metrics.md, convention ``authors``; Wang et al. 2004 use a
+    Gaussian window instead. Takes (B,H,W) and (2,B,H,W), returns (B,).
     """
     return _mean_over_windows(fused, sources, SQUARE, lambda f, s: _similarity(f, s, _square_means, PEAK, SAMPLE))
 
 
 def summed_ssim_of_range_two(fused: Tensor, sources: Tensor) -> Tensor:
-    """SSIM as CDDFuse's evaluator gives it: like :func:`mean_ssim`, but the sum of the two, and for a data range of 2.
+    """Scores SSIM as CDDFuse's evaluator does: like ``mean_ssim``, but the sum of the two, and for a data range of 2.
 
-    That is the range which old scikit-image takes float images to have. As the grey levels are on 0–255 all the same,
-    the constants hardly count, so that nearly flat areas decide; there the rounding of its float32 shows (up to 1e-5 of
-    the score), and is kept. Takes whole grey levels (B,H,W) and (2,B,H,W), gives (B,) float64.
+    Old scikit-image takes float images to have that range. As the grey levels are on 0–255 all the same, the constants
+    hardly count, so that nearly flat areas decide; there the rounding of its float32 shows (up to 1e-5 of the score),
+    and is kept. Takes whole grey levels (B,H,W) and (2,B,H,W), returns (B,) float64.
     """
     return 2 * _mean_over_windows(fused, sources, SQUARE, _similarity_in_float32)
 
 
 def gaussian_ssim(fused: Tensor, sources: Tensor, *, peak: float = PEAK, every_pixel: bool = False) -> Tensor:
-    """SSIM of Wang et al. 2004: 11×11 Gaussian window with σ = 1.5, mean over the two sources.
+    """Scores SSIM of Wang et al. 2004: 11×11 Gaussian window with σ = 1.5, mean over the two sources.
 
     Args:
         fused, sources: (B,H,W) and (2,B,H,W).
@@ -55,27 +55,27 @@ def gaussian_ssim(fused: Tensor, sources: Tensor, *, peak: float = PEAK, every_p
 
 
 def summed_gaussian_ssim(fused: Tensor, sources: Tensor) -> Tensor:
-    """SSIM as VIFB gives it: Wang's for a peak of 255, windows wholly inside, the sum of the two; (B,)."""
+    """Scores SSIM as VIFB does: Wang's for a peak of 255, windows wholly inside, the sum of the two; (B,)."""
     return 2 * gaussian_ssim(fused, sources)
 
 
 def gaussian_means(images: Tensor) -> Tensor:
-    """Means of (…,H,W) under Wang's window: (…,H−10,W−10)."""
+    """Returns the means of (…,H,W) under Wang's window: (…,H−10,W−10)."""
     return windowed_sums(images, gaussian_window(GAUSSIAN, SIGMA))
 
 
 def constants(peak: float) -> tuple[float, float]:
-    """C1 and C2 of Wang et al. 2004, with K1 = 0.01 and K2 = 0.03."""
+    """Returns C1 and C2 of Wang et al. 2004, with K1 = 0.01 and K2 = 0.03."""
     return (0.01 * peak) ** 2, (0.03 * peak) ** 2
 
 
 def moments(
     fused: Tensor, sources: Tensor, means: Callable[[Tensor], Tensor], sample: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Product of the two means, sum of their squares, covariance and sum of the two variances in every window.
+    """Returns the product of the two means, the sum of their squares, covariance and summed variances in every window.
 
-    Takes (B,H,W) and (2,B,H,W); ``means`` gives the mean in each window, ``sample`` corrects the (co)variances for the
-    size of the window.
+    Takes (B,H,W) and (2,B,H,W); ``means`` returns the mean in each window, ``sample`` corrects the (co)variances for
+    the size of the window.
     """
     mean_f, mean_s = means(fused), means(sources)
     product = mean_f * mean_s
@@ -107,7 +107,7 @@ def _square_means(images: Tensor) -> Tensor:
 
 
 def _similarity_in_float32(fused: Tensor, sources: Tensor) -> Tensor:
-    """The order of operations is scikit-image's, as each one rounds."""
+    """Returns the similarity in every window, with scikit-image's order of operations, as each one rounds."""
     c1, c2 = constants(2.0)
     f, s = fused.float(), sources.float()
     mean_f, mean_s = _square_means_in_float32(f), _square_means_in_float32(s)

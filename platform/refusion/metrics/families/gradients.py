@@ -1,4 +1,4 @@
-"""How much the grey levels change from pixel to pixel: SF, AG and EI. All reward noise."""
+"""Gradients of the fused image's grey levels (SF, AG, EI); noise raises all three."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ PIXELS = (-2, -1)
 
 
 def spatial_frequency(fused: Tensor, sources: Tensor, *, over_all_pixels: bool = False) -> Tensor:  # noqa: ARG001
-    """SF: root of the mean squared differences to the next column plus those to the next row; ``fused`` is (B,H,W).
+    """Scores SF: root of the mean squared differences to the next column plus those to the next row of ``fused``.
 
     Each mean is over its own number of differences, H·(W−1) and (H−1)·W; the sources play no part.
 
     Args:
+        fused, sources: (B,H,W) and (2,B,H,W).
         over_all_pixels: divide both sums by H·W instead, as VIFB does (and Eskicioglu & Fisher 1995).
     """
     squares = fused.diff(dim=-1).square(), fused.diff(dim=-2).square()
@@ -25,11 +26,12 @@ def spatial_frequency(fused: Tensor, sources: Tensor, *, over_all_pixels: bool =
 
 
 def average_gradient(fused: Tensor, sources: Tensor, *, over_intervals: bool = False) -> Tensor:  # noqa: ARG001
-    """AG: mean of sqrt((dx² + dy²) / 2) over all H·W pixels of ``fused`` (B,H,W); the sources play no part.
+    """Scores AG: mean of sqrt((dx² + dy²) / 2) over all H·W pixels of ``fused`` (B,H,W); the sources play no part.
 
-    Central differences, one-sided at the border (``numpy.gradient``): the commonest form, as the authors have none.
+    Differences are central, one-sided at the border (``numpy.gradient``): the commonest form, as the authors have none.
 
     Args:
+        fused, sources: (B,H,W) and (2,B,H,W).
         over_intervals: divide the sum over H·W pixels by (H−1)·(W−1), as VIFB's and L. Tang's evaluators do.
     """
     dy, dx = torch.gradient(fused, dim=PIXELS)
@@ -41,9 +43,10 @@ def average_gradient(fused: Tensor, sources: Tensor, *, over_intervals: bool = F
 
 
 def edge_intensity(fused: Tensor, sources: Tensor) -> Tensor:  # noqa: ARG001 - every metric takes both
-    """EI: mean over all pixels of the Sobel strength sqrt(sx² + sy²) of ``fused`` (B,H,W); the sources play no part.
+    """Scores EI: mean over all pixels of the Sobel strength sqrt(sx² + sy²) of ``fused`` (B,H,W).
 
-    Borders repeat the outermost pixel. VIFB's form, and the commonest one (Rajalingam & Priya 2018).
+    The sources play no part. Borders repeat the outermost pixel. The form is VIFB's, and the commonest one (Rajalingam
+    & Priya 2018).
     """
     # As images of one channel: torch repeats the borders of an empty batch, but not of no channels.
     padded = torch.nn.functional.pad(fused[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]

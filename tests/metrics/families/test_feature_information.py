@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dctn
 
-from refusion.metrics import feature_information
-from refusion.metrics.feature_information import (
+from refusion.metrics.families import feature_information
+from refusion.metrics.families.feature_information import (
     cosine_information,
     edge_strength_information,
     gradient_information,

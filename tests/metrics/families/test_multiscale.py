@@ -9,7 +9,7 @@ from scipy.signal import convolve2d
 from skimage import data
 
 from refusion.metrics import filters
-from refusion.metrics.multiscale import SMALLEST_SIDE, multi_scale_ssim
+from refusion.metrics.families.multiscale import SMALLEST_SIDE, multi_scale_ssim
 
 
 def score(f: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:

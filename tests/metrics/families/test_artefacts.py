@@ -12,7 +12,7 @@ from scipy.ndimage import correlate
 from skimage.io import imread
 
 from refusion.metrics import filters
-from refusion.metrics.artefacts import artefacts_of_first_source, fusion_artefacts
+from refusion.metrics.families.artefacts import artefacts_of_first_source, fusion_artefacts
 
 KERNEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
 

@@ -13,7 +13,7 @@ from metric_checks import Compute, check_against_oracle, check_batch_and_nan, sa
 from skimage.metrics import mean_squared_error as skimage_mse
 from skimage.metrics import peak_signal_noise_ratio as skimage_psnr
 
-from refusion.metrics.deviations import (
+from refusion.metrics.families.deviations import (
     mean_squared_error,
     peak_signal_to_noise_ratio,
     psnr_of_root_error,

@@ -1,4 +1,4 @@
-"""Mutual information of local features, which the fused image shares with its sources: the four FMI."""
+"""Mutual information of local features between the fused image and its sources (the four FMI)."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ SIDE = 3
 CELLS = SIDE**2
 MIDDLE = CELLS // 2
 
-# Grey levels; the features of a flat area differ by up to this much from rounding, and count as equal.
+# In grey levels: rounding makes the features of a flat area differ by up to this much.
 ROUNDING = 1e-8
 
 
 def pixel_information(fused: Tensor, sources: Tensor, *, limited: bool = False) -> Tensor:
-    """FMI-pixel: feature mutual information of the grey levels as they are. See :func:`feature_information`."""
+    """Scores FMI-pixel, the ``feature_information`` of the grey levels as they are."""
     return feature_information(fused, sources, lambda images: images, limited=limited)
 
 
 def gradient_information(fused: Tensor, sources: Tensor, *, limited: bool = False) -> Tensor:
-    """FMI-gradient: of the horizontal differences alone, as in Haghighat's program. See :func:`feature_information`.
+    """Scores FMI-gradient: ``feature_information`` of the horizontal differences alone, as in Haghighat's program.
 
-    Central differences, one-sided at the border; MATLAB's ``gradient`` with one result is the horizontal one.
+    The differences are central, one-sided at the border; MATLAB's ``gradient`` with one result is the horizontal one.
     """
     return feature_information(fused, sources, lambda images: torch.gradient(images, dim=-1)[0], limited=limited)
 
 
 def edge_strength_information(fused: Tensor, sources: Tensor, *, limited: bool = False) -> Tensor:
-    """FMI-gradient of sqrt(dx² + dy²), so that it sees edges of every direction: METRICS.md, ``corrected``."""
+    """Scores FMI-gradient on sqrt(dx² + dy²), so that edges of every direction count.
+
+    Convention ``corrected`` uses it: docs/metrics.md.
+    """
     return feature_information(fused, sources, _edge_strength, limited=limited)
 
 
 def cosine_information(fused: Tensor, sources: Tensor, *, limited: bool = False) -> Tensor:
-    """FMI-DCT: of the two-dimensional cosine transform of the whole image. See :func:`feature_information`."""
+    """Scores FMI-DCT: ``feature_information`` of the two-dimensional cosine transform of the whole image."""
     return feature_information(fused, sources, cosine_transform, limited=limited)
 
 
 def wavelet_information(fused: Tensor, sources: Tensor, *, limited: bool = False) -> Tensor:
-    """FMI-wavelet: of one level of the discrete Meyer wavelet transform. See :func:`feature_information`.
+    """Scores FMI-wavelet: ``feature_information`` of one level of the discrete Meyer wavelet transform.
 
     The four subbands lie side by side, [approximation, horizontal; vertical, diagonal], and windows cross their seams.
     """
@@ -52,26 +55,27 @@ def wavelet_information(fused: Tensor, sources: Tensor, *, limited: bool = False
 def feature_information(
     fused: Tensor, sources: Tensor, feature: Callable[[Tensor], Tensor], *, limited: bool = False
 ) -> Tensor:
-    """Mean over all 3×3 windows and both sources of the mutual information of the features, over their entropies.
+    """Scores the mutual information of features over their entropies, averaged over all 3×3 windows and both sources.
 
-    Haghighat, Aghagolzadeh & Seyedarabi 2011, in the form of Fast-FMI (Haghighat & Razian 2014) and its public program.
-    The nine features of a window, less their minimum and over their sum, are the probabilities of the outcomes 1…9
-    (down the columns, so that turning all images matters a little); a flat window is uniform. The joint distribution
-    mixes independence with the Fréchet bound of the sign of c, the Pearson correlation of the two windows, so that the
-    outcomes have the correlation c. A window scores 2·(Hs + Hf − Hsf)/(Hs + Hf): 1 where it equals the source's, 0
-    where one of the two is flat or has a single peak.
+    The method is Haghighat, Aghagolzadeh & Seyedarabi 2011 in the form of Fast-FMI (Haghighat & Razian 2014) and its
+    public program. The nine features of a window, less their minimum and over their sum, are the probabilities of the
+    outcomes 1…9 (down the columns, so that turning all images matters a little); a flat window is uniform. The joint
+    distribution mixes independence with the Fréchet bound of the sign of c, the Pearson correlation of the two windows,
+    so that the outcomes have the correlation c. A window scores 2·(Hs + Hf − Hsf)/(Hs + Hf): 1 where it equals the
+    source's, 0 where one of the two is flat or has a single peak.
 
     As in the program, c may be beyond the bound; joint "probabilities" below 0 then count as p·log|p|, and a window may
-    score less than 0 or more than 1. Other than there, differences of features under ``ROUNDING`` are none: they depend
-    on the processor, and stretched to a distribution they would count as much as any.
+    score less than 0 or more than 1. Unlike in the program, differences of features under ``ROUNDING`` count as none:
+    they depend on the processor, and stretched to a distribution they would count as much as any.
 
     Args:
         fused: (B,H,W); sources: (2,B,H,W).
         feature: from (B,H,W) to (B,H',W') with sides of at least 3.
-        limited: takes the bound itself where c is beyond it, so that scores keep to 0–1: METRICS.md, ``corrected``.
+        limited: takes the bound itself where c is beyond it, so that scores keep to 0–1 (docs/metrics.md, convention
+            ``corrected``).
 
     Returns:
-        (B,); NaN for an image with NaN. Flat images have an answer as any others: equal ones score 1, others 0.
+        (B,); NaN for an image with NaN. Flat images have a score, too: equal ones 1, others 0.
     """
     total = fused.new_zeros(fused.shape[0])
     f = feature(fused)
@@ -87,9 +91,9 @@ def _edge_strength(images: Tensor) -> Tensor:
 
 
 def _windows(features: Tensor) -> Iterator[Tensor]:
-    """The windows in strips, (9,B,n): the cells of each down its columns."""
+    """Yields the windows in strips, (9,B,n): the cells of each down its columns."""
     batch, height, width = features.shape
-    # About twenty numbers are kept for each window at a time.
+    # Each window needs about twenty numbers at a time.
     rows = max(1, pixels_at_once(features.device.type == "cpu") // (16 * max(1, batch * width)))
     last_row, last_column = height - SIDE + 1, width - SIDE + 1
     for top in range(0, last_row, rows):
@@ -99,7 +103,7 @@ def _windows(features: Tensor) -> Iterator[Tensor]:
 
 
 def _shared(f: Tensor, s: Tensor, limited: bool) -> Tensor:
-    """Normalised mutual information (B,n) of windows (9,B,n)."""
+    """Returns the normalised mutual information (B,n) of windows (9,B,n)."""
     equal = ((f - s).abs_() < ROUNDING).all(0)
     p_f, p_s = _probabilities(f), _probabilities(s)
     c = _correlation(p_f, p_s)
@@ -122,11 +126,14 @@ def _shared(f: Tensor, s: Tensor, limited: bool) -> Tensor:
 
 
 def _upper_bound(p: Tensor, q: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """The joint distribution of greatest correlation that the probabilities (9,…) of two windows allow.
+    """Returns the joint distribution of greatest correlation that the probabilities (9,…) of two windows allow.
 
     Both cut [0, 1] into nine stretches, and a pair of outcomes has the overlap of its two stretches: 17 pairs at most
-    have any, the steps of a staircase from (1, 1) to (9, 9). Gives for each step its overlap (…) and the product (…)
-    of the two probabilities, and the covariance (…) of the outcomes.
+    have any, the steps of a staircase from (1, 1) to (9, 9).
+
+    Returns:
+        For each step its overlap (…) and the product (…) of the two probabilities; and the covariance (…) of the
+        outcomes.
     """
     ends_p, ends_q = p.cumsum(0), q.cumsum(0)
     i, j = (torch.zeros(1, *p.shape[1:], dtype=torch.long, device=p.device) for _ in range(2))
@@ -160,7 +167,7 @@ def _correlation(p: Tensor, q: Tensor) -> Tensor:
 
 
 def _mean(p: Tensor) -> Tensor:
-    """Of the outcomes, counted from the middle one."""
+    """Returns the mean outcome, counted from the middle one."""
     mean: Tensor = torch.tensordot(_outcomes(p), p, dims=1)
     return mean
 
@@ -175,5 +182,5 @@ def _outcomes(p: Tensor) -> Tensor:
 
 
 def _surprise(p: Tensor) -> Tensor:
-    """−p·log|p|, in nats; 0 for 0."""
+    """Returns −p·log|p|, in nats; 0 for 0."""
     return p.abs().clamp_(min=1e-300).log_().mul_(p).neg_()

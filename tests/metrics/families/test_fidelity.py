@@ -14,7 +14,7 @@ from skimage.io import imread
 from torchmetrics.functional.image import visual_information_fidelity
 
 from refusion.metrics import evaluate, filters
-from refusion.metrics.fidelity import mean_vifp, summed_vifp
+from refusion.metrics.families.fidelity import mean_vifp, summed_vifp
 
 cddfuse_viff = partial(summed_vifp, flat=1.0)
 

@@ -1,4 +1,4 @@
-"""Histograms of grey levels, one image's or two images' together: EN, MI, NMI and CE.
+"""Information in histograms of grey levels, of one image or of two together (EN, MI, NMI, CE).
 
 Sources between two grey levels count as the nearer one.
 """
@@ -14,17 +14,17 @@ LEVELS = 256
 
 
 def entropy(fused: Tensor, sources: Tensor) -> Tensor:  # noqa: ARG001 - every metric takes both
-    """EN in bits: −Σ p log2 p over the 256 grey levels of ``fused`` (B,H,W); the sources play no part.
+    """Scores EN in bits: −Σ p log2 p over the 256 grey levels of ``fused`` (B,H,W); the sources play no part.
 
-    METRICS.md; the same in all conventions. A NaN anywhere in an image makes its entropy NaN.
+    All conventions agree on it (docs/metrics.md). A NaN anywhere in an image makes its entropy NaN.
     """
     return _entropies(_histograms(fused)) / math.log(2)
 
 
 def mutual_information(fused: Tensor, sources: Tensor, *, base: float = 2.0, merge_whites: bool = False) -> Tensor:
-    """MI: I(f;a) + I(f;b) with I(f;s) = H(f) + H(s) − H(f,s) over 256×256 grey levels (Qu, Zhang & Yan 2002).
+    """Scores MI: I(f;a) + I(f;b) with I(f;s) = H(f) + H(s) − H(f,s) over 256×256 grey levels (Qu, Zhang & Yan 2002).
 
-    0 where the fused image or both sources are flat.
+    The score is 0 where the fused image or both sources are flat.
 
     Args:
         fused, sources: (B,H,W) and (2,B,H,W).
@@ -38,17 +38,18 @@ def mutual_information(fused: Tensor, sources: Tensor, *, base: float = 2.0, mer
 
 
 def normalised_mutual_information(fused: Tensor, sources: Tensor) -> Tensor:
-    """NMI: 2 I(f;a) / (H(f) + H(a)) + 2 I(f;b) / (H(f) + H(b)), within 0–2 (Hossny, Nahavandi & Creighton 2008).
+    """Scores NMI: 2 I(f;a) / (H(f) + H(a)) + 2 I(f;b) / (H(f) + H(b)), in 0–2 (Hossny, Nahavandi & Creighton 2008).
 
-    In MI the source with the higher entropy counts for more. NaN (0/0) where the fused image and a source are both
-    flat, 0 where the fused image or both sources are. Takes (B,H,W) and (2,B,H,W), gives (B,).
+    Normalising keeps the source with the higher entropy from counting for more, as it does in MI. NaN (0/0) where the
+    fused image and a source are both flat, 0 where the fused image or both sources are. Takes (B,H,W) and (2,B,H,W),
+    returns (B,).
     """
     shared, held = _shared(fused, sources)
     return (2 * shared / held).sum(0)
 
 
 def cross_entropy(fused: Tensor, sources: Tensor, *, prior: float = 0.0) -> Tensor:
-    """CE in bits: mean over the two sources of Σ p_s log2(p_s / p_f) over the grey levels; lower is better.
+    """Scores CE in bits: mean over the two sources of Σ p_s log2(p_s / p_f) over the grey levels; lower is better.
 
     Bulanon, Burks & Alchanatis 2009, as VIFB computes it: grey levels that either image lacks are left out. So it is
     no true divergence: it may fall to −log2(e)/e = −0.53, and an image without a single grey level of its sources
@@ -74,7 +75,7 @@ def _levels(images: Tensor) -> Tensor:
 
 
 def _histograms(images: Tensor) -> Tensor:
-    """Number of pixels of each grey level in each image of (B,H,W): (B,256), NaN for an image that holds a NaN."""
+    """Counts the pixels of each grey level in each image of (B,H,W): (B,256), NaN for an image that holds a NaN."""
     batch = images.shape[0]
     first_bin = LEVELS * torch.arange(batch, device=images.device)[:, None]
     bins = _levels(images).long().flatten(1) + first_bin
@@ -83,13 +84,13 @@ def _histograms(images: Tensor) -> Tensor:
 
 
 def _entropies(counts: Tensor) -> Tensor:
-    """Entropies in nats (…) of histograms (…,bins)."""
+    """Returns the entropies in nats (…) of histograms (…,bins)."""
     nats: Tensor = torch.special.entr(counts / counts.sum(-1, keepdim=True)).sum(-1)
     return nats
 
 
 def _joint_entropies(fused: Tensor, source: Tensor, white: int) -> Tensor:
-    """H(f,s) in nats (B,) of one source, both (B,H,W); levels above ``white`` count as that."""
+    """Returns H(f,s) in nats (B,) of one source, both (B,H,W); levels above ``white`` count as that."""
     # One image at a time: each has 65536 bins, many more than a batch of small images has pixels.
     joint = fused.new_empty(fused.shape[0])
     for i, (f, s) in enumerate(zip(fused, source, strict=True)):
@@ -99,8 +100,8 @@ def _joint_entropies(fused: Tensor, source: Tensor, white: int) -> Tensor:
 
 
 def _shared(fused: Tensor, sources: Tensor, white: int = LEVELS - 1) -> tuple[Tensor, Tensor]:
-    """I(f;s) and H(f) + H(s) in nats for each source, (2,B)."""
+    """Returns I(f;s) and H(f) + H(s) in nats for each source, (2,B)."""
     joint = torch.stack([_joint_entropies(fused, source, white) for source in sources])
     held = _entropies(_histograms(fused)) + torch.stack([_entropies(_histograms(source)) for source in sources])
-    # Of independent images it is 0, or less by a rounding error.
+    # Rounding may bring the information of independent images below 0.
     return (held - joint).clamp_(min=0), held

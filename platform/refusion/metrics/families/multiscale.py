@@ -1,25 +1,25 @@
-"""Structural similarity with the sources over several scales: MS-SSIM."""
+"""Structural similarity with the sources over several scales (MS-SSIM)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from refusion.metrics.families.structural import GAUSSIAN, PEAK, constants, gaussian_means, moments
 from refusion.metrics.filters import halve, strips
-from refusion.metrics.structural import GAUSSIAN, PEAK, constants, gaussian_means, moments
 
-# Of Wang et al. 2003, from the finest scale to the coarsest.
+# Weights of Wang et al. 2003, from the finest scale to the coarsest.
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST_SIDE = GAUSSIAN * 2 ** (len(WEIGHTS) - 1)
 
 
 def multi_scale_ssim(fused: Tensor, sources: Tensor) -> Tensor:
-    """MS-SSIM (Wang, Simoncelli & Bovik 2003): mean over the two sources; the commonest form, that of Wang's own code.
+    """Scores MS-SSIM (Wang, Simoncelli & Bovik 2003): mean over the two sources, in the form of Wang's code.
 
-    Five scales with its weights, 11×11 Gaussian window (σ = 1.5) wholly inside the image, peak 255, K1 = 0.01,
-    K2 = 0.03, halved by the mean of 2×2 pixels; luminance counts on the coarsest scale only. A negative score of one
-    scale counts as 0 there, as in TensorFlow's. Takes (B,H,W) and (2,B,H,W) with sides of at least 176 pixels (Wang's
-    own limit), gives (B,) in [0, 1].
+    There are five scales with its weights, an 11×11 Gaussian window (σ = 1.5) wholly inside the image, peak 255, K1 =
+    0.01, K2 = 0.03, halved by the mean of 2×2 pixels; luminance counts on the coarsest scale only. A negative score of
+    one scale counts as 0 there, as in TensorFlow's. Takes (B,H,W) and (2,B,H,W) with sides of at least 176 pixels
+    (Wang's own limit), returns (B,) in [0, 1].
     """
     images = torch.cat([fused[None], sources])
     score = torch.ones_like(sources[..., 0, 0])
@@ -32,7 +32,7 @@ def multi_scale_ssim(fused: Tensor, sources: Tensor) -> Tensor:
 
 
 def _mean_similarity(images: Tensor, *, with_luminance: bool) -> Tensor:
-    """Of the first of (3,B,H,W) with the two others: (2,B)."""
+    """Returns the similarity of the first of (3,B,H,W) with the two others: (2,B)."""
     c1, c2 = constants(PEAK)
     total = torch.zeros_like(images[1:, :, 0, 0])
     for strip in strips(images, GAUSSIAN - 1):

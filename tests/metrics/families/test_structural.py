@@ -15,7 +15,7 @@ from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from refusion.metrics import evaluate, filters
-from refusion.metrics.structural import (
+from refusion.metrics.families.structural import (
     gaussian_ssim,
     mean_ssim,
     summed_gaussian_ssim,

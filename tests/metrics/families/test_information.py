@@ -14,7 +14,12 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
 
 from refusion.metrics import evaluate
-from refusion.metrics.information import cross_entropy, entropy, mutual_information, normalised_mutual_information
+from refusion.metrics.families.information import (
+    cross_entropy,
+    entropy,
+    mutual_information,
+    normalised_mutual_information,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 

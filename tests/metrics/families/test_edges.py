@@ -13,7 +13,7 @@ from scipy.signal import convolve2d
 from skimage.io import imread
 
 from refusion.metrics import evaluate, filters
-from refusion.metrics.edges import edge_preservation, mended_edge_preservation, sobel
+from refusion.metrics.families.edges import corrected_edge_preservation, edge_preservation, sobel
 
 SOBEL_X = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 SOBEL_Y = np.array([[1, 2, 1], [0, 0, 0], [-1, -2, -1]])
@@ -31,16 +31,16 @@ def edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.hypot(sx, sy).ravel(), np.array(angles)
 
 
-def reference(fused: np.ndarray, *sources: np.ndarray, mended: bool = False) -> float:
-    """Pixel by pixel, as METRICS.md puts it."""
+def reference(fused: np.ndarray, *sources: np.ndarray, corrected: bool = False) -> float:
+    """Computes Qabf pixel by pixel, from the definition in docs/metrics.md."""
     kept = available = 0.0
     strength_f, angle_f = edges(fused)
     for source in sources:
         for gf, af, gs, angle in zip(strength_f, angle_f, *edges(source), strict=True):
-            tie = 1 if mended else gf
+            tie = 1 if corrected else gf
             relative = tie if gs == gf else min(gs, gf) / max(gs, gf)
             difference = abs(angle - af)
-            if mended and difference > math.pi / 2:
+            if corrected and difference > math.pi / 2:
                 difference = math.pi - difference
             alignment = 1 - difference / (math.pi / 2)
             strength = 0.9994 / (1 + math.exp(-15 * (relative - 0.5)))
@@ -60,7 +60,7 @@ def test_sobel_is_a_true_convolution() -> None:
 def test_agrees_with_the_definition(triple, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters, "pixels_at_once", lambda _on_cpu: pixels)
     assert evaluate(*triple, "Qabf")["Qabf"].item() == pytest.approx(reference(*triple), rel=1e-10)
-    assert score(mended_edge_preservation, *triple) == pytest.approx(reference(*triple, mended=True), rel=1e-10)
+    assert score(corrected_edge_preservation, *triple) == pytest.approx(reference(*triple, corrected=True), rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_mended_ties_count_as_fully_kept_at_any_scale(triple) -> None:
     _, a, b = triple
     best = 0.9994 * 0.9879 / (1 + math.exp(-7.5)) / (1 + math.exp(-22 * 0.2))
     for scale in (1, 0.125, 2**-10):
-        assert score(mended_edge_preservation, a * scale, a * scale, a * scale) == pytest.approx(best, rel=1e-12)
-    assert score(mended_edge_preservation, a, a, b) < best
+        assert score(corrected_edge_preservation, a * scale, a * scale, a * scale) == pytest.approx(best, rel=1e-12)
+    assert score(corrected_edge_preservation, a, a, b) < best
 
 
 def test_the_angle_difference_is_not_wrapped() -> None:
@@ -104,24 +104,26 @@ def test_the_angle_difference_is_not_wrapped() -> None:
     mirrored = evaluate(rows[:, ::-1], tilted[:, ::-1], tilted[:, ::-1], "Qabf")["Qabf"].item()
     assert abs(plain - mirrored) > 1e-3
     assert plain == pytest.approx(reference(rows, tilted, tilted), rel=1e-10)
-    mended = score(mended_edge_preservation, rows, tilted, tilted)
-    assert mended > max(plain, mirrored)
-    assert score(mended_edge_preservation, rows[:, ::-1], tilted[:, ::-1], tilted[:, ::-1]) == pytest.approx(mended)
+    corrected = score(corrected_edge_preservation, rows, tilted, tilted)
+    assert corrected > max(plain, mirrored)
+    assert score(corrected_edge_preservation, rows[:, ::-1], tilted[:, ::-1], tilted[:, ::-1]) == pytest.approx(
+        corrected
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([2, 5, 256]), flip=st.sampled_from([0, 1]))
 def test_symmetries_and_bounds(seed: int, levels: int, flip: int) -> None:
     f, a, b = np.random.default_rng(seed).integers(0, levels, (3, 9, 11))
-    for function in (edge_preservation, mended_edge_preservation):
+    for function in (edge_preservation, corrected_edge_preservation):
         got = score(function, f, a, b)
         assert 0 <= got <= 1
         assert score(function, f, b, a) == pytest.approx(got, rel=1e-12)
-    assert score(mended_edge_preservation, *(np.flip(x, flip) for x in (f, a, b))) == pytest.approx(got, rel=1e-12)
-    assert score(mended_edge_preservation, f / 4, a / 4, b / 4) == pytest.approx(got, rel=1e-12)
+    assert score(corrected_edge_preservation, *(np.flip(x, flip) for x in (f, a, b))) == pytest.approx(got, rel=1e-12)
+    assert score(corrected_edge_preservation, f / 4, a / 4, b / 4) == pytest.approx(got, rel=1e-12)
 
 
-@pytest.mark.parametrize("function", [edge_preservation, mended_edge_preservation])
+@pytest.mark.parametrize("function", [edge_preservation, corrected_edge_preservation])
 def test_black_sources_give_nan(triple, function) -> None:
     f, a, _ = triple
     assert np.isnan(score(function, f, a * 0, a * 0))
@@ -129,7 +131,7 @@ def test_black_sources_give_nan(triple, function) -> None:
     assert score(function, f, a * 0, a) > 0
 
 
-@pytest.mark.parametrize("function", [edge_preservation, mended_edge_preservation])
+@pytest.mark.parametrize("function", [edge_preservation, corrected_edge_preservation])
 def test_flat_and_tiny_images_have_a_score(function) -> None:
     """The frame of zeros gives even one pixel a border, though no edge (its own differences cancel)."""
     flat = np.full((5, 5), 90)
@@ -140,7 +142,7 @@ def test_flat_and_tiny_images_have_a_score(function) -> None:
     assert score(function, *3 * [np.array([[9, 9]])]) > 0.9
 
 
-@pytest.mark.parametrize("function", [edge_preservation, mended_edge_preservation])
+@pytest.mark.parametrize("function", [edge_preservation, corrected_edge_preservation])
 def test_each_image_of_a_batch_has_its_own_score(pair_of_triples, function) -> None:
     first, second = pair_of_triples
     f, a, b = (

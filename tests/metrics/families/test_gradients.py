@@ -13,7 +13,7 @@ from metric_checks import Compute, check_against_oracle, check_batch_and_nan, sa
 from scipy.ndimage import sobel
 
 from refusion.metrics import evaluate, filters
-from refusion.metrics.gradients import average_gradient, edge_intensity, spatial_frequency
+from refusion.metrics.families.gradients import average_gradient, edge_intensity, spatial_frequency
 
 pytestmark = pytest.mark.filterwarnings("error")
 

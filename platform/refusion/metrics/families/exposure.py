@@ -1,4 +1,4 @@
-"""Structure of the sources kept by a fusion of exposures: MEF-SSIM."""
+"""Structure of the sources that a fusion of exposures preserves (MEF-SSIM)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from refusion.metrics.families.structural import GAUSSIAN, PEAK, constants, gaussian_means
 from refusion.metrics.filters import halve, strips, windowed_sums
-from refusion.metrics.structural import GAUSSIAN, PEAK, constants, gaussian_means
 
 PIXELS = GAUSSIAN**2
-# Of the three scales, from the finest to the coarsest; Wang et al. 2003 have five.
+# Weights of the three scales, from the finest to the coarsest; Wang et al. 2003 have five.
 WEIGHTS = (0.0448, 0.2856, 0.3001)
 # The published code's guards against division by nothing, and the power from which on the stronger source is alone.
 LEAST_CONTRAST = 1e-3
@@ -22,12 +22,12 @@ SMALLEST_SIDE_OF_SCALES = GAUSSIAN * 2 ** (len(WEIGHTS) - 1)
 
 
 def mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
-    """MEF-SSIM (Ma, Zeng & Wang 2015) on the finest scale: the similarity of f's structure with the one wanted.
+    """Scores MEF-SSIM (Ma, Zeng & Wang 2015) on the finest scale: the similarity of f with the desired structure.
 
-    In each 11×11 window the structure wanted is the mean of the sources' own structures, weighted by their contrasts
+    In each 11×11 window the desired structure is the mean of the sources' own structures, weighted by their contrasts
     to a power that grows with their consistency, and given the higher contrast of the two. Luminance does not count, so
-    that a constant added to f is free. Where both sources are flat nothing is wanted, and contrast in f only costs.
-    Takes (B,H,W) and (2,B,H,W) with sides of at least 11 pixels, gives (B,) in [−1, 1].
+    that a constant added to f is free. Where both sources are flat no structure is desired, and contrast in f only
+    costs. Takes (B,H,W) and (2,B,H,W) with sides of at least 11 pixels, returns (B,) in [−1, 1].
     """
     images = torch.cat([fused[None], sources])
     total = fused.new_zeros(fused.shape[0])
@@ -37,11 +37,11 @@ def mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
 
 
 def multi_scale_mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
-    """:func:`mef_ssim` over three scales, as Ma, Zeng & Wang 2015 combine them; some evaluators call it MS-SSIM.
+    """Scores ``mef_ssim`` over three scales, as Ma, Zeng & Wang 2015 combine them; some evaluators call it MS-SSIM.
 
-    The weighted geometric mean, each scale half as large as the one before (mean of 2×2 pixels). Where f has the
-    opposite structure on some scale, its negative score there counts as 0 (the published code turns complex). Takes
-    (B,H,W) and (2,B,H,W) with sides of at least 44 pixels, gives (B,) in [0, 1].
+    The score is the weighted geometric mean over scales, each half as large as the one before (mean of 2×2 pixels).
+    Where f has the opposite structure on some scale, its negative score there counts as 0 (the published code turns
+    complex). Takes (B,H,W) and (2,B,H,W) with sides of at least 44 pixels, returns (B,) in [0, 1].
     """
     score = torch.ones_like(fused[:, 0, 0])
     for scale, weight in enumerate(WEIGHTS):
@@ -52,8 +52,8 @@ def multi_scale_mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
 
 
 def _similarity(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """In every window: (B,H,W) each to (B,H−10,W−10)."""
-    of_a, of_b = _amounts_wanted(a, b)
+    """Returns the similarity in every window: (B,H,W) each to (B,H−10,W−10)."""
+    of_a, of_b = _structure_factors(a, b)
     mean_f, mean_a, mean_b = (gaussian_means(image) for image in (fused, a, b))
     covariance = of_a * (gaussian_means(a * fused) - mean_a * mean_f)
     covariance += of_b * (gaussian_means(b * fused) - mean_b * mean_f)
@@ -65,9 +65,9 @@ def _similarity(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (2 * covariance + c) / (variances + c)
 
 
-def _amounts_wanted(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """How much of each source's structure (its grey levels less their mean) the structure wanted has."""
-    square_a, square_b, product = _spread(a, a), _spread(b, b), _spread(a, b)
+def _structure_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the factor of each source's structure (its grey levels less their mean) in the desired structure."""
+    square_a, square_b, product = _co_scatter(a, a), _co_scatter(b, b), _co_scatter(a, b)
     norm_a, norm_b = square_a.sqrt(), square_b.sqrt()
     norm_of_sum = (square_a + square_b + 2 * product).clamp_(min=0).sqrt_()
     consistency = ((norm_of_sum + EPS) / (norm_a + norm_b + EPS)).clamp_(max=1)
@@ -91,8 +91,8 @@ def _scaled_to(
     return scale * of_a, scale * of_b
 
 
-def _spread(x: Tensor, y: Tensor) -> Tensor:
-    """Σ (x − x̄)(y − ȳ) in each window; exactly 0 where whole grey levels are flat."""
+def _co_scatter(x: Tensor, y: Tensor) -> Tensor:
+    """Returns Σ (x − x̄)(y − ȳ) in each window; exactly 0 where whole grey levels are flat."""
     ones = [1.0] * GAUSSIAN
-    spread = PIXELS * windowed_sums(x * y, ones) - windowed_sums(x, ones) * windowed_sums(y, ones)
-    return (spread.clamp_(min=0) if x is y else spread).div_(PIXELS)
+    scatter = PIXELS * windowed_sums(x * y, ones) - windowed_sums(x, ones) * windowed_sums(y, ones)
+    return (scatter.clamp_(min=0) if x is y else scatter).div_(PIXELS)

@@ -13,7 +13,7 @@ from metric_checks import Compute, check_against_oracle, check_batch_and_nan, sa
 from scipy.stats import pearsonr
 
 from refusion.metrics import evaluate
-from refusion.metrics.statistics import (
+from refusion.metrics.families.statistics import (
     mean_correlation,
     pearson,
     standard_deviation,

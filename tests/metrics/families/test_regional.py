@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import sobel
 from skimage.io import imread
 
-from refusion.metrics.regional import mended_regional_error, regional_error
+from refusion.metrics.families.regional import corrected_regional_error, regional_error
 
-BOTH = [regional_error, mended_regional_error]
+BOTH = [regional_error, corrected_regional_error]
 
 
 def score(metric, fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
@@ -22,27 +22,27 @@ def score(metric, fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     return float(found)
 
 
-def reference(fused: np.ndarray, *sources: np.ndarray, mended: bool) -> float:
+def reference(fused: np.ndarray, *sources: np.ndarray, corrected: bool) -> float:
     """Region by region after Chen & Varshney 2007."""
 
     def prepared(image: np.ndarray) -> np.ndarray:
         image = image.astype(float)
-        return image if mended else np.floor((image - image.min()) / (image.max() - image.min()) * 255 + 0.5)
+        return image if corrected else np.floor((image - image.min()) / (image.max() - image.min()) * 255 + 0.5)
 
     height, width = fused.shape
     v, u = np.meshgrid(np.fft.fftfreq(height) * height / 4, np.fft.fftfreq(width) * width / 4, indexing="ij")
-    r = (0.114 if mended else 0.144) * np.sqrt(u**2 + v**2)
+    r = (0.114 if corrected else 0.144) * np.sqrt(u**2 + v**2)
     sensitivity = 2.6 * (0.0192 + r) * np.exp(-(r**1.1))
     error = weight = 0.0
     for source in sources:
         image = prepared(source)
-        dx, dy = (sobel(image, axis, mode="nearest" if mended else "constant") for axis in (0, 1))
+        dx, dy = (sobel(image, axis, mode="nearest" if corrected else "constant") for axis in (0, 1))
         difference = np.fft.ifft2(np.fft.fft2(image - prepared(fused)) * sensitivity).real
         for top in range(0, height, 16):
             for left in range(0, width, 16):
                 region = np.s_[top : top + 16, left : left + 16]
                 saliency = np.sum(np.hypot(dx[region], dy[region]) ** 5)
-                pixels = difference[region].size if mended else 256
+                pixels = difference[region].size if corrected else 256
                 error += saliency * np.sum(difference[region] ** 2) / pixels
                 weight += saliency
     return float(error / weight)
@@ -50,8 +50,8 @@ def reference(fused: np.ndarray, *sources: np.ndarray, mended: bool) -> float:
 
 def test_agrees_with_the_definition(triple) -> None:
     """The pictures' sides are no multiples of 16."""
-    assert score(regional_error, *triple) == pytest.approx(reference(*triple, mended=False), rel=1e-10)
-    assert score(mended_regional_error, *triple) == pytest.approx(reference(*triple, mended=True), rel=1e-10)
+    assert score(regional_error, *triple) == pytest.approx(reference(*triple, corrected=False), rel=1e-10)
+    assert score(corrected_regional_error, *triple) == pytest.approx(reference(*triple, corrected=True), rel=1e-10)
 
 
 def test_reproduces_vifb(evaluators: Path) -> None:
@@ -103,7 +103,7 @@ def test_whole_regions_may_be_mirrored_and_transposed(metric, triple) -> None:
 def test_only_the_mended_form_sees_a_change_of_contrast(triple) -> None:
     steps = np.round(triple[1] * 0.5) * 2
     assert score(regional_error, steps / 2 + 100, steps, steps) == 0
-    assert score(mended_regional_error, steps / 2 + 100, steps, steps) > 10
+    assert score(corrected_regional_error, steps / 2 + 100, steps, steps) > 10
 
 
 @pytest.mark.filterwarnings("error")
@@ -114,9 +114,9 @@ def test_flat_images(triple) -> None:
         assert np.isnan(score(regional_error, *images))
     for images in ((black, a, b), (f, black, b)):
         assert score(regional_error, *images) > 0
-    assert np.isnan(score(mended_regional_error, f, flat, black))
+    assert np.isnan(score(corrected_regional_error, f, flat, black))
     for images in ((flat, a, b), (f, flat, b)):
-        assert score(mended_regional_error, *images) > 0
+        assert score(corrected_regional_error, *images) > 0
 
 
 @pytest.mark.parametrize("metric", BOTH)

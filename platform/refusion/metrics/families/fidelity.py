@@ -1,4 +1,4 @@
-"""Visual information of the sources kept in the fused image: VIF."""
+"""Visual information of the sources that the fused image preserves (VIF)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ EPS = 1e-10
 
 
 def mean_vifp(fused: Tensor, sources: Tensor) -> Tensor:
-    """VIF: mean over the two sources of the pixel-domain, multi-scale VIF (VIFp), with the source as the reference.
+    """Scores VIF: mean over the two sources of the pixel-domain, multi-scale VIF (VIFp), the source as the reference.
 
-    Four scales with Gaussian windows of 17, 9, 5 and 3 pixels (σ = size / 5), no padding, halved between scales, visual
-    noise of variance 2. METRICS.md, convention ``authors``; Sheikh & Bovik 2006. Above 1 where f has more contrast than
-    the source; NaN (0/0) where a source is flat. Takes (B,H,W) and (2,B,H,W), gives (B,).
+    There are four scales with Gaussian windows of 17, 9, 5 and 3 pixels (σ = size / 5), no padding, halved between
+    scales, visual noise of variance 2 (docs/metrics.md, convention ``authors``; Sheikh & Bovik 2006).
+
+    Args:
+        fused, sources: (B,H,W) and (2,B,H,W).
+
+    Returns:
+        (B,), more is better; above 1 where f has more contrast than the source, NaN (0/0) where a source is flat.
     """
     kept, available = _information(fused, sources)
     return (kept / available).mean(0)
 
 
 def summed_vifp(fused: Tensor, sources: Tensor, *, flat: float = math.nan) -> Tensor:
-    """VIF as public evaluators give it: the sum of the two, where :func:`mean_vifp` has their mean.
+    """Scores VIF as public evaluators do: the sum of the two sources' VIFp, where ``mean_vifp`` has their mean.
 
     A flat source, which holds no information (0/0), counts as ``flat``: CDDFuse's evaluator says 1. Takes (B,H,W) and
-    (2,B,H,W), gives (B,).
+    (2,B,H,W), returns (B,).
     """
     kept, available = _information(fused, sources)
     # A flat source hides NaN in f, which has to show.
@@ -38,7 +43,7 @@ def summed_vifp(fused: Tensor, sources: Tensor, *, flat: float = math.nan) -> Te
 
 
 def _information(fused: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-    """What the fused image keeps of each source's information, and how much that is; both (2,B), in nats."""
+    """Returns the information of each source that the fused image preserves, and that it has; both (2,B), in nats."""
     images = torch.cat([fused[None], sources])
     # A constant does not change variances, but on white it brings their rounding errors to 7e-11, too near EPS.
     images -= images.mean((-2, -1), keepdim=True).round()

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skimage.io import imread
 
 from refusion.metrics import filters
-from refusion.metrics.exposure import SMALLEST_SIDE, SMALLEST_SIDE_OF_SCALES, mef_ssim, multi_scale_mef_ssim
+from refusion.metrics.families.exposure import SMALLEST_SIDE, SMALLEST_SIDE_OF_SCALES, mef_ssim, multi_scale_mef_ssim
 
 
 def score(function, f: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:

@@ -12,9 +12,9 @@ from scipy.ndimage import correlate
 from skimage.io import imread
 
 from refusion.metrics import filters
-from refusion.metrics.contrast import contrast_quality, mended_contrast_quality, stretched
+from refusion.metrics.families.contrast import contrast_quality, corrected_contrast_quality, stretched
 
-BOTH = [contrast_quality, mended_contrast_quality]
+BOTH = [contrast_quality, corrected_contrast_quality]
 
 
 def score(metric, fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
@@ -23,30 +23,30 @@ def score(metric, fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     return float(found)
 
 
-def gaussian(sigma: float, mended: bool) -> np.ndarray:
+def gaussian(sigma: float, corrected: bool) -> np.ndarray:
     y, x = np.mgrid[-15:16, -15:16]
     weights = np.exp(-(x**2 + y**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
-    return weights / weights.sum() if mended else weights
+    return weights / weights.sum() if corrected else weights
 
 
-def masked_contrast(image: np.ndarray, mended: bool) -> np.ndarray:
+def masked_contrast(image: np.ndarray, corrected: bool) -> np.ndarray:
     image = image.astype(float)
     height, width = image.shape
-    if not mended:
+    if not corrected:
         image = np.floor((image - image.min()) / (image.max() - image.min()) * 255 + 0.5)
     v, u = np.meshgrid(np.fft.fftfreq(height) * height / 15, np.fft.fftfreq(width) * width / 15, indexing="ij")
     r = np.sqrt(u**2 + v**2)
     sensitivity = np.exp(-((r / 15.387) ** 2)) - 0.7622 * np.exp(-((r / 1.3456) ** 2))
     perceived = np.fft.ifft2(np.fft.fft2(image) * sensitivity).real
-    border = "nearest" if mended else "constant"
-    fine, coarse = (correlate(perceived, gaussian(sigma, mended), mode=border) for sigma in (2, 4))
+    border = "nearest" if corrected else "constant"
+    fine, coarse = (correlate(perceived, gaussian(sigma, corrected), mode=border) for sigma in (2, 4))
     contrast = np.abs(fine / coarse - 1)
     return contrast**3 / (contrast**2 + 0.0001)
 
 
-def reference(fused: np.ndarray, a: np.ndarray, b: np.ndarray, mended: bool) -> float:
+def reference(fused: np.ndarray, a: np.ndarray, b: np.ndarray, corrected: bool) -> float:
     """Step by step after Chen & Blum 2009, in full spectra and two-dimensional windows."""
-    f, x, y = (masked_contrast(image, mended) for image in (fused, a, b))
+    f, x, y = (masked_contrast(image, corrected) for image in (fused, a, b))
     kept_x, kept_y = (np.where(s < f, s / f, f / s) for s in (x, y))
     return float(np.mean((x**2 * kept_x + y**2 * kept_y) / (x**2 + y**2)))
 
@@ -54,8 +54,8 @@ def reference(fused: np.ndarray, a: np.ndarray, b: np.ndarray, mended: bool) -> 
 @pytest.mark.parametrize("pixels", [1 << 17, 1000])
 def test_agrees_with_the_definition(triple, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters, "pixels_at_once", lambda _on_cpu: pixels)
-    assert score(contrast_quality, *triple) == pytest.approx(reference(*triple, mended=False), rel=1e-9)
-    assert score(mended_contrast_quality, *triple) == pytest.approx(reference(*triple, mended=True), rel=1e-9)
+    assert score(contrast_quality, *triple) == pytest.approx(reference(*triple, corrected=False), rel=1e-9)
+    assert score(corrected_contrast_quality, *triple) == pytest.approx(reference(*triple, corrected=True), rel=1e-9)
 
 
 def test_reproduces_vifb(evaluators: Path) -> None:
@@ -97,7 +97,7 @@ def test_only_the_mended_form_sees_a_loss_of_contrast(triple) -> None:
     dull = np.round(a * 0.5) + 100
     steps = np.round(a * 0.5) * 2
     assert score(contrast_quality, dull, steps, steps) == pytest.approx(1, abs=1e-9)
-    assert score(mended_contrast_quality, dull, steps, steps) < 0.8
+    assert score(corrected_contrast_quality, dull, steps, steps) < 0.8
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,8 +107,8 @@ def test_scores_lie_between_0_and_1_or_there_is_none(height: int, width: int, se
     flat = any(np.ptp(image) == 0 for image in (f, a, b))
     plain = score(contrast_quality, f, a, b)
     assert np.isnan(plain) if flat else 0 <= plain <= 1
-    assert 0 <= score(mended_contrast_quality, f, a, b) <= 1
-    assert score(mended_contrast_quality, a, a, a) == 1
+    assert 0 <= score(corrected_contrast_quality, f, a, b) <= 1
+    assert score(corrected_contrast_quality, a, a, a) == 1
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
@@ -118,10 +118,10 @@ def test_flat_images(triple, level: int, which: int) -> None:
     images = list(triple)
     images[which] = np.full_like(images[which], level)
     assert np.isnan(score(contrast_quality, *images))
-    assert 0 <= score(mended_contrast_quality, *images) <= 1
+    assert 0 <= score(corrected_contrast_quality, *images) <= 1
     flat = np.full_like(images[0], level)
-    assert score(mended_contrast_quality, flat, flat, flat) == 1
-    assert score(mended_contrast_quality, flat, *triple[1:]) < 1e-3
+    assert score(corrected_contrast_quality, flat, flat, flat) == 1
+    assert score(corrected_contrast_quality, flat, *triple[1:]) < 1e-3
 
 
 def test_wide_black_surroundings_are_no_noise() -> None:

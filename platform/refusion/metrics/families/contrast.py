@@ -1,4 +1,4 @@
-"""Local contrast, as the eye perceives it, that the fused image preserves: Q_CB."""
+"""Perceived local contrast of the sources that the fused image preserves (Q_CB)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from refusion.metrics.filters import gaussian_window, strips, windowed_sums
 from refusion.metrics.transforms import filter_radially
 
-# Degrees of sight that the image is wide and high, whatever its number of pixels.
+# Width and height of the image in degrees of the visual field, whatever its number of pixels.
 VIEW = 15
 WINDOW = 31
 FINE, COARSE = 2.0, 4.0
 MASKING = 1e-4
 
-# Grey levels; differences of filtered images below it are rounding of the FFT.
+# In grey levels: smaller differences of filtered images are rounding of the FFT.
 ROUNDING = 1e-12
 
 
 def contrast_quality(fused: Tensor, sources: Tensor) -> Tensor:
-    """Q_CB (Chen & Blum 2009): how much of the perceived contrast of the more salient source each pixel preserves.
+    """Scores Q_CB (Chen & Blum 2009): the share of the sources' perceived contrast that each pixel preserves.
 
-    In the form of Z. Liu's program, which VIFB and most papers use: every image is first stretched to 0–255 by itself,
-    so that a loss of contrast common to the whole image costs nothing. Then, with r in cycles per degree:
+    The form is that of Z. Liu's program, which VIFB and most papers use: every image is first stretched to 0–255 by
+    itself, so that a loss of contrast common to the whole image costs nothing. Then, with r in cycles per degree:
 
     1. contrast sensitivity, a difference of Gaussians: exp(−(r/15.387)²) − 0.7622·exp(−(r/1.3456)²), borders wrapped;
     2. Peli's contrast C = |G₂ ∗ I / G₄ ∗ I − 1|, Gaussians of σ 2 and 4 on 31×31 pixels, black beyond the border;
@@ -44,19 +44,19 @@ def contrast_quality(fused: Tensor, sources: Tensor) -> Tensor:
     return _quality(*(_masked_contrast(stretched(image), windows, "constant") for image in (fused, *sources)))
 
 
-def mended_contrast_quality(fused: Tensor, sources: Tensor) -> Tensor:
-    """Q_CB without its program's peculiarities: METRICS.md, convention ``corrected``.
+def corrected_contrast_quality(fused: Tensor, sources: Tensor) -> Tensor:
+    """Scores Q_CB without its program's peculiarities (docs/metrics.md, convention ``corrected``).
 
     The images are taken as they are, so that a loss of contrast costs; their borders are repeated, where black would
     make contrast; and the windows' weights sum to 1, so that a flat area has none. Flat images have a score: a flat
-    fused image preserves no contrast, and three flat images agree (1). Takes (B,H,W) and (2,B,H,W), gives (B,).
+    fused image preserves no contrast, and three flat images agree (1). Takes (B,H,W) and (2,B,H,W), returns (B,).
     """
     windows = [gaussian_window(WINDOW, sigma) for sigma in (FINE, COARSE)]
     return _quality(*(_masked_contrast(image, windows, "replicate") for image in (fused, *sources)))
 
 
 def stretched(images: Tensor) -> Tensor:
-    """Each of (…,H,W) from its own range to 0–255, rounded as MATLAB does; NaN where it is flat."""
+    """Stretches each of (…,H,W) from its own range to 0–255, rounded as MATLAB does; NaN where it is flat."""
     low, high = images.amin((-2, -1), keepdim=True), images.amax((-2, -1), keepdim=True)
     return ((images - low) / (high - low)).mul_(255).add_(0.5).floor_()
 

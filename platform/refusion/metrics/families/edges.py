@@ -1,4 +1,4 @@
-"""Edges of the sources kept in the fused image: Qabf."""
+"""Edges of the sources that the fused image preserves (Qabf)."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ Preservation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def edge_preservation(fused: Tensor, sources: Tensor) -> Tensor:
-    """Qabf (Xydeas & Petrović 2000): how far the strength and direction of each source's edges survive in f.
+    """Scores Qabf (Xydeas & Petrović 2000): strength and direction of the sources' edges that f preserves.
 
-    METRICS.md, convention ``authors``, with two peculiarities of the public evaluators: where source and fused
-    image have the same edge strength g, the relative strength is g itself, not 1 (so the score depends on the scale of
-    the grey levels); and the angle difference is not wrapped (so mirroring all images changes it a little).
-    NaN (0/0) where both sources are black. Takes (B,H,W) and (2,B,H,W), gives (B,).
+    The form is that of convention ``authors`` (docs/metrics.md), with two peculiarities of the public evaluators: where
+    source and fused image have the same edge strength g, the relative strength is g itself, not 1 (so the score depends
+    on the scale of the grey levels); and the angle difference is not wrapped (so mirroring all images changes it a
+    little).
+
+    Args:
+        fused, sources: (B,H,W) and (2,B,H,W).
+
+    Returns:
+        (B,) in [0, 1], more is better; NaN (0/0) where both sources are black.
     """
     return _weighted_preservation(fused, sources, _preservation_of_evaluators)
 
 
-def mended_edge_preservation(fused: Tensor, sources: Tensor) -> Tensor:
-    """Qabf with both peculiarities of :func:`edge_preservation` mended: METRICS.md, convention ``corrected``.
+def corrected_edge_preservation(fused: Tensor, sources: Tensor) -> Tensor:
+    """Scores Qabf with both peculiarities of ``edge_preservation`` mended (docs/metrics.md, convention ``corrected``).
 
     Equal edge strengths have the relative strength 1, and angles differ by π/2 at most, as edges half a turn apart are
     the same edge. So neither the scale of the grey levels nor mirroring all images matters. The frame of zeros round
     the images stays, so that their borders count as edges. NaN (0/0) where both sources are black. Takes (B,H,W) and
-    (2,B,H,W), gives (B,).
+    (2,B,H,W), returns (B,).
     """
-    return _weighted_preservation(fused, sources, _preservation_mended)
+    return _weighted_preservation(fused, sources, _preservation_corrected)
 
 
 def sobel(padded: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel differences (…,H−2,W−2) along the rows and along the columns of (…,H,W).
+    """Returns the Sobel differences (…,H−2,W−2) along the rows and along the columns of (…,H,W).
 
     The signs are those of a true convolution with [−1 0 1; −2 0 2; −1 0 1] and [1 2 1; 0 0 0; −1 −2 −1].
     """
@@ -62,7 +68,7 @@ def _preservation_of_evaluators(source: Tensor, fused: Tensor, angle: Tensor) ->
     return _preservation(torch.where(source == fused, fused, relative), angle)
 
 
-def _preservation_mended(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:
+def _preservation_corrected(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:
     relative = torch.minimum(source, fused) / torch.maximum(source, fused)
     return _preservation(relative.masked_fill_(source == fused, 1.0), torch.minimum(angle, math.pi - angle))
 
@@ -77,7 +83,7 @@ def _with_border(images: Tensor) -> Tensor:
 
 
 def _edges(padded: Tensor) -> tuple[Tensor, Tensor]:
-    """Strength and angle in [−π/2, π/2] of the Sobel edges inside a border of one pixel."""
+    """Returns strength and angle in [−π/2, π/2] of the Sobel edges inside a border of one pixel."""
     # The signs decide the angle difference where only one image has sx = 0.
     sx, sy = sobel(padded)
     angle = torch.where(sx == 0, math.pi / 2, torch.atan(sy / sx))
