@@ -1,10 +1,10 @@
-"""What every test may ask for: the real data beside the checkout, a GPU, a quiet number of threads."""
+"""What every test may ask for: the real data beside the checkout, a GPU, a quiet number of threads, Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from refusion.ops.backend import configure
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# Ray cannot make its folder below a file, and the error that it raises repeats the path.
+NO_RAY = "/dev/null/this test starts Ray and has no marker ray"
 
 
 def pytest_configure() -> None:
@@ -22,11 +24,21 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if torch.cuda.is_available():
-        return
     for item in items:
-        if "gpu" in item.keywords:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        # With `--dist loadgroup` one process runs all of a group: one Ray at a time, and each file's fixtures once.
+        group = "ray" if "ray" in item.keywords else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Keep tests without the marker ``ray``, and the processes that they start, from starting Ray."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "ray" not in item.keywords:
+            patch.setenv("RAY_TMPDIR", NO_RAY)
+        return (yield)
 
 
 def _folder(name: str) -> Path:

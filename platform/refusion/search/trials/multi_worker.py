@@ -20,14 +20,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from refusion.errors import UserError
 from refusion.images.dataset import make_available
-from refusion.runtime.distributed import use_threads
+from refusion.runtime.distributed import Shard, use_threads
+from refusion.runtime.failures import reason_of
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, Teller
 from refusion.search.trials.training import Shelf, TrialPlan, TrialTraining
-from refusion.training.batches import Share
 from refusion.training.reports import TrainingDivergedError
-from refusion.training.task_run import reason_of
 
 # Where Tune's results say where the checkpoint of a nested trial is.
 CHECKPOINT_PATH = "checkpoint_path"
@@ -122,7 +121,7 @@ def train_nested(loop_config: dict[str, Any]) -> None:
     use_threads(plan.threads)
     make_available(str(plan.base["data"]), Path(plan.data_folder))
     context = ray.train.get_context()
-    share = Share(context.get_world_rank(), context.get_world_size())
+    share = Shard(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if plan.base["gpu"] else torch.device("cpu")
     number = {NUMBER: config[NUMBER]}
     teller = Teller(nest.board if share.rank == 0 else None, config[NUMBER])
@@ -146,7 +145,7 @@ def train_nested(loop_config: dict[str, Any]) -> None:
         ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"failed: {error}"})
 
 
-def _report_epoch(training: TrialTraining, share: Share, number: dict[str, Any]) -> None:
+def _report_epoch(training: TrialTraining, share: Shard, number: dict[str, Any]) -> None:
     started = time.monotonic()
     numbers = training.train_epoch()
     report = {**number, EPOCH: training.epoch, **numbers, "seconds": time.monotonic() - started}

@@ -17,8 +17,8 @@ from refusion.images.pairs import Pair
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import Shard
 from refusion.search.space.space import Space
-from refusion.training.batches import Share
 from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
@@ -94,13 +94,13 @@ class TrialTraining:
         self,
         shelf: Shelf,
         values: Mapping[str, Any],
-        share: Share | None = None,
+        share: Shard | None = None,
         device: torch.device | None = None,
         watch: Callable[[str, Progress], None] = lambda _task, _progress: None,
     ) -> None:
         self.shelf = shelf
         self.settings = shelf.plan.settings(values)
-        self.share = share or Share()
+        self.share = share or Shard()
         self.device = device or torch.device("cpu")
         self.watch = watch
         self.states = {task: TrainingState(self.settings, task, self.device) for task in shelf.plan.pairs}
