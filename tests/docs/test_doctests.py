@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pydoc
-import re
 from pathlib import Path
 from types import ModuleType
 
