@@ -31,13 +31,13 @@ from refusion.images.dataset import check_pairs
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime import cluster
+from refusion.runtime.distributed import Shard
 from refusion.runtime.storage import Folder
 from refusion.search.callbacks import Events
 from refusion.search.results.held_out import split_val
 from refusion.search.sweep import run_sweep
 from refusion.search.trials.records import Journal, TrialRecord
 from refusion.tracking.sweeps import RecordedSweep, read_sweep
-from refusion.training.batches import Share
 from refusion.training.loop import TaskTraining
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -238,7 +238,7 @@ def _train_whole(settings: Settings, held_out: float) -> dict[str, torch.Tensor]
     """The fusion module after one training by these settings, on the pairs that the sweep's trials saw."""
     (pairs,) = check_pairs(settings.data, ("IVIF",), skip_bad=False)
     seen = split_val(pairs.val, held_out, settings.validation, settings.schedule.epochs).seen
-    training = TaskTraining(settings, "IVIF", PairStore(pairs.train), PairStore(seen), Share(), torch.device("cpu"))
+    training = TaskTraining(settings, "IVIF", PairStore(pairs.train), PairStore(seen), Shard(), torch.device("cpu"))
     state = TrainingState(settings, "IVIF")
     assert len(list(training.epochs(state))) == settings.schedule.epochs
     return state.fusion.state_dict()

@@ -15,11 +15,11 @@ from rich.console import Console
 from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
 from refusion.config.layers import read_settings_file
 from refusion.errors import UserError
+from refusion.runtime.console import console
 from refusion.search.manifest import SweepRequest
 from refusion.search.options import PBT_KINDS, SweepOptions, old_spellings, with_new_names
 from refusion.search.sweep import run_sweep
 from refusion.tasks import TASKS
-from refusion.training.display import console
 
 _PRESETS = Path(__file__).resolve().parents[3] / "jobs" / "presets"
 _SECTIONS = ("base", "space", "sweep")

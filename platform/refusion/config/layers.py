@@ -51,10 +51,11 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, new in change.items():
         old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(new, int | float | str) and "kind" in old:
+        is_rate = isinstance(old, Mapping) and old.get("kind") in _KINDS
+        if isinstance(old, Mapping) and is_rate and isinstance(new, int | float | str):
             new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
         if isinstance(old, Mapping) and isinstance(new, Mapping) and not _replaces(old, new):
-            if new.get("kind", old.get("kind")) != old.get("kind"):
+            if is_rate and new.get("kind", old["kind"]) != old["kind"]:
                 shared = () if new["kind"] in ("tied", "pieces") else _SHARED_BY_KINDS
                 old = {name: old[name] for name in shared if name in old}
             merged[key] = merge(old, new)

@@ -17,6 +17,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 import refusion
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.import_path import import_environment
 
 # `ray up` leaves the cluster's configuration here on the head node, where jobs' drivers run.
 _BOOTSTRAP = Path("ray_bootstrap_config.yaml")
@@ -80,7 +81,8 @@ class Cluster:
 def connect() -> Cluster:
     """Join the cluster this job was submitted to, or one that runs on this machine, or start one here.
 
-    Every worker gets the very code of this process, so that nodes with an older installation run what was submitted.
+    Every worker gets the very code of this process, so that nodes with an older installation run what was submitted,
+    and finds the user's own modules in the folders where this process finds them.
 
     Raises:
         UserError: the cluster named by RAY_ADDRESS cannot be reached.
@@ -97,7 +99,7 @@ def connect() -> Cluster:
             address,
             ignore_reinit_error=True,
             logging_level="WARNING",
-            runtime_env={"py_modules": [str(Path(refusion.__file__).parent)]},
+            runtime_env={"py_modules": [str(Path(refusion.__file__).parent)], "env_vars": import_environment()},
         )
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = (str(error).splitlines() or ["no answer"])[0]

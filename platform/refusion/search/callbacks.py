@@ -10,10 +10,10 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from refusion.runtime.failures import reason_of
 from refusion.search.state import SweepState
 from refusion.search.trials.multi_worker import CHECKPOINT_PATH
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM
-from refusion.training.task_run import reason_of
 
 # Numbers that Tune itself adds to each result.
 _TUNES_OWN = (

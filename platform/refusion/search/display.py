@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from refusion.runtime.console import clock
 from refusion.runtime.progress_board import Row
 from refusion.search.objective.objective import Objective, average_ranks, standings
 from refusion.search.trials.records import TrialRecord
-from refusion.training.display import clock
 
 # A log gets a line at every epoch and end of a trial, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 60.0

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.images.dataset import TaskPairs
+from refusion.images.dataset import TaskPairs, digests
 from refusion.runtime import cluster
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_board
@@ -36,7 +36,6 @@ from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
-from refusion.training.job import digests
 from refusion.training.pair_check import check_with_progress
 
 

@@ -91,7 +91,7 @@ def test_one_task_trains_as_it_would_without_a_sweep(cache: TrialCache) -> None:
     training = TrialTraining(cache, VALUES)
     numbers = training.train_epoch()
     train, val = cache.stores["IVIF"]
-    alone = TaskTraining(cache.plan.settings(VALUES), "IVIF", train, val, training.share, training.device)
+    alone = TaskTraining(cache.plan.settings(VALUES), "IVIF", train, val, training.shard, training.device)
     state = TrainingState(alone.settings, "IVIF")
     assert learnt(next(alone.epochs(state)).numbers) == learnt(numbers)
     assert same(of_state(state), of_state(training.states["IVIF"]))
@@ -201,7 +201,7 @@ def test_values_that_change_between_epochs_are_repeated_by_one_training(
     settings = check([replayed(manifest.space, manifest.base, history)], manifest.base)
     train, val = cache.stores["IVIF"]
     state = TrainingState(settings, "IVIF")
-    replay = TaskTraining(settings, "IVIF", train, val, changing.share, changing.device)
+    replay = TaskTraining(settings, "IVIF", train, val, changing.shard, changing.device)
     assert [learnt(report.numbers) for report in replay.epochs(state)] == told
     assert same(of_state(state), of_state(changing.states["IVIF"]))
     torch.testing.assert_close(state.progress(), changing.states["IVIF"].progress(), rtol=0, atol=0)

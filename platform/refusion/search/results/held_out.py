@@ -16,11 +16,11 @@ from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
 from refusion.fuse import fuse_luminance, load_module
 from refusion.images.colour import stretch
+from refusion.images.dataset import spread
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import use_threads
 from refusion.runtime.storage import Folder
-from refusion.training.batches import spread
 from refusion.training.validation import measure
 
 Scores = dict[str, dict[str, float]]

@@ -20,14 +20,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from refusion.errors import UserError
 from refusion.images.dataset import make_available
-from refusion.runtime.distributed import use_threads
+from refusion.runtime.distributed import Shard, use_threads
+from refusion.runtime.failures import reason_of
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
-from refusion.training.batches import Share
 from refusion.training.reports import TrainingDivergedError
-from refusion.training.task_run import reason_of
 
 # Key of Tune's results under which a trial of several workers reports its checkpoint's folder.
 CHECKPOINT_PATH = "checkpoint_path"
@@ -122,14 +121,14 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     use_threads(plan.threads)
     make_available(str(plan.base["data"]), Path(plan.data_folder))
     context = ray.train.get_context()
-    share = Share(context.get_world_rank(), context.get_world_size())
+    shard = Shard(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if plan.base["gpu"] else torch.device("cpu")
     number = {NUMBER: config[NUMBER]}
-    reporter = ProgressReporter(worker_plan.progress_board if share.rank == 0 else None, config[NUMBER])
+    reporter = ProgressReporter(worker_plan.progress_board if shard.rank == 0 else None, config[NUMBER])
     reporter.says("starting")
     training: TrialTraining | None = None
     try:
-        training = TrialTraining(TrialCache(plan), config[VALUES], share, device, reporter)
+        training = TrialTraining(TrialCache(plan), config[VALUES], shard, device, reporter)
         newest = ray.train.get_checkpoint()
         if newest is None and config.get(START):
             newest = ray.train.Checkpoint(config[START])
@@ -138,7 +137,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
                 training.load(Path(folder))
         goes_on = True
         while goes_on and not training.done:
-            _report_epoch(training, share, number)
+            _report_epoch(training, shard, number)
             goes_on = worker_plan.goes_on(config[NUMBER], training.epoch)
     except TrainingDivergedError as error:
         ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"diverged: {error}"})
@@ -146,15 +145,15 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"failed: {error}"})
 
 
-def _report_epoch(training: TrialTraining, share: Share, number: dict[str, Any]) -> None:
+def _report_epoch(training: TrialTraining, shard: Shard, number: dict[str, Any]) -> None:
     started = time.monotonic()
     numbers = training.train_epoch()
     report = {**number, EPOCH: training.epoch, **numbers, "seconds": time.monotonic() - started}
     with tempfile.TemporaryDirectory() as folder:
-        if share.rank == 0:
+        if shard.rank == 0:
             training.save(Path(folder))
         ray.train.report(
             report,
-            ray.train.Checkpoint.from_directory(folder) if share.rank == 0 else None,
+            ray.train.Checkpoint.from_directory(folder) if shard.rank == 0 else None,
             checkpoint_dir_name=f"epoch_{training.epoch:05d}",
         )

@@ -17,8 +17,8 @@ from refusion.images.pairs import Pair
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import Shard
 from refusion.search.space.space import Space
-from refusion.training.batches import Share
 from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
@@ -88,7 +88,7 @@ class TrialTraining:
     Args:
         cache: the process's.
         values: what the search chose.
-        share: this worker's place among the trial's workers.
+        shard: this worker's place among the trial's workers.
         device: where the modules are.
         watch: told often about each task's progress.
     """
@@ -97,13 +97,13 @@ class TrialTraining:
         self,
         cache: TrialCache,
         values: Mapping[str, Any],
-        share: Share | None = None,
+        shard: Shard | None = None,
         device: torch.device | None = None,
         watch: Callable[[str, Progress], None] = lambda _task, _progress: None,
     ) -> None:
         self.cache = cache
         self.settings = cache.plan.settings(values)
-        self.share = share or Share()
+        self.shard = shard or Shard()
         self.device = device or torch.device("cpu")
         self.watch = watch
         self.states = {task: TrainingState(self.settings, task, self.device) for task in cache.plan.pairs}
@@ -140,7 +140,7 @@ class TrialTraining:
             task,
             train,
             val,
-            self.share,
+            self.shard,
             self.device,
             watch=lambda progress: self.watch(task, progress),
             note=self.cache.note,
