@@ -103,6 +103,30 @@ def test_another_form_of_inner_steps_replaces_the_first() -> None:
     assert check([values, schedule(inner_steps=2)]).schedule.inner_steps == 2
 
 
+def test_another_kind_of_network_or_outer_step_keeps_the_other_settings_of_its_section() -> None:
+    options = [{"network": {"options": {"depth": 3}}}, {"network": {"options": {"act": "gelu"}}}]
+    settings = check([{"network": {"width": 8}}, *options, {"network": {"kind": "my.nets:Tiny"}}])
+    assert (settings.network.kind, settings.network.width) == ("my.nets:Tiny", 8)
+    assert settings.network.options == {"depth": 3, "act": "gelu"}
+    assert check([{"outer": {"accumulate": 5}}, {"outer": {"kind": "adam"}}]).outer.accumulate == 5
+
+
+@pytest.mark.parametrize("kind", ["unet", "my_module", "a:b:c", "os: system", ":C", "/tmp/file.py:C"])
+def test_a_network_that_is_no_import_path_is_refused(kind: str) -> None:
+    for name in ("kind", "loss_proposal_kind", "reconstruction_kind"):
+        said = refusal({"network": {name: kind}})
+        said_of_all = "must be 'refusion', or the import path of a class as module:Class"
+        assert said == f"--network.{name}: {said_of_all} (it is {kind!r})"
+
+
+@pytest.mark.parametrize("module", ["", "loss_proposal_", "reconstruction_"])
+def test_options_go_with_a_class_only(module: str) -> None:
+    assert f"{module}options are those of a class given by {module}kind" in refusal(
+        {"network": {f"{module}options": {"depth": 3}}}
+    )
+    assert "must be a valid dictionary" in refusal({"network": {f"{module}kind": "a:B", f"{module}options": 3}})
+
+
 def test_merging_leaves_its_arguments_alone() -> None:
     base = {"images": {"crop": 8}}
     assert merge(base, {"images": {"batch": 2}}) == {"images": {"crop": 8, "batch": 2}}

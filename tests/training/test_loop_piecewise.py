@@ -12,8 +12,8 @@ import torch
 from refusion.config.layers import check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import Shard
 from refusion.training import loop
-from refusion.training.batches import Share
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport
@@ -145,7 +145,7 @@ def test_the_baseline_is_measured_once_for_the_same_pairs(
 ) -> None:
     asked: list[list[int]] = []
 
-    def average_baseline(_store: PairStore, indices: list[int], _share: Share) -> Measured:
+    def average_baseline(_store: PairStore, indices: list[int], _share: Shard) -> Measured:
         asked.append(indices)
         return Measured({"scene_0": {"Qabf": float(len(indices))}})
 

@@ -53,7 +53,8 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, new in change.items():
         old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(new, int | float | str) and "kind" in old:
+        is_rate = isinstance(old, Mapping) and current_kind(old.get("kind")) in _KINDS
+        if isinstance(old, Mapping) and is_rate and isinstance(new, int | float | str):
             new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
         if isinstance(old, Mapping) and isinstance(new, Mapping) and not _replaces(old, new):
             merged[key] = merge(_of_same_kind(old, new), new)
@@ -72,7 +73,7 @@ def _replaces(old: Mapping[str, Any], new: Mapping[Any, Any]) -> bool:
 def _of_same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns what is kept of a schedule whose kind ``new`` changes: a cosine has no step size."""
     before, after = current_kind(old.get("kind")), current_kind(new.get("kind", old.get("kind")))
-    # Other sections with a kind have the same settings whatever it is.
+    # Sections with a kind of their own have the same settings whatever it is.
     if before not in _KINDS or after == before:
         return old
     return {name: value for name, value in old.items() if name in shared_settings(before, after)}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from refusion.config.per_epoch import NumberOrPiecewise, at, starts
 from refusion.config.schedules import (
@@ -20,9 +20,11 @@ from refusion.config.schedules import (
     kinds,
     of_kind,
 )
+from refusion.import_path import is_import_path
 from refusion.tasks import TaskName
 
 BUILTIN = "builtin"
+BUILTIN_NETWORK = "refusion"
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
 Count = Annotated[int, Field(ge=1)]
@@ -120,17 +122,48 @@ class ImagesSettings(Section):
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
 
 
-class NetworkSettings(Section):
-    """Sizes of the three modules; the defaults are the published fusion network."""
+def _class_path(kind: str) -> str:
+    if kind != BUILTIN_NETWORK and not is_import_path(kind):
+        raise ValueError(f"must be {BUILTIN_NETWORK!r}, or the import path of a class as module:Class")
+    return kind
 
+
+NetworkKind = Annotated[str, AfterValidator(_class_path)]
+
+
+class NetworkSettings(Section):
+    """The three modules F, P and R: the built-in ones in chosen sizes, or classes of the user's by import path.
+
+    The defaults are the published fusion network. Sizes are those of the built-in modules; another class takes its
+    options.
+    """
+
+    kind: NetworkKind = Field(
+        BUILTIN_NETWORK, description="F: refusion (the published network), or a class of yours as module:Class"
+    )
+    options: dict[str, Any] = Field({}, description="keyword arguments of that class, as --network.options.key value")
+    loss_proposal_kind: NetworkKind = Field(BUILTIN_NETWORK, description="P: refusion, or module:Class")
+    loss_proposal_options: dict[str, Any] = Field({}, description="keyword arguments of that class")
+    reconstruction_kind: NetworkKind = Field(BUILTIN_NETWORK, description="R: refusion, or module:Class")
+    reconstruction_options: dict[str, Any] = Field({}, description="keyword arguments of that class")
     width: int = Field(16, ge=1, description="channels of F and P")
     reconstruction_width: int = Field(32, ge=1, description="channels of R")
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
     start: Literal["average", "random"] = Field(
-        "average", description="F begins near the average of the sources, or with random weights"
+        "average", description="the built-in F begins near the average of the sources, or with random weights"
     )
+
+    @model_validator(mode="after")
+    def _options_belong_to_a_class(self) -> NetworkSettings:
+        for prefix in ("", "loss_proposal_", "reconstruction_"):
+            if getattr(self, f"{prefix}kind") == BUILTIN_NETWORK and getattr(self, f"{prefix}options"):
+                raise ValueError(
+                    f"{prefix}options are those of a class given by {prefix}kind module:Class; the built-in network "
+                    "has width, heads, blocks and expansion"
+                )
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> NetworkSettings:
