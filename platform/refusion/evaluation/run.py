@@ -30,8 +30,8 @@ from refusion.evaluation.scoring import Scored, Scorer, full_reference
 from refusion.evaluation.work_items import Picture, Piece
 from refusion.fuse import load_module
 from refusion.images.pairs import Pair
-from refusion.metrics.catalogue import find_definitions
 from refusion.metrics.facts import Definition
+from refusion.metrics.lookup import find_definitions
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import showing
 from refusion.tasks import find_task
