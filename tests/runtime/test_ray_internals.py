@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ from ray.autoscaler._private.command_runner import DockerCommandRunner
 from ray.train.v2._internal import constants
 
 from refusion.runtime import ray_internals
-
-PACKAGE = Path(ray_internals.__file__).resolve().parents[1]
 
 
 def test_the_address_of_the_last_cluster_is_read_from_rays_folder(tmp_path: Path) -> None:
@@ -47,22 +43,3 @@ def test_files_and_variables_are_called_as_ray_calls_them() -> None:
     assert constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR == ray_internals.WORKER_START_SECONDS
     source = inspect.getsource(inspect.getmodule(DockerCommandRunner))  # type: ignore[arg-type]
     assert f"~/{ray_internals.BOOTSTRAP_FILE}" in source
-
-
-def test_no_other_module_imports_a_private_name_of_ray() -> None:
-    private = re.compile(r"ray(\.\w+)*\._\w+")
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        names = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                names |= {f"{node.module}.{alias.name}" for alias in node.names}
-            elif isinstance(node, ast.Attribute):
-                names.add(ast.unparse(node))
-        found[str(path.relative_to(PACKAGE))] = {name for name in names if private.match(name)}
-    assert found.pop("runtime/ray_internals.py")
-    users = {path for path, names in found.items() if names}
-    # Tune's own, as base classes of our schedulers.
-    assert users <= {"search/schedulers/early_stopping.py", "search/schedulers/pbt.py"}, users
