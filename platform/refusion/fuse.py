@@ -14,7 +14,7 @@ import yaml
 
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
-from refusion.networks import FusionModule, fuse_in_strips, load_published
+from refusion.networks import FusionModule, fuse_tiled, load_published
 
 _WEIGHTS = "fusion.safetensors"
 
@@ -61,7 +61,7 @@ def _module_of(settings: Path) -> FusionModule:
 def fuse_luminance(module: FusionModule, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """One forward pass at full size, where the module is: luminance (2, H, W) in [0, 1] to (H, W) in (0, 1)."""
     fed = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
-    fused: npt.NDArray[np.float32] = fuse_in_strips(module, fed)[0, 0].cpu().numpy()
+    fused: npt.NDArray[np.float32] = fuse_tiled(module, fed)[0, 0].cpu().numpy()
     return fused
 
 

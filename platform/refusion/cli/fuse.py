@@ -14,7 +14,7 @@ from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.pairs import match
 from refusion.images.reading import read_image, write_image
-from refusion.ops.compiling import use_compiled_code
+from refusion.ops.backend import configure
 from refusion.tasks import find_task
 from refusion.tracking.registry import find_checkpoint
 
@@ -40,7 +40,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     console = Console()
     device = _device(options.device)
     module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(device)
-    use_compiled_code(None, device)
+    configure(device)
     matched = match(options.a, options.b)
     try:
         options.out.mkdir(parents=True, exist_ok=True)

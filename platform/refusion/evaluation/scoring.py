@@ -20,7 +20,7 @@ from refusion.images.colour import luminance, restore_colour, stretch, stretch_e
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.networks import FusionModule
-from refusion.ops.compiling import use_compiled_code
+from refusion.ops.backend import configure
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -111,7 +111,7 @@ class Scorer:
     def _fused(self, item: WorkItem, a: NDArray[np.float32], b: NDArray[np.float32], device: str) -> FusedImage:
         method = item.method
         if method.kind == "checkpoint":
-            use_compiled_code(None, torch.device(device))
+            configure(device)
             return fuse_by_module(self.modules[method.name].to(device), a, b)
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)

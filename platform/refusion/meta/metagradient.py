@@ -28,7 +28,7 @@ from torch import nn
 from torch.profiler import record_function
 
 from refusion.objectives import FusionWeights, GradientTerm, fusion_loss, reconstruction_loss
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 
 Average = Callable[[torch.Tensor], torch.Tensor]
 """Takes one flat vector of this worker and returns the mean over all workers (a plain all-reduce)."""
@@ -229,7 +229,7 @@ def _outer_gradient(
 def _change_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """u = J_F(θ; x) · direction, (B, 1, H, W)."""
     with torch.no_grad(), record_function("change of image"):
-        return with_change(partial(call, fusion, inputs=x), [theta], [direction])[1]
+        return jvp(partial(call, fusion, inputs=x), [theta], [direction])[1]
 
 
 def _curvature(
@@ -242,11 +242,11 @@ def _curvature(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """H · direction, H being the Hessian of L_f in θ with w fixed, and by the way u = J_F(θ; x) · direction."""
     # The attribute may be that of a module inside: ours, wrapped.
-    if not any(getattr(module, "backward_through_change", False) for module in fusion.modules()):
+    if not any(getattr(module, "supports_vjp_of_jvp", False) for module in fusion.modules()):
         return _curvature_by_forward_over_backward(fusion, theta, direction, x, weights, loss_of)
     theta = _leaf(theta)
     with torch.enable_grad(), record_function("curvature"):
-        fused, change = with_change(partial(call, fusion, inputs=x), [theta], [direction])
+        fused, change = jvp(partial(call, fusion, inputs=x), [theta], [direction])
         loss = loss_of(fused, x, weights)
         (slope,) = torch.autograd.grad(loss, fused, create_graph=True)
         # ⟨∂L_f/∂f, u⟩ is how fast L_f changes along the direction; its slope in θ is the Hessian's product.

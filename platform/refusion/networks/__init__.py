@@ -5,13 +5,13 @@ from refusion.networks.initialization import start_from_average
 from refusion.networks.loss_proposal import LossProposalModule
 from refusion.networks.published import load_published
 from refusion.networks.reconstruction import ReconstructionModule
-from refusion.networks.tiled_inference import fuse_in_strips
+from refusion.networks.tiled_inference import fuse_tiled
 
 __all__ = [
     "FusionModule",
     "LossProposalModule",
     "ReconstructionModule",
-    "fuse_in_strips",
+    "fuse_tiled",
     "load_published",
     "start_from_average",
 ]

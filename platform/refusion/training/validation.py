@@ -16,7 +16,7 @@ from refusion.images.colour import restore_colour, stretch, stretch_exact
 from refusion.images.dataset import spread
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
-from refusion.networks import FusionModule, LossProposalModule, fuse_in_strips
+from refusion.networks import FusionModule, LossProposalModule, fuse_tiled
 from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.training.weight_maps import weight_maps
 
@@ -73,7 +73,7 @@ def validate(
         name = store.pairs[index].name
         sources = store.sources(index)
         fed = torch.from_numpy(sources)[None].to(device)
-        fused = fuse_in_strips(fusion, fed)[0, 0].cpu().numpy()
+        fused = fuse_tiled(fusion, fed)[0, 0].cpu().numpy()
         mine.scores[name] = measure(stretch(fused), sources)
         if position in kept:
             mine.pictures[f"fused/{name}"] = restore_colour(stretch_exact(fused), *store.originals(index))

@@ -14,12 +14,12 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from refusion.images.pairs import Pair
-from refusion.search.manifest import SweepRequest, open_ledger
-from refusion.search.results import conclude as finale
-from refusion.search.results.conclude import best_text, conclude
+from refusion.search.manifest import SweepRequest, open_manifest
+from refusion.search.results import conclude as conclude_module
+from refusion.search.results.conclude import Outcome, best_text, conclude
 from refusion.search.results.held_out import TaskVal, score_pair
 from refusion.search.state import SweepState
-from refusion.search.trials.training import Shelf, TrialPlan, TrialTraining
+from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 from refusion.tracking import recorder
 from refusion.tracking.sweeps import read_sweep
 
@@ -50,7 +50,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, list[str]]]:
                     found[number][name] = {key if single else f"{task}/{key}": value for key, value in scores.items()}
         return found
 
-    monkeypatch.setattr(finale, "score_all", score_all)
+    monkeypatch.setattr(conclude_module, "score_all", score_all)
     return measured
 
 
@@ -66,9 +66,9 @@ def trained(
     """Checkpoints and numbers of trials 0 and 1 after one epoch on two tasks."""
     folder = tmp_path_factory.mktemp("trained")
     request = request_of(task=["IVIF", "MIF"], base=ONE_EPOCH, request={"storage": str(folder)})
-    shelf, numbers = Shelf(plan_of(open_ledger(request))), {}
+    cache, numbers = TrialCache(plan_of(open_manifest(request))), {}
     for number, chosen in ((0, {}), (1, VALUES)):
-        training = TrialTraining(shelf, chosen)
+        training = TrialTraining(cache, chosen)
         numbers[number] = training.train_epoch()
         training.save(folder / str(number))
     return folder, numbers
@@ -77,12 +77,12 @@ def trained(
 class Ending:
     """A sweep whose trials 0 and 1 were trained for one epoch each, on one task or on both."""
 
-    def __init__(self, state: SweepState, trained: Trained, pairs: Pairs, held_back: int) -> None:
+    def __init__(self, state: SweepState, trained: Trained, pairs: Pairs, held_out: int) -> None:
         self.state = state
         self.console = Console(file=io.StringIO(), width=200)
-        tasks = state.ledger.options.task
+        tasks = state.manifest.options.task
         self.val = {
-            task: TaskVal(pairs[task][1], pairs[task][1][held_back:], pairs[task][1][:held_back]) for task in tasks
+            task: TaskVal(pairs[task][1], pairs[task][1][held_out:], pairs[task][1][:held_out]) for task in tasks
         }
         folder, found = trained
         for number, chosen in ((0, {}), (1, VALUES)):
@@ -90,7 +90,7 @@ class Ending:
             state.started(number)
             own = {key.removeprefix("IVIF/"): value for key, value in found[number].items() if key.startswith("IVIF/")}
             state.reported(number, 1, own if len(tasks) == 1 else found[number], 1.0)
-            state.kept(number, 1, str(folder / str(number)))
+            state.saved(number, 1, str(folder / str(number)))
 
     def with_best(self, number: int) -> Ending:
         """The numbers that the search saw, such that this trial is the best."""
@@ -100,7 +100,7 @@ class Ending:
                     record.history[1][key] = 0.9 if other == number else 0.1
         return self
 
-    def conclude(self) -> finale.Outcome | None:
+    def conclude(self) -> Outcome | None:
         return conclude(self.state, self.val, DIGESTS, 1, self.console)
 
     @property
@@ -109,18 +109,18 @@ class Ending:
 
     @property
     def files(self) -> list[str]:
-        return [name for name in self.state.ledger.folder.names() if name not in ("sweep.yaml", "trials")]
+        return [name for name in self.state.manifest.folder.names() if name not in ("sweep.yaml", "trials")]
 
     @property
     def versions(self) -> dict[str, dict[str, str]]:
         """Tags of the registered models' versions, by model."""
-        client = MlflowClient(tracking_uri=self.state.ledger.tracking_uri)
+        client = MlflowClient(tracking_uri=self.state.manifest.tracking_uri)
         return {version.name: dict(version.tags) for version in client.search_model_versions()}
 
 
 @pytest.fixture
 def ending(recorded: Begin, trained: Trained, pairs: Pairs, here: list[Any]) -> Callable[..., Ending]:
-    return lambda held_back=2, **options: Ending(recorded(base=ONE_EPOCH, **options), trained, pairs, held_back)
+    return lambda held_out=2, **options: Ending(recorded(base=ONE_EPOCH, **options), trained, pairs, held_out)
 
 
 def test_the_best_trial_is_compared_with_the_defaults_on_what_the_search_never_saw(
@@ -136,16 +136,16 @@ def test_the_best_trial_is_compared_with_the_defaults_on_what_the_search_never_s
     found = outcome.comparison.metrics["Qabf"]
     folder, _ = trained
     ours, reference = (
-        [score_pair(str(folder / number), "IVIF", asdict(pair), 1)["Qabf"] for pair in end.val["IVIF"].held_back]
+        [score_pair(str(folder / number), "IVIF", asdict(pair), 1)["Qabf"] for pair in end.val["IVIF"].held_out]
         for number in ("1", "0")
     )
     assert (found.ours, found.reference) == pytest.approx((sum(ours) / 2, sum(reference) / 2))
 
     assert end.files == ["best.yaml", "comparison.json"]
-    place = end.state.ledger.folder
+    place = end.state.manifest.folder
     assert json.loads((place / "comparison.json").read_text()) == outcome.comparison.plain()
     assert outcome.best_file == (place / "best.yaml").uri
-    stored = read_sweep(end.state.ledger.tracking_uri, end.state.ledger.experiment, "first")
+    stored = read_sweep(end.state.manifest.tracking_uri, end.state.manifest.experiment, "first")
     assert stored.best_yaml == best_text(end.state, 1) == (place / "best.yaml").read_text()
     assert stored.comparison == outcome.comparison.plain()
     assert stored.tags["best_trial"] == "1"
@@ -175,16 +175,16 @@ def test_a_model_is_registered_for_every_task(ending: Callable[..., Ending]) -> 
 
 
 @pytest.mark.parametrize(
-    ("best", "held_back", "why"),
+    ("best", "held_out", "why"),
     [
         (0, 2, "no trial is better than the default settings"),
-        (1, 0, "no val pairs were held back (--held-back 0, or too few pairs)"),
+        (1, 0, "no val pairs were held out (--held-out 0, or too few pairs)"),
     ],
 )
 def test_where_there_is_nothing_to_compare_that_is_said(
-    ending: Callable[..., Ending], here: list[tuple[int, str, list[str]]], best: int, held_back: int, why: str
+    ending: Callable[..., Ending], here: list[tuple[int, str, list[str]]], best: int, held_out: int, why: str
 ) -> None:
-    end = ending(held_back).with_best(best)
+    end = ending(held_out).with_best(best)
     outcome = end.conclude()
     assert outcome is not None
     assert (outcome.best, outcome.comparison, outcome.why_none) == (best, None, why)
@@ -232,4 +232,4 @@ def test_without_any_result_there_is_no_best_trial(sweep: Begin) -> None:
     state = sweep()
     state.begin(0, {})
     assert conclude(state, {}, {}, 1, Console(file=io.StringIO())) is None
-    assert (state.ledger.folder / "best.yaml").exists() is False
+    assert (state.manifest.folder / "best.yaml").exists() is False

@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 from refusion.config.layers import check
 from refusion.runtime import cluster
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.factory import make_scheduler
 from refusion.search.space.space import Space
 
@@ -80,7 +80,7 @@ class InTurn(Searcher):  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One Ray for this module, and a folder for what Tune stores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
@@ -92,11 +92,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ray.shutdown()
 
 
-def sweep(room: Path, kind: Any, trials: int, epochs: int, **options: Any) -> tuple[dict[int, Any], Judge, list[Any]]:
-    """Run trials 0 to ``trials``; Tune's trials by number, what the judge knows, and the exchanges."""
-    judge, told = Judge(Objective.parse("SSIM,Qabf", ["IVIF"])), list[Any]()
+def sweep(
+    storage: Path, kind: Any, trials: int, epochs: int, **options: Any
+) -> tuple[dict[int, Any], Scoreboard, list[Any]]:
+    """Run trials 0 to ``trials``; Tune's trials by number, what the scoreboard knows, and the exchanges."""
+    scoreboard, told = Scoreboard(Objective.parse("SSIM,Qabf", ["IVIF"])), list[Any]()
     scheduler = make_scheduler(
-        kind, judge, epochs=epochs, space=SPACE, base=BASE, on_exploit=lambda *what: told.append(what), **options
+        kind, scoreboard, epochs=epochs, space=SPACE, base=BASE, on_exploit=lambda *what: told.append(what), **options
     )
     configs = [
         {"number": number, "epochs": epochs, "values": SPACE.sample(random.Random(f"start {number}"))}
@@ -108,42 +110,42 @@ def sweep(room: Path, kind: Any, trials: int, epochs: int, **options: Any) -> tu
             scheduler=scheduler, search_alg=InTurn(configs), num_samples=trials + 1, reuse_actors=True
         ),
         run_config=tune.RunConfig(
-            storage_path=str(room),
+            storage_path=str(storage),
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
         ),
     )
     results = tuner.fit()
     assert not results.errors
-    return {result.config["number"]: result for result in results}, judge, told
+    return {result.config["number"]: result for result in results}, scoreboard, told
 
 
-def test_asha(room: Path) -> None:
-    results, judge, _ = sweep(room, "asha", trials=6, epochs=4)
+def test_asha(storage: Path) -> None:
+    results, scoreboard, _ = sweep(storage, "asha", trials=6, epochs=4)
     ended = {number: result.metrics["epoch"] for number, result in results.items()}
     assert set(ended) == set(range(7)) and ended[0] == 4
     assert set(ended.values()) <= {1, 3, 4} and min(ended.values()) == 1
-    assert {number: max(history) for number, history in judge.histories.items()} == ended
+    assert {number: max(history) for number, history in scoreboard.histories.items()} == ended
     rates = {number: result.config["values"][RATE] for number, result in results.items()}
     assert ended[max(rates, key=rates.__getitem__)] == 4, "the best is never stopped"
 
 
-def test_hyperband(room: Path) -> None:
-    results, judge, _ = sweep(room, "hyperband", trials=7, epochs=3)
+def test_hyperband(storage: Path) -> None:
+    results, scoreboard, _ = sweep(storage, "hyperband", trials=7, epochs=3)
     ended = {number: result.metrics["epoch"] for number, result in results.items()}
     # The bracket that stops nobody has two places, the next one three, the one after that two again.
     assert {ended[number] for number in (0, 1, 2, 6, 7)} == {3}
-    members = {number: judge.histories[number][1]["SSIM"] for number in (3, 4, 5)}
+    members = {number: scoreboard.histories[number][1]["SSIM"] for number in (3, 4, 5)}
     best = max(members, key=members.__getitem__)
     assert {number for number in members if ended[number] == 3} == {best}
     assert {ended[number] for number in set(members) - {best}} == {1}
 
 
 @pytest.mark.parametrize("kind", ["pbt", "pb2"])
-def test_populations(room: Path, kind: Any) -> None:
-    results, judge, told = sweep(room, kind, trials=4, epochs=5, interval=2)
+def test_pbt_and_pb2(storage: Path, kind: Any) -> None:
+    results, scoreboard, told = sweep(storage, kind, trials=4, epochs=5, interval=2)
     assert [(trial > 0, donor > 0, epoch) for trial, donor, epoch, _ in told] == [(True, True, 2), (True, True, 4)]
-    assert all(set(judge.histories[number]) == set(range(1, 6)) for number in range(5))
+    assert all(set(scoreboard.histories[number]) == set(range(1, 6)) for number in range(5))
     for result in results.values():
         start = [{"epoch": 0, "values": result.config["values"]}]
         lineage = result.config.get("lineage", start)
@@ -151,7 +153,7 @@ def test_populations(room: Path, kind: Any) -> None:
         assert json.loads(result.metrics["weights"]) == in_force, "the weights are those that the lineage tells of"
     if kind == "pb2":
         return
-    again, _, told_again = sweep(room, kind, trials=4, epochs=5, interval=2)
+    again, _, told_again = sweep(storage, kind, trials=4, epochs=5, interval=2)
     assert told_again == told
     assert {n: one.config.get("lineage") for n, one in again.items()} == {
         n: one.config.get("lineage") for n, one in results.items()
