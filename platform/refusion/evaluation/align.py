@@ -27,7 +27,7 @@ class Window:
     height: int
     width: int
 
-    def cut(self, image: NDArray[Any]) -> NDArray[Any]:
+    def crop(self, image: NDArray[Any]) -> NDArray[Any]:
         """Returns the rectangle of an (H, W) or (H, W, C) image, as a view."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 

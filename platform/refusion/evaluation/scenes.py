@@ -15,7 +15,7 @@ from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
 from refusion.evaluation.work_items import Scene
 from refusion.images.dataset import data_folder, make_available
-from refusion.images.pairs import Pair, find_and_check, match, pictures_in
+from refusion.images.pairs import Pair, find_and_check, images_by_stem, match
 from refusion.images.reading import decode, read_bytes, read_image
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def match_fused(folder: Path, names: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: there is no such folder, a fused image has no sources, or sources have no fused image.
     """
-    found = pictures_in("--fused", folder.expanduser())
+    found = images_by_stem("--fused", folder.expanduser())
     extra = sorted(found[name].name for name in found.keys() - set(names))
     missing = sorted(set(names) - found.keys())
     problems = []
@@ -92,7 +92,7 @@ def match_references(folder: Path, names: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: there is no such folder, or a scene has no true image.
     """
-    found = pictures_in("--reference", folder.expanduser())
+    found = images_by_stem("--reference", folder.expanduser())
     missing = sorted(set(names) - found.keys())
     if missing:
         raise UserError(f"--reference {folder}: these pictures have no true image of the same stem: {_listed(missing)}")

@@ -140,10 +140,10 @@ def score_planes(
     if cropped != "nothing":
         window = find_window(*(plane.astype(np.float32) for plane in (fused, a, b)))
         if cropped == "fused":
-            fused = window.cut(fused)
+            fused = window.crop(fused)
         else:
-            a, b = window.cut(a), window.cut(b)
-            truth = None if truth is None else window.cut(truth)
+            a, b = window.crop(a), window.crop(b)
+            truth = None if truth is None else window.crop(truth)
     fed, first, second = (torch.from_numpy(np.ascontiguousarray(plane)) for plane in (fused, a, b))
     scores = {name: float(value[0]) for name, value in evaluate(fed, first, second, metrics, convention).items()}
     if truth is not None:
