@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="golden-") as folder:
         for name, value in golden_values(options.code.resolve(), Path(folder)):
             found[name] = value
-            verdict = "" if name not in expected else "  same" if expected[name] == value else "  DIFFERS"
-            print(f"{name:40} {value}{verdict}", flush=True)
+            outcome = "" if name not in expected else "  same" if expected[name] == value else "  DIFFERS"
+            print(f"{name:40} {value}{outcome}", flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     missing = sorted(expected.keys() - found.keys())

@@ -111,7 +111,7 @@ class _Head:
         self._y, self._x = y, x
 
     def mri(self, rng: np.random.Generator) -> Byte:
-        """Renders a T1-like image: white matter brighter than grey, fluid and bone dark, fat bright, a slow bias field."""
+        """Renders a T1-like image: white matter brighter than grey, bone and fluid dark, fat bright, a bias field."""
         value = (
             self.brain * (0.5 + 0.22 * self.folds) * (1 - 0.8 * self.ventricles) + 0.05 * self.bone + 0.65 * self.scalp
         )
