@@ -13,7 +13,7 @@ import pandas as pd
 
 from refusion.evaluation.results import REFERENCE
 from refusion.metrics import CATALOGUE
-from refusion.statistics import Interval, ranks
+from refusion.statistics import MeanInterval, rank_table
 
 Array = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def is_higher_better(columns: Iterable[str]) -> dict[str, bool]:
     return {column: CATALOGUE[column.removeprefix(REFERENCE)].direction == "higher" for column in columns}
 
 
-def table_of_one(intervals: Mapping[str, Interval], higher: Mapping[str, bool]) -> Table:
+def table_of_one(intervals: Mapping[str, MeanInterval], higher: Mapping[str, bool]) -> Table:
     """Returns a table with a row per metric of one method."""
     rows = []
     for metric, interval in intervals.items():
@@ -69,7 +69,7 @@ def table_of_one(intervals: Mapping[str, Interval], higher: Mapping[str, bool]) 
 
 
 def table_of_several(
-    intervals: Mapping[str, Mapping[str, Interval]],
+    intervals: Mapping[str, Mapping[str, MeanInterval]],
     higher: Mapping[str, bool],
     significant: Collection[tuple[str, str]] = (),
 ) -> Table:
@@ -82,8 +82,8 @@ def table_of_several(
     """
     means = pd.DataFrame({name: {key: one.mean for key, one in of.items()} for name, of in intervals.items()}).T
     means = means.reindex(columns=list(higher))
-    rank_table = ranks(means, higher)
-    average = _average_ranks(rank_table)
+    ranking = rank_table(means, higher)
+    average = _average_ranks(ranking)
     decimals = {metric: _decimals(means[metric]) for metric in higher}
     rows = []
     for row, (name, of) in enumerate(intervals.items()):
@@ -93,7 +93,7 @@ def table_of_several(
             cells.append(
                 Cell(
                     number_text(of[metric].mean, decimals[metric]),
-                    sign + _gap_sign(of[metric]) + _rank_text(rank_table.to_numpy()[row, column]),
+                    sign + _gap_sign(of[metric]) + _rank_text(ranking.to_numpy()[row, column]),
                     _interval_text(of[metric], decimals[metric]),
                     _highlight(means[metric].to_numpy(), row, better),
                 )
@@ -130,13 +130,13 @@ def _decimals(values: Iterable[float]) -> int:
     return decimals
 
 
-def _interval_text(interval: Interval, decimals: int) -> str:
+def _interval_text(interval: MeanInterval, decimals: int) -> str:
     if math.isnan(interval.low):
         return NO_VALUE
     return f"[{number_text(interval.low, decimals)}, {number_text(interval.high, decimals)}]"
 
 
-def _gap_sign(interval: Interval) -> str:
+def _gap_sign(interval: MeanInterval) -> str:
     return INCOMPLETE if interval.undefined else ""
 
 
@@ -144,9 +144,9 @@ def _rank_text(rank: float) -> str:
     return "" if math.isnan(rank) else f" ({rank:g})"
 
 
-def _average_ranks(rank_table: pd.DataFrame) -> Array:
+def _average_ranks(ranking: pd.DataFrame) -> Array:
     """Returns the average rank by method; NaN where a method lacks a metric that another has."""
-    average = rank_table.dropna(axis="columns", how="all").mean(axis="columns", skipna=False)
+    average = ranking.dropna(axis="columns", how="all").mean(axis="columns", skipna=False)
     return average.to_numpy(np.float64)
 
 
