@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import track
 
 from refusion.cli.options import Parser
+from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.fuse import fuse_pair, load_module
+from refusion.fuse import fuse_pair
 from refusion.images.reading import IMAGE_SUFFIXES, read_image, write_image
 from refusion.ops.compiling import use_compiled_code
 from refusion.tasks import find_task
-from refusion.tracking.registry import model_checkpoint
-from refusion.tracking.store import resolve_tracking_uri
+from refusion.tracking.loading import load_module
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -35,11 +35,13 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the fused PNG files")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
+    add_trust_options(parser)
     options = parser.parse_args(list(arguments))
     task = find_task(options.task)
     console = Console()
     device = _device(options.device)
-    module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(device)
+    trusted = trusted_code(options)
+    module = load_module(options.checkpoint, tracking_uri=options.tracking_uri, trust_code=trusted).to(device)
     use_compiled_code(None, device)
     matched = match(options.a, options.b)
     try:
@@ -55,17 +57,6 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         write_image(options.out / f"{name}.png", fuse_pair(module, *sources))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
     return 0
-
-
-def find_checkpoint(checkpoint: str, tracking_uri: str | None = None) -> str | Path:
-    """A local path for what ``--checkpoint`` names: MLflow's models are looked up and fetched, paths stay.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    if checkpoint.startswith(("models:", "runs:")):
-        return model_checkpoint(checkpoint, resolve_tracking_uri(tracking_uri))
-    return checkpoint
 
 
 def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
