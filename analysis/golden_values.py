@@ -73,7 +73,8 @@ def golden_values(code: Path, home: Path) -> Iterator[tuple[str, str]]:
         yield f"{name} best.yaml", _digest((home / "sweeps" / name / "best.yaml").read_bytes())
     checkpoint = str(home / "runs" / "train" / "IVIF" / "final")
     table, pictures = home / "scores.csv", home / "pictures"
-    scored = ("--checkpoint", f"ours={checkpoint}", "--baseline", "average", "laplacian", "--metrics", "all")
+    methods = ("--checkpoint", f"ours={checkpoint}", "--baseline", "average", "--baseline", "laplacian")
+    scored = (*methods, "--metrics", "all")
     _job(
         code,
         home,

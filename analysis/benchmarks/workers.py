@@ -40,12 +40,11 @@ from refusion.images.dataset import data_folder, make_available
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.runtime.distributed import average_over_workers, use_threads
+from refusion.runtime.distributed import Shard, average_over_workers, use_threads
 from refusion.runtime.progress_bar import showing
 from refusion.runtime.worker_environment import worker_environment
 from refusion.tasks import TASKS
 from refusion.training import loop
-from refusion.training.batches import Share
 from refusion.training.loop import TaskTraining
 
 TARGET = 0.9
@@ -227,7 +226,7 @@ def _work(rank: int, setting: Setting, plan: Plan, folder: str) -> None:
     settings = plan.settings.model_copy(update={"workers": setting.workers})
     store = PairStore(plan.pairs, settings.images.cache_mb << 20)
     training = TaskTraining(
-        settings, plan.task, store, PairStore([]), Share(rank, setting.workers), torch.device("cpu")
+        settings, plan.task, store, PairStore([]), Shard(rank, setting.workers), torch.device("cpu")
     )
     state = TrainingState(settings, plan.task)
     all_reduces = AllReduces()

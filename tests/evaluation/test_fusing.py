@@ -12,7 +12,7 @@ from refusion.images.pairs import Pair
 from refusion.images.reading import read_image
 from refusion.images.store import PairStore
 from refusion.networks import FusionModule
-from refusion.training.batches import Share
+from refusion.runtime.distributed import Shard
 from refusion.training.validation import average_baseline, measure, validate
 
 
@@ -23,8 +23,8 @@ def test_a_module_gives_what_validation_scores_and_what_fuse_writes(module: Fusi
     assert np.array_equal(fused.picture, fuse_pair(module, a, b))
     store = PairStore(pairs)
     loss_proposal = torch.nn.Identity()
-    share = Share(0, 1)
-    validated = validate(module, loss_proposal, store, [0], share=share, pictures=0, device=torch.device("cpu"))  # type: ignore[arg-type]
+    shard = Shard(0, 1)
+    validated = validate(module, loss_proposal, store, [0], shard=shard, pictures=0, device=torch.device("cpu"))  # type: ignore[arg-type]
     assert measure(fused.luminance, store.sources(0)) == validated.scores["one"]  # type: ignore[arg-type]
 
 
@@ -32,7 +32,7 @@ def test_the_average_is_that_of_validation(pairs: list[Pair]) -> None:
     a, b = read_image(Path(pairs[1].a)), read_image(Path(pairs[1].b))
     fused = fuse_by_baseline("average", a, b)
     store = PairStore(pairs)
-    expected = average_baseline(store, [1], Share(0, 1)).scores["three"]
+    expected = average_baseline(store, [1], Shard(0, 1)).scores["three"]
     assert measure(fused.luminance, store.sources(1)) == expected  # type: ignore[arg-type]
 
 

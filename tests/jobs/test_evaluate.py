@@ -30,7 +30,7 @@ from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
 from refusion.runtime import cluster
-from refusion.training.batches import Share
+from refusion.runtime.distributed import Shard
 from refusion.training.checkpoints import save_checkpoint
 from refusion.training.validation import validate
 
@@ -97,9 +97,9 @@ def test_any_number_of_workers_gives_the_scores_of_validation(
     found = scores(tmp_path / "3.csv")
     ours = found[found["method"] == "night/MEIF"]
     store = PairStore(pairs_of_split(str(data), "MEIF", "val"))
-    whole, cpu = Share(0, 1), torch.device("cpu")
+    whole, cpu = Shard(0, 1), torch.device("cpu")
     indices = list(range(len(store)))
-    measured = validate(state.fusion, state.loss_proposal, store, indices, share=whole, pictures=0, device=cpu)
+    measured = validate(state.fusion, state.loss_proposal, store, indices, shard=whole, pictures=0, device=cpu)
     assert ours[list(METRICS)].to_dict("index") == measured.scores
 
 

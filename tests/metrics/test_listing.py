@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from refusion.metrics import CATALOGUE, CONVENTIONS
-from refusion.metrics.catalogue import find_definitions
 from refusion.metrics.listing import describe, help_text, markdown_table, metric_tags
+from refusion.metrics.lookup import find_definitions
 
 
 def test_a_metric_in_one_line() -> None:
@@ -13,8 +13,8 @@ def test_a_metric_in_one_line() -> None:
     assert describe("VIF").endswith("0 to ∞")
 
 
-def test_the_readme_has_this_table() -> None:
-    assert markdown_table() in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_metrics_has_this_table() -> None:
+    assert markdown_table() in (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 def test_tags_say_what_each_metric_is() -> None:

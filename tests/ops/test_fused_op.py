@@ -13,9 +13,10 @@ from derivative_checks import CHECKS, Check, Function, assert_near, leaves
 from part_checks import cross_attention_inputs, feed_forward_inputs, self_attention_inputs
 
 from refusion.ops import fused_op as pieces
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
+from refusion.ops.backend import configure
 from refusion.ops.feed_forward import FeedForward
-from refusion.ops.fused_op import Part, pieces_of, recompute_intermediate_results, run
+from refusion.ops.fused_op import Part, pieces_of, run
 from refusion.ops.sublayers import CrossAttention, SelfAttention
 
 BATCH, HEIGHT, WIDTH = 3, 9, 4
@@ -37,9 +38,8 @@ def _seed() -> None:
 
 @pytest.fixture(params=[True, False], ids=["recomputed", "kept"])
 def recomputed(request: pytest.FixtureRequest) -> Iterator[bool]:
-    recompute_intermediate_results(request.param)
-    yield request.param
-    recompute_intermediate_results(False)
+    with configure(compile=False, recompute=request.param):
+        yield request.param
 
 
 @pytest.fixture(params=PIXELS, ids=lambda pixels: f"{pixels} pixels")
@@ -128,7 +128,7 @@ def test_one_parameter_alone_wants_slopes(
 def test_a_change_of_some_inputs_alone(name: str, pixels: int) -> None:
     part, plain, inputs = part_of(name)
     changes = [torch.randn_like(inputs[0]), *(torch.zeros_like(tensor) for tensor in inputs[1:])]
-    found = with_change(lambda x: run(part, [x, *inputs[1:]]), inputs[:1], changes[:1])
+    found = jvp(lambda x: run(part, [x, *inputs[1:]]), inputs[:1], changes[:1])
     assert_near(found, torch.autograd.functional.jvp(plain, tuple(inputs), tuple(changes)))
 
 
@@ -156,13 +156,10 @@ def test_kept_results_are_made_once_as_a_whole(pixels: int) -> None:
 
 def test_recomputed_results_are_made_piece_by_piece_again(pixels: int) -> None:
     part, held = Noting(), leaves(feed_forward_inputs(BATCH, HEIGHT))
-    recompute_intermediate_results(True)
-    try:
+    with configure(compile=False, recompute=True):
         out = run(part, held)
         assert len(part.made) == PIXELS[pixels]
         out.sum().backward()
-    finally:
-        recompute_intermediate_results(False)
     assert len(part.made) == 2 * PIXELS[pixels]
 
 

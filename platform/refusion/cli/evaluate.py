@@ -14,8 +14,8 @@ from refusion.errors import UserError
 from refusion.evaluation.report import FORMS
 from refusion.evaluation.request import Request
 from refusion.evaluation.run import run_evaluation
-from refusion.metrics.catalogue import DEFAULT_CONVENTION
 from refusion.metrics.listing import help_text
+from refusion.metrics.lookup import DEFAULT_CONVENTION
 
 _SPLIT = "val"
 

@@ -13,8 +13,9 @@ from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair
-from refusion.images.reading import IMAGE_SUFFIXES, read_image, write_image
-from refusion.ops.compiling import use_compiled_code
+from refusion.images.pairs import match
+from refusion.images.reading import read_image, write_image
+from refusion.ops.backend import configure
 from refusion.tasks import find_task
 from refusion.tracking.loading import load_module
 
@@ -42,7 +43,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     device = _device(options.device)
     trusted = trusted_code(options)
     module = load_module(options.checkpoint, tracking_uri=options.tracking_uri, trust_code=trusted).to(device)
-    use_compiled_code(None, device)
+    configure(device)
     matched = match(options.a, options.b)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -57,45 +58,6 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         write_image(options.out / f"{name}.png", fuse_pair(module, *sources))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
     return 0
-
-
-def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
-    """(name, file a, file b) of two files, or of all pictures of equal stems in two folders.
-
-    Raises:
-        UserError: one is missing, one is a file and the other a folder, or a picture has no partner or two.
-    """
-    for option, path in (("--a", a), ("--b", b)):
-        if not path.exists():
-            raise UserError(f"{option} {path}: there is no such file or folder")
-    if a.is_file() and b.is_file():
-        return [(a.stem, a, b)]
-    if a.is_file() or b.is_file():
-        raise UserError(f"--a {a} and --b {b}: give two files or two folders")
-    of_a, of_b = pictures_in("--a", a), pictures_in("--b", b)
-    lonely = sorted(str(of_a.get(name) or of_b[name]) for name in of_a.keys() ^ of_b.keys())
-    if lonely:
-        raise UserError(f"these pictures have no partner of the same stem: {', '.join(lonely[:20])}")
-    return [(name, of_a[name], of_b[name]) for name in sorted(of_a)]
-
-
-def pictures_in(option: str, folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their stems, in the order of names; ``option`` is who named it, for messages.
-
-    Raises:
-        UserError: there is no such folder, no picture in it, or two of one stem.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{option} {folder}: there is no such folder")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise UserError(f"{option} {folder}: {found[path.stem].name} and {path.name} have one stem")
-            found[path.stem] = path
-    if not found:
-        raise UserError(f"{option} {folder}: there is no picture ({', '.join(IMAGE_SUFFIXES)}) in it")
-    return found
 
 
 def _device(name: str) -> torch.device:

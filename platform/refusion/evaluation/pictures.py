@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from refusion.cli.fuse import match, pictures_in
 from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
 from refusion.evaluation.work_items import Picture
 from refusion.images.dataset import data_folder, make_available
-from refusion.images.pairs import Pair, find_and_check
+from refusion.images.pairs import Pair, find_and_check, match, pictures_in
 from refusion.images.reading import decode, read_bytes, read_image
 
 T = TypeVar("T")

@@ -29,8 +29,8 @@ from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scoring import Scored, Scorer, full_reference
 from refusion.evaluation.work_items import Picture, Piece
 from refusion.images.pairs import Pair
-from refusion.metrics.catalogue import find_definitions
 from refusion.metrics.facts import Definition
+from refusion.metrics.lookup import find_definitions
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import showing
 from refusion.tasks import find_task

@@ -10,7 +10,7 @@ from refusion.config.settings import BUILTIN
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
-from refusion.images.pairs import Pair, Problem, find_and_check, refuse
+from refusion.images.pairs import Pair, Problem, dataset_digest, find_and_check, refuse
 from refusion.metrics import CATALOGUE, METRICS
 
 
@@ -103,3 +103,15 @@ def check_pairs(
     if bad_ones and not skip_bad:
         raise refuse(bad_ones)
     return found
+
+
+def digests(pairs: TaskPairs) -> dict[str, str]:
+    """Digest of each split's pairs."""
+    return {"train": dataset_digest(pairs.train), "val": dataset_digest(pairs.val)}
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is None or larger."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [int((position + 0.5) * count / wanted) for position in range(wanted)]

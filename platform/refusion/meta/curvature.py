@@ -15,12 +15,12 @@ from torch.profiler import record_function
 
 from refusion.meta.functional import call, leaf
 from refusion.objectives import FusionWeights
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 
 Loss = Callable[[torch.Tensor, torch.Tensor, FusionWeights], torch.Tensor]
 """L_f of a fused image, the sources and the weights, its coefficients chosen."""
 
-_ATTRIBUTE = "backward_through_change"
+_ATTRIBUTE = "supports_vjp_of_jvp"
 
 
 def tangent_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ def tangent_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Te
     function = partial(call, fusion, inputs=x)
     with torch.no_grad(), record_function("change of image"):
         try:
-            return with_change(function, [theta], [direction])[1]
+            return jvp(function, [theta], [direction])[1]
         except NotImplementedError:
             return _tangent_by_double_backward(function, theta, direction)
 
@@ -73,7 +73,7 @@ def _backward_over_forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The fastest, for modules whose forward-mode derivative can be differentiated backward."""
     theta = leaf(theta)
-    fused, tangent = with_change(partial(call, fusion, inputs=x), [theta], [direction])
+    fused, tangent = jvp(partial(call, fusion, inputs=x), [theta], [direction])
     loss = loss_of(fused, x, weights)
     (grad,) = torch.autograd.grad(loss, fused, create_graph=True)
     # ⟨∂L_f/∂f, u⟩ is how fast L_f changes along the direction; its gradient in θ is the Hessian's product.

@@ -7,7 +7,7 @@ from refusion.networks.loss_proposal import LossProposalModule
 from refusion.networks.published import load_published
 from refusion.networks.reconstruction import ReconstructionModule
 from refusion.networks.registry import build_modules
-from refusion.networks.tiled_inference import fuse_in_strips
+from refusion.networks.tiled_inference import fuse_tiled
 
 __all__ = [
     "FusionModule",
@@ -15,7 +15,7 @@ __all__ = [
     "ReconstructionModule",
     "build_modules",
     "fuse_full_size",
-    "fuse_in_strips",
+    "fuse_tiled",
     "load_published",
     "start_from_average",
 ]

@@ -9,7 +9,7 @@ from torch import nn
 from refusion.errors import UserError
 from refusion.networks.fusion import FusionModule
 from refusion.networks.registry import multiple_of
-from refusion.networks.tiled_inference import fuse_in_strips
+from refusion.networks.tiled_inference import fuse_tiled
 from refusion.objectives import FusionWeights
 
 
@@ -33,7 +33,7 @@ def fuse_full_size(module: nn.Module, sources: torch.Tensor) -> torch.Tensor:
     """
     # A class derived from it may have another forward pass.
     if type(module) is FusionModule:
-        return fuse_in_strips(module, sources)
+        return fuse_tiled(module, sources)
     padded = pad_to_multiple(sources, multiple_of(module))
     fused: torch.Tensor = module(padded)
     expected = (sources.shape[0], 1, *padded.shape[-2:])

@@ -145,8 +145,8 @@ def _build(module: str, kind: str, options: Mapping[str, Any], built_in: Callabl
         option = setting.replace("kind", "options")
         raise UserError(f"--{option}: {kind} does not take them ({error}); its arguments are: {names}") from error
     with foreign_code(f"--{setting} {kind}: cannot be made with its options"):
-        made: nn.Module = found(**options)
-    return made
+        module_of_class: nn.Module = found(**options)
+    return module_of_class
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from refusion import fuse
-from refusion.tracking.registry import model_checkpoint
-from refusion.tracking.store import resolve_tracking_uri
+from refusion.tracking.registry import find_checkpoint
 
 
 def load_module(
@@ -32,6 +31,4 @@ def load_module(
     Traceback (most recent call last):
     refusion.errors.UserError: nowhere/IVIF/final: there is no fusion.safetensors; give a checkpoint folder ...
     """
-    if str(checkpoint).startswith(("models:", "runs:")):
-        checkpoint = model_checkpoint(str(checkpoint), resolve_tracking_uri(tracking_uri))
-    return fuse.load_module(checkpoint, trust_code=trust_code)
+    return fuse.load_module(find_checkpoint(str(checkpoint), tracking_uri), trust_code=trust_code)

@@ -5,31 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from refusion.metrics import METRICS
+from refusion.runtime.console import clock
 from refusion.runtime.progress_board import Row
 
 # A log gets a line at every change of state and epoch, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 30.0
-_LOG_WIDTH = 120
 _SHOWN_SCORES = ("EN", "SSIM", "Qabf")
 _LOSSES = {"inner": "L_f inner", "outer": "L_r outer", "fusion": "L_f", "reconstruction": "L_r"}
-
-
-def console() -> Console:
-    """The console of a job: as wide as the terminal, or wide enough for the tables where there is none."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_LOG_WIDTH)
-
-
-def clock(seconds: float | None) -> str:
-    """Seconds as h:mm:ss; a dash where they are not known."""
-    return "–" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _losses(row: Row) -> str:

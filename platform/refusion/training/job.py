@@ -13,8 +13,7 @@ from rich.console import Console
 
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import installed_command
-from refusion.images.dataset import TaskPairs
-from refusion.images.pairs import dataset_digest
+from refusion.images.dataset import TaskPairs, digests
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
@@ -68,11 +67,6 @@ def train_all(request: RunRequest, console: Console) -> int:
         job.close("FAILED")
         raise
     return job.tell(outcomes, console)
-
-
-def digests(pairs: TaskPairs) -> dict[str, str]:
-    """Digest of each split's pairs."""
-    return {"train": dataset_digest(pairs.train), "val": dataset_digest(pairs.val)}
 
 
 def _parent_run(ledger: Ledger, settings: Settings, experiment_id: str) -> str:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from refusion.images.colour import restore_colour, stretch, stretch_exact
+from refusion.images.dataset import spread
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.networks.full_size import fuse_full_size, propose_full_size
-from refusion.runtime.distributed import gather_on_all
-from refusion.training.batches import Share, spread
+from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.training.weight_maps import weight_maps
 
 Image = npt.NDArray[np.uint8]
@@ -46,7 +46,7 @@ def validate(
     store: PairStore,
     indices: list[int],
     *,
-    share: Share,
+    shard: Shard,
     pictures: int,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
@@ -60,13 +60,13 @@ def validate(
         loss_proposal: its weights become the maps.
         store: the val pairs.
         indices: which of them.
-        share: this worker's place among the workers.
+        shard: this worker's place among the workers.
         pictures: of how many pairs, evenly spread, pictures are kept.
         device: where the modules are.
         progress: called with (done, of this worker's).
     """
     mine = Measured()
-    positions = range(share.rank, len(indices), share.world)
+    positions = range(shard.rank, len(indices), shard.world)
     kept = set(spread(len(indices), pictures))
     for done, position in enumerate(positions):
         index = indices[position]
@@ -83,10 +83,10 @@ def validate(
     return _in_order(store, indices, gather_on_all(mine))
 
 
-def average_baseline(store: PairStore, indices: list[int], share: Share) -> Measured:
+def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Measured:
     """The same metrics for the plain average of the two sources, the least that a fusion must beat."""
     mine = Measured()
-    for index in (indices[position] for position in range(share.rank, len(indices), share.world)):
+    for index in (indices[position] for position in range(shard.rank, len(indices), shard.world)):
         sources = store.sources(index)
         fused = np.rint(sources.mean(axis=0) * 255).astype(np.uint8)
         mine.scores[store.pairs[index].name] = measure(fused, sources)

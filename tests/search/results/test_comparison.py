@@ -178,7 +178,7 @@ def test_the_sentences(random: np.random.Generator) -> None:
     rank: Comparison = compare(RANK, reference, ours)
     assert "is not shown to be better than" in rank.sentence()
     assert "% of the comparisons in SSIM, Qabf (95 % interval" in rank.sentence()
-    assert "20 held-back pairs)" in rank.sentence()
+    assert "20 held-out pairs)" in rank.sentence()
 
 
 def test_other_pairs_are_refused(random: np.random.Generator) -> None:

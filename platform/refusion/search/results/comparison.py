@@ -1,4 +1,4 @@
-"""Are the best trial's images really better than the default settings' on the same held-back pairs?"""
+"""Comparison of the best trial's images with the default settings' on the same held-out pairs."""
 
 from __future__ import annotations
 
@@ -61,22 +61,22 @@ class Comparison:
     better: bool
 
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it: dictionaries, numbers and text, None for what is no number."""
+        """Content for JSON: dictionaries, numbers and text, None for what is no number."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     def sentence(self, ours: str = "the best trial", reference: str = "the default settings") -> str:
         """The result in one sentence."""
-        gain, pairs = self.gain, f"{self.pairs} held-back pair{'s' if self.pairs != 1 else ''}"
+        gain, pairs = self.gain, f"{self.pairs} held-out pair{'s' if self.pairs != 1 else ''}"
         if self.kind == "value":
             what = f"mean gain in {self._goals()[0]} {gain.mean:+.4g}"
             interval = f"{gain.low:+.4g} to {gain.high:+.4g}"
         else:
             what = f"it wins {50 + 100 * gain.mean:.1f} % of the comparisons in {', '.join(self._goals())}"
             interval = f"{50 + 100 * gain.low:.1f} % to {50 + 100 * gain.high:.1f} %, 50 % = equal"
-        verdict = "is better than" if self.better else "is not shown to be better than"
+        finding = "is better than" if self.better else "is not shown to be better than"
         few = "; too few pairs to tell" if self.pairs < FEWEST_PAIRS else ""
         lost = f"; {self.unscored} of its images have no score" if self.unscored else ""
-        return f"{ours} {verdict} {reference}: {what} (95 % interval {interval}; {pairs}{few}{lost})"
+        return f"{ours} {finding} {reference}: {what} (95 % interval {interval}; {pairs}{few}{lost})"
 
     def _goals(self) -> list[str]:
         text = self.objective.removeprefix("pareto:")
