@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from refusion import baselines
 from refusion.errors import UserError
@@ -19,7 +20,6 @@ from refusion.fuse import fuse_luminance
 from refusion.images.colour import luminance, restore_colour, stretch, stretch_exact
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
-from refusion.networks import FusionModule
 from refusion.ops.backend import configure
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
@@ -38,7 +38,7 @@ class FusedImage:
     picture: NDArray[np.uint8] | None = None
 
 
-def fuse_by_module(module: FusionModule, a: NDArray[np.float32], b: NDArray[np.float32]) -> FusedImage:
+def fuse_by_module(module: nn.Module, a: NDArray[np.float32], b: NDArray[np.float32]) -> FusedImage:
     """Fuses a pair in one forward pass at full size, on the module's device.
 
     The luminance equals the one that validation scores.
@@ -83,7 +83,7 @@ class Scorer:
 
     metrics: tuple[str, ...]
     convention: str
-    modules: Mapping[str, FusionModule] = field(default_factory=dict)
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
     save_folders: Mapping[str, str] = field(default_factory=dict)
 
     def score(self, item: WorkItem, device: str = "cpu") -> ItemScores:
