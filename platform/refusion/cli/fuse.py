@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from refusion.cli.options import Parser
+from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.fuse import fuse_pair, load_module
+from refusion.fuse import fuse_pair
 from refusion.images.pairs import match
 from refusion.images.reading import read_image, write_image
 from refusion.ops.backend import configure
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
-from refusion.tracking.registry import find_checkpoint
+from refusion.tracking.loading import load_module
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -37,11 +38,13 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the fused PNG files")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
+    add_trust_options(parser)
     options = parser.parse_args(list(arguments))
     task = find_task(options.task)
     console = Console()
     device = _device(options.device)
-    module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(device)
+    trusted = trusted_code(options)
+    module = load_module(options.checkpoint, tracking_uri=options.tracking_uri, trust_code=trusted).to(device)
     configure(device)
     matched = match(options.a, options.b)
     try:

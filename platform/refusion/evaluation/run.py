@@ -28,14 +28,13 @@ from refusion.evaluation.request import Request
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scoring import Scored, Scorer, full_reference
 from refusion.evaluation.work_items import Picture, Piece
-from refusion.fuse import load_module
 from refusion.images.pairs import Pair
 from refusion.metrics.facts import Definition
 from refusion.metrics.lookup import find_definitions
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
-from refusion.tracking.registry import find_checkpoint
+from refusion.tracking.loading import load_module
 from refusion.tracking.store import open_store, resolve_tracking_uri, ui_command
 
 # Of a table that no terminal shows.
@@ -60,7 +59,7 @@ def run_evaluation(request: Request) -> int:
     store = _store(request)
     with terminated_is_interrupted():
         modules = {
-            method.name: load_module(find_checkpoint(method.value, request.tracking_uri))
+            method.name: load_module(method.value, tracking_uri=request.tracking_uri, trust_code=request.trust_code)
             for method in methods
             if method.kind == "checkpoint"
         }
