@@ -32,7 +32,7 @@ from refusion.images.pairs import Pair
 from refusion.metrics.facts import Definition
 from refusion.metrics.lookup import find_definitions
 from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_bar import showing
+from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
 from refusion.tracking.loading import load_module
 from refusion.tracking.store import open_store, resolve_tracking_uri, ui_command
@@ -70,7 +70,7 @@ def run_evaluation(request: Request) -> int:
         folders = _folders(request, methods, scenes)
         scorer = Scorer(tuple(definitions), request.convention, modules, folders)
         items = [WorkItem(method, scene) for method in methods for scene in scenes]
-        with showing("scoring", console) as on_progress:
+        with progress_bar("scoring", console) as on_progress:
             scored = score_all(scorer, items, workers=request.workers, gpu=request.gpu, on_progress=on_progress)
         results = _results(items, scored, request.convention)
         csv = csv_text(score_table(results))
@@ -113,7 +113,7 @@ def _store(request: Request) -> tuple[str, str] | None:
 
 
 def _pairs(request: Request, task: str, console: Console) -> list[Pair]:
-    with showing("checking sources", console) as on_progress:
+    with progress_bar("checking sources", console) as on_progress:
         if request.data is not None:
             return pairs_of_split(request.data, task, request.split, on_progress)
         if request.a is None or request.b is None:
@@ -142,7 +142,7 @@ def _scenes(
     ]
     largest = max(definitions, key=lambda name: definitions[name].smallest_side)
     minimum = None if request.all_metrics else MinimumSize(largest, definitions[largest].smallest_side)
-    with showing("checking pictures", console) as on_progress:
+    with progress_bar("checking pictures", console) as on_progress:
         return scenes, check_fit(scenes, minimum, crop=request.align == "crop", on_progress=on_progress)
 
 
