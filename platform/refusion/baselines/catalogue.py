@@ -119,7 +119,7 @@ def fuse_luminance(name: str, a: Plane, b: Plane) -> Plane:
 
 
 def fuse_baseline(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], task: str) -> npt.NDArray[np.uint8]:
-    """Fuses two registered images by a baseline: luminance clipped and never stretched, colour by the rule of all tasks.
+    """Fuses two registered images by a baseline: luminance clipped, never stretched, colour by the rule of all tasks.
 
     Args:
         name: of the baseline.
