@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
@@ -16,6 +17,7 @@ from refusion.fuse import fuse_pair
 from refusion.images.pairs import match
 from refusion.images.reading import read_image, write_image
 from refusion.ops.backend import configure
+from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
 from refusion.tracking.loading import load_module
 
@@ -49,15 +51,20 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {options.out}: the folder cannot be made ({error.strerror})") from error
-    shown = track(matched, "fusing", console=console, disable=not console.is_terminal)
-    for name, a, b in shown:
-        sources = read_image(a), read_image(b)
-        if sources[0].shape[:2] != sources[1].shape[:2]:
-            (height_a, width_a), (height_b, width_b) = (source.shape[:2] for source in sources)
-            raise UserError(f"{a} is {width_a}×{height_a} but {b} is {width_b}×{height_b}: sources must be of one size")
-        write_image(options.out / f"{name}.png", fuse_pair(module, *sources))
+    with progress_bar("fusing", console) as show:
+        for done, (name, a, b) in enumerate(matched, start=1):
+            write_image(options.out / f"{name}.png", fuse_pair(module, *_sources(a, b)))
+            show(done, len(matched))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
     return 0
+
+
+def _sources(a: Path, b: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    sources = read_image(a), read_image(b)
+    if sources[0].shape[:2] != sources[1].shape[:2]:
+        (height_a, width_a), (height_b, width_b) = (source.shape[:2] for source in sources)
+        raise UserError(f"{a} is {width_a}×{height_a} but {b} is {width_b}×{height_b}: sources must be of one size")
+    return sources
 
 
 def _device(name: str) -> torch.device:

@@ -27,7 +27,6 @@ from refusion.tracking.store import open_store, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.manifest import Ledger, RunRequest, open_ledger
-from refusion.training.pair_check import check_with_progress
 from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.reports import own_scores
 from refusion.training.task_run import Outcome, run_task
@@ -46,7 +45,7 @@ def train_all(request: RunRequest, console: Console) -> int:
     settings = ledger.settings
     for note in rehearse(settings):
         console.print(note, markup=False, soft_wrap=True)
-    pairs = check_with_progress(settings, console)
+    pairs = display.check_and_tell(settings, console)
     ledger.check_same_images({task.task: digests(task) for task in pairs})
     experiment_id = open_store(ledger.tracking_uri, ledger.experiment)
     there = cluster.connect()
