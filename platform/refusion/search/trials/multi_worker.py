@@ -15,7 +15,6 @@ import ray.train
 import ray.train.torch
 import torch
 from ray import tune
-from ray.train.v2._internal.execution import context as ray_context
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from refusion.errors import UserError
@@ -116,7 +115,8 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
 
 def train_worker(loop_config: dict[str, Any]) -> None:
     """Trains as one worker of a trial: its share of every batch, a report after each epoch."""
-    logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)
+    # Ray Train prints every report in full, through a logger that only this level reaches.
+    logging.getLogger().setLevel(logging.WARNING)
     config, plan, worker_plan = loop_config["config"], loop_config["plan"], loop_config["worker_plan"]
     use_threads(plan.threads)
     make_available(str(plan.base["data"]), Path(plan.data_folder))
