@@ -1,4 +1,4 @@
-"""What the tests of several metric families ask of each metric."""
+"""Checks that the tests of several metric families make on each metric."""
 
 from __future__ import annotations
 
