@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
-from refusion.ops.backend import use_bfloat16
-from refusion.ops.inductor import compile_loops
-from refusion.ops.native.depthwise import use_by_rows
+from refusion.ops.backend import configure
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -21,6 +19,8 @@ NO_RAY = "/dev/null/this test starts Ray and has no marker ray"
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    # Also for fixtures that live longer than a test.
+    configure(compile=False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,31 +66,36 @@ def evaluators() -> Path:
     return _folder("evaluators")
 
 
-@pytest.fixture
-def compiled_loops() -> Iterator[None]:
-    """The networks' formulas run as compiled loops; skips where there is no compiler."""
-    reason = compile_loops(True)
-    if reason is not None:
-        pytest.skip(f"nothing can be compiled here: {reason}")
-    yield
-    compile_loops(False)
+@pytest.fixture(autouse=True)
+def backend_of_tests() -> Iterator[None]:
+    """Each test begins without compiled code, in float32, and leaves to the next what it found."""
+    with configure(compile=False):
+        yield
+
+
+def _compiled(how: Literal["native", "inductor"]) -> Iterator[None]:
+    with configure(compile=how) as backend:
+        if backend.not_compiled is not None:
+            pytest.skip(f"nothing can be compiled here: {backend.not_compiled}")
+        yield
 
 
 @pytest.fixture
-def compiled_code() -> Iterator[None]:
-    """The networks' parts run row by row as compiled code; skips where there is no compiler."""
-    reason = use_by_rows(True)
-    if reason is not None:
-        pytest.skip(f"nothing can be compiled here: {reason}")
-    yield
-    use_by_rows(False)
+def inductor(backend_of_tests: None) -> Iterator[None]:
+    """Formulas run as kernels of PyTorch's Inductor; skips where there is no compiler."""
+    yield from _compiled("inductor")
 
 
 @pytest.fixture
-def bfloat16() -> Iterator[None]:
-    """The networks' wide maps are bfloat16; skips where the processor has no such arithmetic."""
-    reason = use_bfloat16(True)
-    if reason is not None:
-        pytest.skip(reason)
-    yield
-    use_bfloat16(False)
+def native(backend_of_tests: None) -> Iterator[None]:
+    """Operations run as our compiled code; skips where there is no compiler."""
+    yield from _compiled("native")
+
+
+@pytest.fixture
+def bfloat16(backend_of_tests: None) -> Iterator[None]:
+    """Wide maps are bfloat16, nothing is compiled; skips where the processor has no such arithmetic."""
+    with configure(compile=False, precision="bfloat16") as backend:
+        if backend.not_bfloat16 is not None:
+            pytest.skip(backend.not_bfloat16)
+        yield

@@ -7,18 +7,16 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from measuring import timed
 from rich.console import RenderableType
-from step_gradient import EAGER, OURS, Call, difference, prepared
+from step_gradient import EAGER, OURS, difference, prepared
 from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of
 from torch import _dynamo
 from torch._inductor.utils import fresh_cache
 
-from refusion.ops.backend import use_bfloat16
-from refusion.ops.compiling import use_compiled_code
+from refusion.ops.backend import configure
 from refusion.ops.native.build import shared_library
-from refusion.ops.native.depthwise import SOURCES
+from refusion.ops.native.library import SOURCES
 
 COMPILED, BFLOAT16 = "compiled", "bfloat16"
 
@@ -32,8 +30,8 @@ def section(
         seconds: median seconds of the meta-gradient by method, as far as they are measured.
     """
     device = sizes[0].device
-    reason = use_compiled_code(True, torch.device(device))
-    use_compiled_code(False)
+    with configure(device, compile=True) as backend:
+        reason = backend.not_compiled
     if reason is not None:
         missing = f"compiled code: not measured, since nothing can be compiled here: {reason}"
         return [missing, *_precision(sizes, repeats, say)]
@@ -84,14 +82,13 @@ def _loops(sizes: list[Size], repeats: int, say: Say) -> Measured:
 
 
 def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType]:
-    reason = use_bfloat16(True, torch.device(sizes[0].device))
-    use_bfloat16(False)
+    with configure(sizes[0].device, compile=False, precision="bfloat16") as backend:
+        reason = backend.not_bfloat16
     if reason is not None:
         return [f"bfloat16: not measured, since {reason}"]
     table = table_of(f"Precision: {sizes[0].without_steps()}", EAGER, BFLOAT16, "ratio", "difference")
     for size in sizes:
-        call = prepared(EAGER, size)
-        ways = {EAGER: call, BFLOAT16: with_bfloat16(call)}
+        ways = {EAGER: prepared(EAGER, size), BFLOAT16: prepared(EAGER, size, precision="bfloat16")}
         seconds, found = medians_in_turn(ways, repeats, size.device, say)
         table.add_row(
             f"K = {size.inner_steps}",
@@ -100,19 +97,6 @@ def _precision(sizes: list[Size], repeats: int, say: Say) -> list[RenderableType
             f"{difference(found, BFLOAT16, of=EAGER):.0e}",
         )
     return [table]
-
-
-def with_bfloat16(call: Call) -> Call:
-    """The same call with wide maps in bfloat16, and without again after it."""
-
-    def narrow() -> list[torch.Tensor]:
-        use_bfloat16(True)
-        try:
-            return call()
-        finally:
-            use_bfloat16(False)
-
-    return narrow
 
 
 def steps_until_it_pays(cost: float, gain: float) -> str:

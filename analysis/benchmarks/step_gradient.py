@@ -16,7 +16,7 @@ from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, v
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.networks.reference import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
-from refusion.ops.compiling import use_compiled_code
+from refusion.ops.backend import Precision, configure
 
 FAST = (FusionModule, LossProposalModule, ReconstructionModule)
 PLAIN = (PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule)
@@ -36,7 +36,7 @@ class Method(NamedTuple):
     """A way to compute the meta-gradient, and the forms of F, P and R that it is given.
 
     Attributes:
-        compiled: as a training's settings have it; None is what they have where nothing is said.
+        compiled: whether compiled code runs; None is what a script has that configures nothing.
     """
 
     compute: Callable[..., list[torch.Tensor]]
@@ -53,11 +53,12 @@ METHODS = {
 }
 
 
-def prepared(name: str, size: Size, compile_anyway: bool = False) -> Call:
+def prepared(name: str, size: Size, compile_anyway: bool = False, precision: Precision = "float32") -> Call:
     """The method on its modules and images, which are the same for all methods; warmed up on a corner of them.
 
     Args:
         compile_anyway: as compiled code, although the method is not.
+        precision: of wide maps.
     """
     torch.manual_seed(0)
     compute, forms, compiled = METHODS[name]
@@ -68,19 +69,21 @@ def prepared(name: str, size: Size, compile_anyway: bool = False) -> Call:
     meta_test = torch.rand(size.batch, 2, size.crop, size.crop).to(size.device)
     rates = [INNER_RATE] * size.inner_steps
     corner = (..., slice(WARM_UP_CROP), slice(WARM_UP_CROP))
-    switched(compiled, size.device, partial(compute, *modules, meta_train[corner], meta_test[corner], rates))()
-    return switched(compiled, size.device, partial(compute, *modules, meta_train, meta_test, rates))
+    warm_up = partial(compute, *modules, meta_train[corner], meta_test[corner], rates)
+    switched(compiled, size.device, warm_up, precision)()
+    return switched(compiled, size.device, partial(compute, *modules, meta_train, meta_test, rates), precision)
 
 
-def switched(compiled: bool | None, device: str, call: Callable[[], Result]) -> Callable[[], Result]:
-    """The same call with compiled code or without, and without again after it."""
+def switched(
+    compiled: bool | None, device: str, call: Callable[[], Result], precision: Precision = "float32"
+) -> Callable[[], Result]:
+    """The same call with compiled code or without, as `Method.compiled` says, its wide maps in that precision."""
+    if compiled is None:
+        return call
 
     def call_so() -> Result:
-        use_compiled_code(compiled, torch.device(device))
-        try:
+        with configure(device, compiled, precision):
             return call()
-        finally:
-            use_compiled_code(False)
 
     return call_so
 

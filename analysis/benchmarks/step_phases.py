@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from rich.console import RenderableType
 from step_epoch import our_fusion_update, our_meta_iteration, settings_of
-from step_gradient import switched
 from step_measuring import Say, Size, ratio, shown, table_of
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -79,7 +78,7 @@ def section(sizes: list[Size], say: Say) -> list[RenderableType]:
     table = table_of(f"Where the time goes, one profiled call each: {sizes[0].without_steps()}", "seconds", "share")
     for title, call in calls.items():
         say(f"by phase: {title}")
-        found = seconds_by_label(switched(None, sizes[0].device, call), sizes[0].device)
+        found = seconds_by_label(call, sizes[0].device)
         whole = sum(found.values())
         for label, spent in {title: whole, **{f"  {label}": spent for label, spent in found.items()}}.items():
             table.add_row(label, f"{spent:.3f}", shown(ratio(spent, whole), ".1%"))

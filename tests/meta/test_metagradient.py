@@ -17,8 +17,7 @@ from refusion.networks import FusionModule, LossProposalModule, ReconstructionMo
 from refusion.networks.reference import PlainFusionModule
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
 from refusion.ops import fused_op as pieces
-from refusion.ops.fused_op import recompute_intermediate_results
-from refusion.ops.inductor import compile_loops
+from refusion.ops.backend import configure
 
 RATES = [0.5, 0.2, 0.9]
 STEP = 1e-6
@@ -81,23 +80,20 @@ def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: p
     given = setting(steps)
     kept = meta_gradient(*given)
     monkeypatch.setattr(pieces, "pixels_at_once", lambda _on_cpu: 20)
-    recompute_intermediate_results(True)
-    try:
-        assert relative_error(meta_gradient(*given), kept) < 1e-9
-    finally:
-        recompute_intermediate_results(False)
+    configure(compile=False, recompute=True)
+    assert relative_error(meta_gradient(*given), kept) < 1e-9
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_compiled_loops(steps: int) -> None:
     given = setting(steps)
     compiled = meta_gradient(*given)
-    compile_loops(False)
+    configure(compile=False)
     assert relative_error(compiled, meta_gradient(*given)) < 1e-9
 
 
-@pytest.mark.usefixtures("compiled_code")
+@pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_compiled_code_is_as_near_to_double_precision_as_rounding_lets_it(steps: int) -> None:
     torch.manual_seed(12)

@@ -29,7 +29,7 @@ def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture(params=["eager", "compiled"])
 def code(request: pytest.FixtureRequest) -> None:
     if request.param == "compiled":
-        request.getfixturevalue("compiled_code")
+        request.getfixturevalue("native")
 
 
 @pytest.mark.usefixtures("code")

@@ -7,5 +7,5 @@ import pytest
 def loops(request: pytest.FixtureRequest) -> str:
     """Operation by operation, and as compiled loops."""
     if request.param == "compiled":
-        request.getfixturevalue("compiled_loops")
+        request.getfixturevalue("inductor")
     return str(request.param)

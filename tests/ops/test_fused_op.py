@@ -14,8 +14,9 @@ from part_checks import cross_attention_inputs, feed_forward_inputs, self_attent
 
 from refusion.ops import fused_op as pieces
 from refusion.ops.autodiff import with_change
+from refusion.ops.backend import configure
 from refusion.ops.feed_forward import FeedForward
-from refusion.ops.fused_op import Part, pieces_of, recompute_intermediate_results, run
+from refusion.ops.fused_op import Part, pieces_of, run
 from refusion.ops.sublayers import CrossAttention, SelfAttention
 
 BATCH, HEIGHT, WIDTH = 3, 9, 4
@@ -37,9 +38,8 @@ def _seed() -> None:
 
 @pytest.fixture(params=[True, False], ids=["recomputed", "kept"])
 def recomputed(request: pytest.FixtureRequest) -> Iterator[bool]:
-    recompute_intermediate_results(request.param)
-    yield request.param
-    recompute_intermediate_results(False)
+    with configure(compile=False, recompute=request.param):
+        yield request.param
 
 
 @pytest.fixture(params=PIXELS, ids=lambda pixels: f"{pixels} pixels")
@@ -156,13 +156,10 @@ def test_kept_results_are_made_once_as_a_whole(pixels: int) -> None:
 
 def test_recomputed_results_are_made_piece_by_piece_again(pixels: int) -> None:
     part, held = Noting(), leaves(feed_forward_inputs(BATCH, HEIGHT))
-    recompute_intermediate_results(True)
-    try:
+    with configure(compile=False, recompute=True):
         out = run(part, held)
         assert len(part.made) == PIXELS[pixels]
         out.sum().backward()
-    finally:
-        recompute_intermediate_results(False)
     assert len(part.made) == 2 * PIXELS[pixels]
 
 

@@ -7,7 +7,8 @@ import torch
 from derivative_checks import assert_near, random
 
 from refusion.networks import FusionModule
-from refusion.ops.inductor import Loop, compile_loops, loops_are_compiled
+from refusion.ops.backend import configure, runs_inductor
+from refusion.ops.inductor import Loop
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -21,13 +22,13 @@ def expected(x: torch.Tensor, weight: torch.Tensor) -> Tensors:
     return x.exp() * weight, x.mean(dim=3, keepdim=True), x.sum(dim=(0, 1, 2))
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 def test_maps_keep_their_shape_and_sums_are_as_they_are() -> None:
     given = random((2, 3, 5, 4), (4,))
     assert_near(Loop(formula)(*given), expected(*given))
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("shape", [(1, 2, 1, 4), (1, 1, 1, 4), (3, 1, 1, 4)])
 def test_few_pixels(shape: tuple[int, ...]) -> None:
     given = random(shape, (4,))
@@ -35,7 +36,7 @@ def test_few_pixels(shape: tuple[int, ...]) -> None:
     assert_near([found[0]], [expected(*given)[0]])
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 def test_some_rows_of_a_map() -> None:
     x, weight = random((2, 6, 5, 4), (4,))
     some = x[:, 1:4]
@@ -43,7 +44,7 @@ def test_some_rows_of_a_map() -> None:
     assert_near(Loop(formula)(some, weight), expected(some, weight))
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 def test_all_sizes_share_one_loop_and_each_number_of_channels_has_its_own() -> None:
     torch._dynamo.reset()
     traced = []
@@ -61,17 +62,11 @@ def test_all_sizes_share_one_loop_and_each_number_of_channels_has_its_own() -> N
     assert traced == [1, 0, 0, 1, 0]
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 def test_results_have_no_graph() -> None:
     (x,) = random((2, 3, 5, 4))
     (found,) = Loop(lambda x: (x * 2,))(x.requires_grad_())
     assert not found.requires_grad
-
-
-def test_nothing_is_compiled_unless_wanted() -> None:
-    assert not loops_are_compiled()
-    assert compile_loops(False) is None
-    assert not loops_are_compiled()
 
 
 def test_without_a_compiler_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +76,8 @@ def test_without_a_compiler_the_reason_is_one_line(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("No working C++ compiler found\nin three places")
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", no_compiler)
-    assert compile_loops(True) == "No working C++ compiler found"
-    assert not loops_are_compiled()
+    assert configure(compile="inductor").not_compiled == "No working C++ compiler found"
+    assert not runs_inductor()
 
 
 def test_a_compiler_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +85,11 @@ def test_a_compiler_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("")
 
     monkeypatch.setattr(Loop, "__call__", failing)
-    assert compile_loops(True) == "OSError"
-    assert not loops_are_compiled()
+    assert configure(compile="inductor").not_compiled == "OSError"
+    assert not runs_inductor()
 
 
-@pytest.mark.usefixtures("compiled_loops")
+@pytest.mark.usefixtures("inductor")
 def test_a_whole_network_in_single_precision_is_the_same_within_rounding() -> None:
     torch.manual_seed(3)
     fusion = FusionModule(8, 2, 1)
@@ -106,6 +101,6 @@ def test_a_whole_network_in_single_precision_is_the_same_within_rounding() -> No
         return torch.cat([fused.flatten(), *(one.flatten() for one in slopes)]).detach()
 
     compiled = value_and_slopes()
-    compile_loops(False)
+    configure(compile=False)
     eager = value_and_slopes()
     assert 0 < (compiled - eager).norm() < 1e-5 * eager.norm()

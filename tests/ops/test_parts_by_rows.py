@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from refusion.ops.autodiff import with_change
-from refusion.ops.fused_op import Part, recompute_intermediate_results, run
+from refusion.ops.backend import configure
+from refusion.ops.fused_op import Part, run
 from refusion.ops.parts_by_rows import PartByRows, Slopes, Tensors
 
 
@@ -94,11 +95,8 @@ def test_what_is_made_is_kept_for_one_backward_pass(part: Squared, inputs: list[
 
 
 def test_it_is_made_again_where_memory_is_short(part: Squared, inputs: list[torch.Tensor]) -> None:
-    recompute_intermediate_results(True)
-    try:
+    with configure(compile=False, recompute=True):
         out = run(part, inputs)
-    finally:
-        recompute_intermediate_results(False)
     slope = torch.randn_like(out)
     torch.testing.assert_close(torch.autograd.grad(out, inputs, slope), expected_slopes(inputs, slope))
     assert asked(part) == ["make", "make", "backward"]

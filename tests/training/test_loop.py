@@ -14,7 +14,8 @@ import torch
 from refusion.config.layers import check
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
-from refusion.ops.native import depthwise as by_rows
+from refusion.ops.backend import native_library
+from refusion.ops.native import library
 from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
@@ -77,14 +78,14 @@ def test_both_phases_waits_for_images_are_a_part_of_the_training_time(
     assert [report.numbers["time/data_seconds"] // 1000 for report in reports] == [2, 2]
 
 
-@pytest.mark.usefixtures("quick", "compiled_code")
+@pytest.mark.usefixtures("quick", "native")
 def test_compiled_code_changes_the_numbers_by_rounding_only(training: TaskTraining) -> None:
     # Smaller networks than the code serves would train the same way with and without it.
     training = told(training, {"network": {"width": 16, "heads": 8, "reconstruction_width": 16}})
     compiled, _ = run(training)
-    assert by_rows.by_rows()
+    assert native_library() is not None
     eager, _ = run(told(training, {"compile": False}))
-    assert not by_rows.by_rows()
+    assert native_library() is None
     differs = False
     for name, value in weights(eager).items():
         torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-5)
@@ -96,12 +97,12 @@ def test_compiled_code_changes_the_numbers_by_rounding_only(training: TaskTraini
 def test_without_a_compiler_training_says_so_once_and_goes_on(
     training: TaskTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_rows, "_compiled", lambda: "no C++ compiler")
+    monkeypatch.setattr(library, "compiled", lambda: "no C++ compiler")
     notes: list[str] = []
     without, _ = run(replace(training, note=notes.append))
     (note,) = notes
     assert note.startswith("--compile: ") and note.endswith(": no C++ compiler")
-    assert not by_rows.by_rows()
+    assert native_library() is None
     for name, value in weights(run(training)[0]).items():
         assert torch.equal(weights(without)[name], value)
 

@@ -13,7 +13,7 @@ from refusion.cli.options import Parser
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.reading import IMAGE_SUFFIXES, read_image, write_image
-from refusion.ops.compiling import use_compiled_code
+from refusion.ops.backend import configure
 from refusion.tasks import find_task
 from refusion.tracking.registry import model_checkpoint
 from refusion.tracking.store import resolve_tracking_uri
@@ -40,7 +40,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     console = Console()
     device = _device(options.device)
     module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(device)
-    use_compiled_code(None, device)
+    configure(device)
     matched = match(options.a, options.b)
     try:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from refusion.evaluation.work_items import Piece
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.networks import FusionModule
-from refusion.ops.compiling import use_compiled_code
+from refusion.ops.backend import configure
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -71,7 +71,7 @@ class Scorer:
     def _fused(self, piece: Piece, a: NDArray[np.float32], b: NDArray[np.float32], device: str) -> Fused:
         method = piece.method
         if method.kind == "checkpoint":
-            use_compiled_code(None, torch.device(device))
+            configure(device)
             return fuse_by_module(self.modules[method.name].to(device), a, b)
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)

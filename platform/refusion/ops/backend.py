@@ -1,47 +1,184 @@
-"""Half the bytes for what is wide: the maps between a part's convolutions in bfloat16, where it is wanted.
+"""Chooses how this process runs the operations: compiled or not, in which precision, keeping what in memory.
 
-Everything that is added up over many terms stays in float32: parameters and their vectors, the maps between parts,
-norms, the sums that attention is made of, losses. So does every forward pass by `in_strips`.
+A process that configures nothing computes in float32, and runs compiled code on CPUs: it is built at its first use,
+once on a machine. Where there is no compiler the operations run without, only slower.
 """
 
 from __future__ import annotations
 
+import ctypes
+import warnings
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import Literal
+
 import torch
 
+from refusion.errors import UserError
+from refusion.ops import inductor
+from refusion.ops.native import library
 
+Compile = bool | Literal["native", "inductor"] | None
+"""True is "native" (our C++) on a CPU and "inductor" (PyTorch's compiler) elsewhere; None is True on a CPU only."""
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
 class _Choice:
-    """Of this process, as its number of threads is."""
+    native: bool = True
+    inductor: bool = False
+    bfloat16: bool = False
+    recompute: bool = False
 
-    bfloat16 = False
+
+class _Process:
+    """Holds this process's choice; as with its number of threads, there is one."""
+
+    choice = _Choice()
 
 
-def use_bfloat16(wanted: bool, device: torch.device | None = None) -> str | None:
-    """From now on, whether wide maps of float32 networks are bfloat16.
+@dataclass(frozen=True)
+class Backend(AbstractContextManager["Backend"]):
+    """Result of `configure`. Used in a ``with`` statement it restores at its end what was configured before.
+
+    Attributes:
+        not_compiled: in one line, why there is no compiled code although it was asked for; None if all is as asked.
+        not_bfloat16: in one line, why maps stay in float32 although bfloat16 was asked for; None if all is as asked.
+    """
+
+    not_compiled: str | None
+    not_bfloat16: str | None
+    _before: _Choice
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each thing that could not be done."""
+        notes = []
+        if self.not_compiled is not None:
+            notes.append(
+                f"--compile: trains without, only slower, since nothing can be compiled here: {self.not_compiled}"
+            )
+        if self.not_bfloat16 is not None:
+            notes.append(f"--precision bfloat16: trains in float32, since {self.not_bfloat16}")
+        return notes
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _Process.choice = self._before
+
+
+def configure(
+    device: torch.device | str | None = None,
+    compile: Compile = None,
+    precision: Precision = "float32",
+    recompute: bool = False,
+) -> Backend:
+    """Sets how this process runs the operations from now on; what cannot be done is left out and noted.
 
     Args:
-        device: where they will be; the CPU unless given.
+        device: where the tensors will be; the CPU unless given.
+        compile: whether to run compiled code, and which; unless given, on a CPU.
+        precision: of the wide maps between an operation's convolutions; all else is float32. Tensors of other types
+            than float32 stay as they are.
+        recompute: whether backward passes compute intermediate results again (less memory) or find them saved (faster).
 
-    Returns:
-        Why they will not be although it is wanted, in one line; None if all is as wished.
+    Raises:
+        UserError: there is no such precision.
+
+    Example:
+        >>> with configure(compile=False) as backend:
+        ...     backend.notes
+        []
     """
-    reason = _why_not(device or torch.device("cpu")) if wanted else None
-    _Choice.bfloat16 = wanted and reason is None
-    return reason
+    if precision not in ("float32", "bfloat16"):
+        raise UserError(f"precision {precision!r}: choose float32 or bfloat16")
+    before, device = _Process.choice, torch.device(device or "cpu")
+    how = _implementation(compile, on_cpu=device.type == "cpu")
+    not_compiled = _why_not_compiled(how, device, before)
+    not_bfloat16 = _why_not_bfloat16(device) if precision == "bfloat16" else None
+    runs = how if not_compiled is None else None
+    _Process.choice = _Choice(
+        runs == "native", runs == "inductor", precision == "bfloat16" and not_bfloat16 is None, recompute
+    )
+    return Backend(not_compiled, not_bfloat16, before)
+
+
+def native_library() -> ctypes.CDLL | None:
+    """The compiled code, built now unless it was before; None where it is not to be used or cannot be built."""
+    if not _Process.choice.native:
+        return None
+    found = library.compiled()
+    if isinstance(found, str):
+        _warn_once(found)
+        return None
+    return found
+
+
+def runs_native(x: torch.Tensor) -> bool:
+    """Tells whether the compiled code may run on the tensor: a plain one of float32 on the CPU."""
+    # Subclasses, as of tracing, may have no memory that the code could read.
+    plain = type(x) in (torch.Tensor, torch.nn.Parameter)
+    return plain and x.device.type == "cpu" and x.dtype == torch.float32 and native_library() is not None
+
+
+def runs_inductor() -> bool:
+    """Tells whether formulas run as kernels that PyTorch's Inductor compiles."""
+    return _Process.choice.inductor
+
+
+def recomputes() -> bool:
+    """Tells whether backward passes compute intermediate results again instead of finding them saved."""
+    return _Process.choice.recompute
 
 
 def narrow(x: torch.Tensor) -> torch.Tensor:
-    """In bfloat16, if float32 is to be so. Can be differentiated."""
-    return x.to(torch.bfloat16) if _Choice.bfloat16 and x.dtype == torch.float32 else x
+    """The tensor in bfloat16 if that is configured and it is float32, else as it is. Can be differentiated.
+
+    Everything that is summed over many terms stays in float32: parameters and their vectors, the maps between
+    operations, norms, the sums that attention is made of, losses.
+    """
+    return x.to(torch.bfloat16) if _Process.choice.bfloat16 and x.dtype == torch.float32 else x
 
 
 def full(x: torch.Tensor) -> torch.Tensor:
-    """In float32, if it is bfloat16. Can be differentiated."""
+    """The tensor in float32 if it is bfloat16, else as it is. Can be differentiated."""
     return x.to(torch.float32) if x.dtype == torch.bfloat16 else x
 
 
-def _why_not(device: torch.device) -> str | None:
+def _implementation(compile: Compile, on_cpu: bool) -> Literal["native", "inductor"] | None:
+    if isinstance(compile, str):
+        return compile
+    wanted = on_cpu if compile is None else compile
+    if not wanted:
+        return None
+    return "native" if on_cpu else "inductor"
+
+
+def _why_not_compiled(how: str | None, device: torch.device, before: _Choice) -> str | None:
+    if how == "native":
+        found = library.compiled()
+        return found if isinstance(found, str) else None
+    if how == "inductor" and not before.inductor:
+        return inductor.why_not(device)
+    return None
+
+
+def _why_not_bfloat16(device: torch.device) -> str | None:
     if device.type == "cuda":
         fast, name = torch.cuda.is_bf16_supported(including_emulation=False), "GPU"
     else:
         fast, name = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(), "CPU"
     return None if fast else f"this {name} computes in bfloat16 no faster than in float32"
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(
+        f"refusion runs without compiled code, only slower, since nothing can be compiled here: {reason}",
+        RuntimeWarning,
+        stacklevel=2,
+    )

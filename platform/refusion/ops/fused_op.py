@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from refusion.ops.autodiff import in_forward_mode, with_change
+from refusion.ops.backend import recomputes
 from refusion.ops.parts_by_rows import PartByRows, Slopes, Tensors, move_by_rows, run_by_rows
 from refusion.ops.twice import differentiable_backward
 
@@ -107,17 +108,6 @@ def pieces_of(x: torch.Tensor, pixels: int, halo: int | None) -> list[Piece]:
     ]
 
 
-class _Choice:
-    """Of this process, as its number of threads is."""
-
-    recompute = False
-
-
-def recompute_intermediate_results(wanted: bool) -> None:
-    """From now on, whether backward passes make intermediate results anew (less memory) or find them kept (faster)."""
-    _Choice.recompute = wanted
-
-
 def pixels_at_once(on_cpu: bool) -> int:
     """Pixels of a piece: what a processor's cache holds with 128 channels, or what keeps a GPU busy."""
     return 1 << 14 if on_cpu else 1 << 20
@@ -128,7 +118,7 @@ def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
 
     Differentiable twice: backward and backward, or forward (by `forward_mode.with_change`) and backward.
     """
-    keep = not _Choice.recompute and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    keep = not recomputes() and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     compiled = part.compiled if part.compiled is not None and part.compiled.serves(inputs) else None
     changes = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
     if any(change is not None for change in changes):

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 import refusion.ops.gating_formulas as formulas
-from refusion.ops.inductor import Loop, loops_are_compiled
+from refusion.ops.backend import runs_inductor
+from refusion.ops.inductor import Loop
 from refusion.ops.twice import differentiable_backward
 
 _PRODUCT, _SLOPE, _CHANGE, _SLOPES_OF_CHANGE = (
@@ -45,7 +46,7 @@ class Gated(NamedTuple):
     @staticmethod
     def of(both: torch.Tensor, rows: slice) -> Gated:
         """`gated` of the same arguments."""
-        if loops_are_compiled():
+        if runs_inductor():
             return Gated(both, rows, _PRODUCT(both[:, rows])[0], None)
         return Gated(both, rows, None, F.gelu(_halves(both, rows)[0]))
 
@@ -63,7 +64,7 @@ class Gated(NamedTuple):
 
 def gated_change(both: torch.Tensor, change: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
     """`gated(both, rows)` and its change for a change of `both`, of the same shape. Makes no graph."""
-    if loops_are_compiled():
+    if runs_inductor():
         product, moved = _CHANGE(both[:, rows], change[:, rows])
         return product, moved
     gate, value = _halves(both, rows)
@@ -82,7 +83,7 @@ def _halves(both: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor
 def _backward(
     slope: torch.Tensor, both: torch.Tensor, rows: slice, opened: torch.Tensor | None, into: torch.Tensor
 ) -> torch.Tensor:
-    if loops_are_compiled():
+    if runs_inductor():
         return _in_all_rows(_SLOPE(slope, both[:, rows])[0], both, rows)
     gate, value = _halves(both, rows)
     opened = F.gelu(gate) if opened is None else opened
@@ -154,7 +155,7 @@ class _GatedChange(torch.autograd.Function):
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         both, change = ctx.saved_tensors
         rows = ctx.rows
-        if loops_are_compiled():
+        if runs_inductor():
             of_both, of_change = _SLOPES_OF_CHANGE(slope, both[:, rows], change[:, rows])
             return _in_all_rows(of_both, both, rows), _in_all_rows(of_change, both, rows), None
         gate, value = _halves(both, rows)

@@ -1,4 +1,4 @@
-"""Compiles what stands between convolutions, where it is wanted: each formula becomes one loop over the pixels.
+"""Compiles what stands between convolutions: each formula becomes one loop over the pixels.
 
 Run operation by operation, a formula reads and writes its maps as often as it has operations. PyTorch's Inductor makes
 one loop of it, by a C++ compiler or, on a GPU, by Triton. Convolutions and matrix products stay with the libraries.
@@ -15,31 +15,6 @@ Tensors = tuple[torch.Tensor, ...]
 
 # One for each number of channels, type and device: a network has far fewer.
 _MOST_VARIANTS = 256
-
-
-class _Choice:
-    """Of this process, as its number of threads is."""
-
-    compiled = False
-
-
-def compile_loops(wanted: bool, device: torch.device | None = None) -> str | None:
-    """From now on, whether formulas run as compiled loops. They are compiled on first use, a second or two each.
-
-    Args:
-        device: where they will run; the CPU unless given.
-
-    Returns:
-        Why there will be none although they are wanted, in one line; None if all is as wished.
-    """
-    reason = _why_not(device or torch.device("cpu")) if wanted and not _Choice.compiled else None
-    _Choice.compiled = wanted and reason is None
-    return reason
-
-
-def loops_are_compiled() -> bool:
-    """Whether they do."""
-    return _Choice.compiled
 
 
 class Loop:
@@ -64,8 +39,8 @@ class Loop:
         return tuple(result.view(*shape, -1) if result.ndim > 1 else result for result in results)
 
 
-def _why_not(device: torch.device) -> str | None:
-    """What stands against compiling, found by trying it."""
+def why_not(device: torch.device) -> str | None:
+    """Tries to compile for the device; returns in one line why it cannot be done, None if it can."""
     from torch._inductor.cpp_builder import get_cpp_compiler
 
     try:

@@ -13,7 +13,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 import refusion.ops.normalisation_formulas as formulas
-from refusion.ops.inductor import Loop, loops_are_compiled
+from refusion.ops.backend import runs_inductor
+from refusion.ops.inductor import Loop
 
 _NORM, _CHANGE, _SLOPES_OF_CHANGE = (
     Loop(formula) for formula in (formulas.norm, formulas.change, formulas.slopes_of_change)
@@ -42,7 +43,7 @@ class Normalised(NamedTuple):
     @staticmethod
     def of(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Normalised:
         """`channel_norm` of the same arguments."""
-        if loops_are_compiled():
+        if runs_inductor():
             out, mean, rstd = _NORM(x, weight, bias)
             return Normalised(out, x, weight, bias, mean, rstd)
         out, mean, rstd = torch.native_layer_norm(x, (x.shape[-1],), weight, bias, formulas.EPS)
@@ -82,7 +83,7 @@ def _change(
     dweight: torch.Tensor,
     dbias: torch.Tensor,
 ) -> torch.Tensor:
-    if loops_are_compiled():
+    if runs_inductor():
         return _CHANGE(x, weight, mean, rstd, dx, dweight, dbias)[0]
     out = _pull_back(dx, x, mean, rstd).mul_(weight).add_(dbias)
     return out.addcmul_((x - mean).mul_(rstd), dweight)
@@ -147,7 +148,7 @@ class _NormChange(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, mean, rstd, dx, dweight = ctx.saved_tensors
-        if loops_are_compiled():
+        if runs_inductor():
             in_x, in_weight, *in_changes = _SLOPES_OF_CHANGE(slope, *ctx.saved_tensors)
             return in_x, in_weight, None, None, *in_changes
         scaled = (x - mean).mul_(rstd)

@@ -16,9 +16,7 @@ from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
 from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
-from refusion.ops.backend import use_bfloat16
-from refusion.ops.compiling import use_compiled_code
-from refusion.ops.fused_op import recompute_intermediate_results
+from refusion.ops.backend import configure
 from refusion.runtime.distributed import average_over_workers, gather_on_all
 from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
@@ -100,13 +98,9 @@ class TaskTraining:
 
     def _set_up(self) -> None:
         """How this process computes from now on."""
-        recompute_intermediate_results(self.settings.recompute)
-        reason = use_compiled_code(self.settings.compile, self.device)
-        if reason is not None:
-            self.note(f"--compile: trains without, only slower, since nothing can be compiled here: {reason}")
-        reason = use_bfloat16(self.settings.precision == "bfloat16", self.device)
-        if reason is not None:
-            self.note(f"--precision bfloat16: trains in float32, since {reason}")
+        settings = self.settings
+        for note in configure(self.device, settings.compile, settings.precision, settings.recompute).notes:
+            self.note(note)
 
     def _val_indices(self, epoch: int) -> list[int]:
         wanted = self.settings.validation.images

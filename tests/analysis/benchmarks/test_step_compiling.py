@@ -6,11 +6,13 @@ import pytest
 import step_compiling
 import torch
 from rich.console import Console
-from step_compiling import section, steps_until_it_pays, with_bfloat16
-from step_gradient import EAGER, OURS
+from step_compiling import section, steps_until_it_pays
+from step_gradient import EAGER, OURS, switched
 from step_measuring import Size
 
-from refusion.ops.backend import narrow
+from refusion.ops import backend
+from refusion.ops.backend import configure, narrow
+from refusion.ops.native import library
 
 SIZES = [Size(1, 1, 16, 8)]
 SECONDS = {SIZES[0]: {EAGER: 3.0, OURS: 1.0}}
@@ -28,7 +30,7 @@ def rows() -> tuple[list[list[str]], list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "K = 1" in line], lines
 
 
-@pytest.mark.usefixtures("compiled_code")
+@pytest.mark.usefixtures("native")
 def test_compiling_takes_time_once() -> None:
     (compiling, *precision), lines = rows()
     eager, compiled, ratio, to_compile, from_disk, pays = compiling[1:]
@@ -43,7 +45,7 @@ def test_compiling_takes_time_once() -> None:
         assert any(line.startswith("bfloat16: not measured, since ") for line in lines)
 
 
-@pytest.mark.usefixtures("compiled_code")
+@pytest.mark.usefixtures("native")
 def test_a_method_that_ran_out_of_memory_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_compiling, "_precision", lambda *_: [])
     monkeypatch.setitem(SECONDS, SIZES[0], {OURS: 1.0})
@@ -52,7 +54,7 @@ def test_a_method_that_ran_out_of_memory_has_no_time(monkeypatch: pytest.MonkeyP
 
 
 def test_without_a_compiler_there_is_a_line_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_compiling, "use_compiled_code", lambda *_: "no C++ compiler")
+    monkeypatch.setattr(library, "compiled", lambda: "no C++ compiler")
     monkeypatch.setattr(step_compiling, "_precision", lambda *_: [])
     assert rows() == (
         [],
@@ -61,13 +63,14 @@ def test_without_a_compiler_there_is_a_line_instead(monkeypatch: pytest.MonkeyPa
 
 
 def test_without_bfloat16_there_is_a_line_instead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_compiling, "use_bfloat16", lambda *_: "it is no faster")
+    monkeypatch.setattr(backend, "_why_not_bfloat16", lambda _: "it is no faster")
     assert step_compiling._precision(SIZES, 1, quiet) == ["bfloat16: not measured, since it is no faster"]
 
 
 @pytest.mark.usefixtures("bfloat16")
 def test_maps_are_narrow_during_the_call_only() -> None:
-    assert with_bfloat16(lambda: [narrow(torch.ones(1))])()[0].dtype == torch.bfloat16
+    configure(compile=False)
+    assert switched(False, "cpu", lambda: narrow(torch.ones(1)), "bfloat16")().dtype == torch.bfloat16
     assert narrow(torch.ones(1)).dtype == torch.float32
 
 

@@ -8,7 +8,7 @@ import torch
 from step_gradient import EAGER, OURS, TEXTBOOK, peak, prepared, section, switched
 from step_measuring import Size
 
-from refusion.ops.native.depthwise import by_rows
+from refusion.ops.backend import native_library
 
 SIZE = Size(1, 1, 24, 16)
 
@@ -22,17 +22,20 @@ def test_all_methods_are_given_the_same() -> None:
         assert (gradient - gradients[OURS]).norm() < 1e-3 * gradients[OURS].norm()
 
 
-@pytest.mark.usefixtures("compiled_code")
+@pytest.mark.usefixtures("native")
 def test_ours_runs_compiled_code_and_the_others_none() -> None:
     ours, eager, anyway = prepared(OURS, SIZE)(), prepared(EAGER, SIZE)(), prepared(EAGER, SIZE, compile_anyway=True)()
     assert not all(torch.equal(one, other) for one, other in zip(ours, eager, strict=True))
     assert all(torch.equal(one, other) for one, other in zip(ours, anyway, strict=True))
 
 
-@pytest.mark.usefixtures("compiled_code")
-def test_compiled_code_is_there_during_the_call_only() -> None:
-    assert [switched(wanted, "cpu", by_rows)() for wanted in (None, True, False)] == [True, True, False]
-    assert not by_rows()
+@pytest.mark.usefixtures("native")
+def test_compiled_code_is_switched_during_the_call_only_or_left_as_it_is() -> None:
+    def is_there() -> bool:
+        return native_library() is not None
+
+    assert [switched(wanted, "cpu", is_there)() for wanted in (None, True, False)] == [True, True, False]
+    assert switched(False, "cpu", lambda: switched(True, "cpu", is_there)() and not is_there())()
 
 
 def test_the_peak_of_a_fresh_process() -> None:

@@ -13,7 +13,7 @@ from refusion.ops.native.attending_by_rows import Attending, change_of, result_a
 RELATIVE = 5e-6
 CHANNELS, HEADS = 16, 8
 
-pytestmark = [pytest.mark.usefixtures("compiled_code"), pytest.mark.parametrize("count", [1, 2, 3])]
+pytestmark = [pytest.mark.usefixtures("native"), pytest.mark.parametrize("count", [1, 2, 3])]
 
 
 def inputs(count: int) -> list[torch.Tensor]:

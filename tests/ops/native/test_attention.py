@@ -14,7 +14,7 @@ from derivative_checks import CHECKS, Check, Function
 from refusion.ops.fused_op import Part
 from refusion.ops.sublayers import CrossAttention, SelfAttention
 
-pytestmark = pytest.mark.usefixtures("compiled_code")
+pytestmark = pytest.mark.usefixtures("native")
 
 X, CONVOLUTIONS, HEADS, PROJECTION = (2, 5, 4, 16), ((48, 16, 1, 1), (48, 1, 3, 3)), (8, 1, 1), (16, 16)
 

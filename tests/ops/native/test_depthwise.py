@@ -8,9 +8,11 @@ import plain_layers
 import pytest
 import torch
 
-from refusion.ops.native import depthwise as by_rows
+from refusion.ops.backend import configure
+from refusion.ops.native import library
 from refusion.ops.native.build import shared_library
-from refusion.ops.native.depthwise import SOURCES, Filtered, use_by_rows
+from refusion.ops.native.depthwise import Filtered
+from refusion.ops.native.library import SOURCES
 
 # Sums over some hundred terms in single precision; a derivative that lacks a term is off by a hundred times as much.
 RELATIVE = 3e-6
@@ -19,7 +21,7 @@ SIZES = [((1, 1, 1), 16, 32), ((3, 2, 5), 16, 64), ((2, 7, 9), 48, 96), ((1, 5, 
 THREADS = [1, 5]
 KINDS = ["gated", "gated without norm", "plain", "plain without norm"]
 
-pytestmark = pytest.mark.usefixtures("compiled_code")
+pytestmark = pytest.mark.usefixtures("native")
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +161,8 @@ def test_older_processors_compute_the_same(capability: str, kind: str, monkeypat
     slopes = [torch.randn_like(one) for one in inputs.change(change)]
     expected = [*inputs.change(change), *inputs.slopes_through_change(change, *slopes, True)[0]]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(by_rows._Choice, "library", shared_library(SOURCES))
+    for_older = shared_library(SOURCES)
+    monkeypatch.setattr(library, "compiled", lambda: for_older)
     found = [*inputs.change(change), *inputs.slopes_through_change(change, *slopes, True)[0]]
     for one, other in zip(found, expected, strict=True):
         assert other is not None
@@ -193,25 +196,8 @@ def test_what_the_code_does_not_serve(refused: Filtered) -> None:
     assert not refused.is_compiled()
 
 
-def test_nothing_is_served_once_it_is_left() -> None:
+def test_nothing_is_served_once_it_is_switched_off() -> None:
     inputs = filtered("gated", (1, 2, 2), 16, 32)
-    assert by_rows.by_rows() and inputs.is_compiled()
-    assert use_by_rows(False) is None
-    assert not by_rows.by_rows() and not inputs.is_compiled()
-
-
-def test_what_stands_against_it_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-
-    def failing(_: object) -> None:
-        tried.append(1)
-        raise OSError("there is no compiler")
-
-    monkeypatch.setattr(by_rows, "shared_library", failing)
-    by_rows._compiled.cache_clear()
-    try:
-        assert [use_by_rows(True), use_by_rows(True)] == ["there is no compiler"] * 2
-        assert not by_rows.by_rows()
-    finally:
-        by_rows._compiled.cache_clear()
-    assert len(tried) == 1
+    assert inputs.is_compiled()
+    configure(compile=False)
+    assert not inputs.is_compiled()

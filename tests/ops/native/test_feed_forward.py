@@ -10,7 +10,7 @@ from derivative_checks import CHECKS, Check
 
 from refusion.ops.feed_forward import FeedForward
 
-pytestmark = pytest.mark.usefixtures("compiled_code")
+pytestmark = pytest.mark.usefixtures("native")
 
 
 def inputs(with_norm: bool) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from refusion.ops.native.reductions import blend, dots, products
 
 RELATIVE = 1e-6
 
-pytestmark = pytest.mark.usefixtures("compiled_code")
+pytestmark = pytest.mark.usefixtures("native")
 
 
 @pytest.fixture(autouse=True)

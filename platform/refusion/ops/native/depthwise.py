@@ -2,64 +2,22 @@
 
 Operation by operation these read and write maps of four times the width, which no cache holds. The code in `native/`
 goes through the images row by row instead and keeps a few rows of such maps at a time, in the forward pass, in forward
-mode, and in the backward passes of both, which make again what they need. It is compiled when `--compile` asks for it,
-for the processor that it runs on, and serves float32 on CPUs; all else runs as without it.
+mode, and in the backward passes of both, which make again what they need. It is compiled at its first use, for the
+processor that it runs on, and serves float32 on CPUs; all else runs as without it.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from refusion.ops.native.build import shared_library
+from refusion.ops.backend import runs_native
+from refusion.ops.native.library import LANES, library, pointer, pointers, threads
 
-_FOLDER = Path(__file__).with_name("csrc")
-# In this order; together they are one source.
-_NAMES = ("simd.h", "row_ops.h", "layer_norm.h", "geglu.h", "depthwise.cpp", "reductions.cpp")
-SOURCES = tuple(_FOLDER / name for name in _NAMES)
-LANES = 16
 _MOST_CHANNELS = 8 * LANES
-
-
-class _Choice:
-    """Of this process, as its number of threads is."""
-
-    library: ctypes.CDLL | None = None
-
-
-def use_by_rows(wanted: bool) -> str | None:
-    """From now on, whether parts run as this code where it serves them; compiled now unless it is found on disk.
-
-    Returns:
-        Why it will not be used although it is wanted, in one line; None if all is as wished.
-    """
-    library = _compiled() if wanted else None
-    _Choice.library = None if isinstance(library, str) else library
-    return library if isinstance(library, str) else None
-
-
-def by_rows() -> bool:
-    """Whether they do."""
-    return _Choice.library is not None
-
-
-def serves(x: torch.Tensor) -> bool:
-    """Whether the code is there, and takes tensors of this type on this device."""
-    return _Choice.library is not None and x.device.type == "cpu" and x.dtype == torch.float32
-
-
-@cache
-def _compiled() -> ctypes.CDLL | str:
-    """The library, or what stands against it: tried once in a process, since trainings ask at each start."""
-    try:
-        return shared_library(SOURCES)
-    except OSError as error:
-        return str(error)
 
 
 class Filtered(NamedTuple):
@@ -106,10 +64,10 @@ class Filtered(NamedTuple):
         x, mixed = self.x, self.widen.shape[0]
         widths = [x.shape[3], mixed, *([] if self.project is None else [mixed // 2])]
         return (
-            all(serves(tensor) for tensor in self.given)
-            and all(width % LANES == 0 for width in widths)
+            all(width % LANES == 0 for width in widths)
             and x.shape[3] <= _MOST_CHANNELS
             and x.numel() > 0
+            and all(runs_native(tensor) for tensor in self.given)
         )
 
     def result(self) -> torch.Tensor:
@@ -130,7 +88,7 @@ class Filtered(NamedTuple):
         """In the inputs that there are, from that in the result; None for parameters unless they are wanted."""
         held, slope = self._contiguous(), slope.contiguous()
         found = held._places(parameters_too)
-        library().part_backward(self._sizes(), held._pointers(), pointer(slope), _pointers(found), threads())
+        library().part_backward(self._sizes(), held._pointers(), pointer(slope), pointers(found), threads())
         return held._of_given(found)
 
     def slopes_through_change(
@@ -146,7 +104,7 @@ class Filtered(NamedTuple):
             moving._pointers(),
             pointer(slope),
             pointer(slope_of_change),
-            _pointers(found),
+            pointers(found),
             pointer(of_change),
             threads(),
         )
@@ -170,28 +128,8 @@ class Filtered(NamedTuple):
         return [slope for slope, tensor in zip(found, self, strict=True) if tensor is not None]
 
     def _pointers(self) -> ctypes.Array[ctypes.c_void_p]:
-        return _pointers(list(self))
+        return pointers(list(self))
 
     def _sizes(self) -> ctypes.Array[ctypes.c_int64]:
         mixed = self.widen.shape[0]
         return (ctypes.c_int64 * 6)(*self.x.shape, mixed, 0 if self.project is None else mixed // 2)
-
-
-def library() -> ctypes.CDLL:
-    """The compiled code, which must be there."""
-    assert _Choice.library is not None
-    return _Choice.library
-
-
-def pointer(tensor: torch.Tensor) -> ctypes.c_void_p:
-    """Where its values begin."""
-    return ctypes.c_void_p(tensor.data_ptr())
-
-
-def _pointers(tensors: Sequence[torch.Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
-
-
-def threads() -> ctypes.c_int64:
-    """PyTorch's."""
-    return ctypes.c_int64(torch.get_num_threads())

@@ -1,6 +1,6 @@
 """Compiled code for what attention does with its maps: sums over pixels, and maps put together with small factors.
 
-All maps are (B, P, C), P pixels of an image, and may be views into wider ones. Only where `by_rows` is there.
+All maps are (B, P, C), P pixels of an image, and may be views into wider ones. Only where `library` is there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from refusion.ops.native.depthwise import LANES, library, pointer, serves, threads
+from refusion.ops.backend import runs_native
+from refusion.ops.native.library import LANES, library, pointer, threads
 
 Scaled = tuple[torch.Tensor, torch.Tensor | None]
 """A map (B, P, C), and what its channels are multiplied by, (B, C); None is one."""
@@ -38,7 +39,7 @@ class _Pair(ctypes.Structure):
 
 def can_blend(x: torch.Tensor) -> bool:
     """Whether the compiled code is there, and takes maps of these channels, type and device."""
-    return serves(x) and x.shape[-1] % LANES == 0
+    return x.shape[-1] % LANES == 0 and runs_native(x)
 
 
 def blend(out: torch.Tensor, scaled: Sequence[Scaled] = (), mixed: Sequence[Mixed] = ()) -> None:
