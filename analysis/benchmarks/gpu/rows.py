@@ -65,7 +65,8 @@ def table_of(rows: Iterable[Row], title: str) -> Table:
         if last and row.section != last:
             table.add_section()
         last = row.section
-        value = "–" if math.isnan(row.value) else f"{row.value:.4g} {row.unit}".rstrip()
+        form = ",.0f" if abs(row.value) >= 1000 else ".4g"
+        value = "–" if math.isnan(row.value) else f"{row.value:{form}} {row.unit}".rstrip()
         numbers = ((row.times, ".2f"), (row.peak_mb, ".0f"))
         times, peak = ("" if math.isnan(number) else format(number, form) for number, form in numbers)
         table.add_row(f"{row.section}: {row.what}", value, times, peak, row.note)

@@ -52,6 +52,8 @@ def sizes(device: str) -> list[Size]:
 def calls_of(size: Size) -> dict[str, dict[str, Call]]:
     """By way, the two parts of a step on the same weights and images. What cannot be done here is left out."""
     settings = settings_of(size)
+    if size.device == "cpu":
+        settings = settings.model_copy(update={"network": settings.network.model_copy(update={"blocks": 1})})
     found: dict[str, dict[str, Call]] = {}
     state = textbook.textbook_state(TrainingState(settings, "IVIF", size.device), settings)
     found[TEXTBOOK] = dict(zip(PARTS, _textbook_calls(state, size), strict=True))

@@ -37,7 +37,7 @@ def test_one_table_shows_all_numbers_and_notes() -> None:
     lines = str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert cells == [
-        ["step: meta-iteration, eager", "1235 ms", "3.25", "17", "a note"],
+        ["step: meta-iteration, eager", "1,235 ms", "3.25", "17", "a note"],
         ["step: compiled", "–", "", "", "nothing can be compiled here"],
         ["metrics: EN", "0.5 ms", "", "", ""],
     ]
