@@ -31,5 +31,10 @@ def _sections() -> dict[str, Callable[[str], Iterator[Row]]]:
 
 
 if __name__ == "__main__":
+    import torch
+
+    if sys.argv[2] == "cpu":
+        # In miniature, threads only wait for one another.
+        torch.set_num_threads(1)
     for row in rows_of(sys.argv[1], sys.argv[2]):
         print(row.line(), flush=True)
