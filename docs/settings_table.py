@@ -32,14 +32,18 @@ def settings_table() -> str:
 
 
 def _text(default: Any) -> str:
+    """Returns a default as it is written in YAML; a dash where there is none."""
     if isinstance(default, BaseModel):
         default = default.model_dump()
-    if isinstance(default, dict):
-        return "{" + ", ".join(f"{key}: {_text(value)}" for key, value in default.items()) + "}"
-    if isinstance(default, tuple | list):
-        return " ".join(map(str, default))
-    return (
-        {None: "–", True: "true", False: "false"}.get(default, f"{default}")
-        if not isinstance(default, float)
-        else f"{default:g}"
-    )
+    match default:
+        case None:
+            return "–"
+        case bool():
+            return "true" if default else "false"
+        case float():
+            return f"{default:g}"
+        case dict():
+            return "{" + ", ".join(f"{key}: {_text(value)}" for key, value in default.items()) + "}"
+        case tuple() | list():
+            return " ".join(map(str, default))
+    return str(default)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refusion.cli.fuse import fuse, match
+from refusion.cli.fuse import fuse
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
@@ -55,20 +55,6 @@ def test_two_files_take_the_name_of_the_first(checkpoint: Path, folders: tuple[P
     out = tmp_path / "fused"
     assert fuse(asked(checkpoint, folders[0] / "two.png", folders[1] / "two.bmp", out), "") == 0
     assert [path.name for path in out.iterdir()] == ["two.png"]
-
-
-def test_what_cannot_be_matched_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    a, b = folders
-    with pytest.raises(UserError, match="two files or two folders"):
-        match(a / "one.png", b)
-    with pytest.raises(UserError, match=r"--b .*nothing"):
-        match(a, tmp_path / "nothing")
-    (b / "one.bmp").rename(b / "three.bmp")
-    with pytest.raises(UserError, match=r"one\.png.*three\.bmp"):
-        match(a, b)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no picture"):
-        match(a, tmp_path / "empty")
 
 
 def test_sizes_that_differ_name_both_files(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 from refusion.cli import sweep as command
 from refusion.cli.sweep import read_requests, sweep
 from refusion.errors import UserError
-from refusion.search.manifest import SweepRequest, open_ledger
+from refusion.search.manifest import SweepRequest, open_manifest
 from refusion.tasks import TASKS
 
 PRESETS = Path(__file__).resolve().parents[2] / "jobs" / "presets"
@@ -48,37 +48,45 @@ def test_a_sweep_file_gives_base_space_and_options(file: Path) -> None:
     request = asked("--config", str(file))
     assert request.options == {"task": ["MIF"], "trials": 3, "max_concurrent": 2, "search": "grid"}
     assert (request.space, request.space_file) == (CONTENT["space"], str(file))
-    ledger = open_ledger(request)
-    assert (ledger.base.schedule.epochs, ledger.base.seed, ledger.base.tasks) == (3, 5, ("MIF",))
+    manifest = open_manifest(request)
+    assert (manifest.base.schedule.epochs, manifest.base.seed, manifest.base.tasks) == (3, 5, ("MIF",))
 
 
 def test_the_command_line_goes_before_the_file(file: Path, tmp_path: Path) -> None:
-    ledger = open_ledger(
+    manifest = open_manifest(
         asked(
             "--config", str(file), "--task", "ivif", "mif", "--trials", "2", "--scheduler", "none", "--seed", "6",
             "--data", str(tmp_path), "--schedule.rate", "1e-3", "--schedule.epochs=2", "--run-name", "named",
             "--storage", str(tmp_path / "disk"), "--tracking-uri", "http://here:5000", "--experiment", "study",
         )
     )  # fmt: skip
-    assert (ledger.options.task, ledger.options.trials) == (("IVIF", "MIF"), 2)
-    assert (ledger.options.scheduler, ledger.options.search, ledger.options.max_concurrent) == ("none", "grid", 2)
-    assert (ledger.base.seed, ledger.base.data, ledger.base.schedule.epochs) == (6, str(tmp_path), 2)
-    assert ledger.base.schedule.rate.model_dump()["value"] == 1e-3
-    assert (ledger.name, ledger.folder.uri) == ("named", str(tmp_path / "disk" / "named"))
-    assert (ledger.tracking_uri, ledger.experiment) == ("http://here:5000", "study")
+    assert (manifest.options.task, manifest.options.trials) == (("IVIF", "MIF"), 2)
+    assert (manifest.options.scheduler, manifest.options.search, manifest.options.max_concurrent) == ("none", "grid", 2)
+    assert (manifest.base.seed, manifest.base.data, manifest.base.schedule.epochs) == (6, str(tmp_path), 2)
+    assert manifest.base.schedule.rate.model_dump()["value"] == 1e-3
+    assert (manifest.name, manifest.folder.uri) == ("named", str(tmp_path / "disk" / "named"))
+    assert (manifest.tracking_uri, manifest.experiment) == ("http://here:5000", "study")
 
 
 def test_every_option_of_a_sweep_is_one_of_the_command() -> None:
     given = {
         "task": ["all"], "trials": "9", "objective": "SSIM,Qabf:2", "search": "random", "sampler": "gp",
         "scheduler": "hyperband", "grace": "2", "reduction": "4", "interval": "3", "max_concurrent": "5",
-        "workers_per_trial": "2", "gpu_per_trial": "1.0", "held_back": "0.25", "warm_start": ["one", "two"],
+        "workers_per_trial": "2", "gpu_per_trial": "1.0", "held_out": "0.25", "warm_start": ["one", "two"],
     }  # fmt: skip
     arguments: list[str] = []
     for name, value in given.items():
         arguments += [f"--{name.replace('_', '-')}", *([value] if isinstance(value, str) else value)]
     assert asked(*arguments).options == {**given, "task": list(TASKS)}
     assert set(given) == set(command.SweepOptions.model_fields)
+
+
+def test_held_back_is_still_read_as_held_out(tmp_path: Path) -> None:
+    assert asked("--task", "IVIF", "--held-back", "0.25").options["held_out"] == "0.25"
+    for spelling in ("held_back", "held-back", "held_out", "held-out"):
+        path = written(tmp_path, {**CONTENT, "sweep": {"task": "IVIF", spelling: 0.25}})
+        assert open_manifest(asked("--config", str(path))).options.held_out == 0.25
+        assert asked("--config", str(path), "--held-back", "0.1").options["held_out"] == "0.1"
 
 
 @pytest.mark.parametrize(
@@ -101,13 +109,13 @@ def test_tasks_are_written_in_any_case_in_the_file_too(tmp_path: Path, given: An
 def test_without_a_file_a_preset_is_searched(arguments: Sequence[str], preset: str) -> None:
     request = asked("--task", "IVIF", *arguments)
     assert request.space_file == str(PRESETS / preset)
-    assert open_ledger(request).options.scheduler == (arguments[1] if arguments else "asha")
+    assert open_manifest(request).options.scheduler == (arguments[1] if arguments else "asha")
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("sweep-*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_can_be_searched(preset: Path) -> None:
-    ledger = open_ledger(asked("--config", str(preset), "--task", "all"))
-    assert ledger.space.plain().keys() == yaml.safe_load(preset.read_text(encoding="utf-8"))["space"].keys()
+    manifest = open_manifest(asked("--config", str(preset), "--task", "all"))
+    assert manifest.space.plain().keys() == yaml.safe_load(preset.read_text(encoding="utf-8"))["space"].keys()
 
 
 def test_a_sweep_is_resumed_by_its_name_alone() -> None:
@@ -188,7 +196,7 @@ def test_a_wrong_argument_is_named(file: Path, arguments: Sequence[str], start: 
 def test_a_wrong_option_of_the_file_is_named_as_on_the_command_line(tmp_path: Path) -> None:
     path = written(tmp_path, {**CONTENT, "sweep": {"task": "MIF", "trails": 3}})
     with pytest.raises(UserError, match=r"^there is no option --trails of a sweep"):
-        open_ledger(asked("--config", str(path)))
+        open_manifest(asked("--config", str(path)))
 
 
 def test_help_tells_every_option_and_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+import textwrap
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from refusion.cli.options import parse_dotted
+from refusion.cli.sweep import read_requests
+from refusion.config.layers import check
+from refusion.search.space.space import Space
+from refusion.search.space.validation import check_space
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*.py")])
@@ -92,6 +99,18 @@ def test_options_in_running_text_exist_somewhere(page: Path) -> None:
     assert named <= known
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "troubleshooting.md"], ids=lambda page: page.name
+)
+def test_settings_with_values_are_valid(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    codes = re.findall(r"`[^`\n]+`|^ {4,}.+$", text, re.MULTILINE)
+    given = [pair for code in codes for pair in re.findall(r"--(\w+\.\w+) ('[^']*'|[^\s`]+)", code)]
+    for name, value in given:
+        if name != "section.key":
+            check(parse_dotted([f"--{name}", value.strip("'")]))
+
+
 def test_settings_without_dashes_exist() -> None:
     settings = {option for option in options_of("jobs/train_all_tasks.py") if "." in option}
     sections = {setting.partition(".")[0] for setting in settings}
@@ -99,3 +118,14 @@ def test_settings_without_dashes_exist() -> None:
     named = {setting for page in PAGES for setting in pattern.findall(page.read_text(encoding="utf-8"))}
     assert len(named) > 10
     assert {setting for setting in named if not setting.endswith((".md", ".py"))} <= settings
+
+
+def test_the_sweep_file_shown_can_be_searched(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"(?:^ {4}.*\n)*^ {4}space:\n(?:^ {4}.*\n)+", text, re.MULTILINE)
+    file = tmp_path / "sweep.yaml"
+    file.write_text(textwrap.dedent(shown), encoding="utf-8")
+    (request,) = read_requests(["--config", str(file), "--task", "IVIF"])
+    space = Space.read(request.space)
+    check_space(space, check(request.changes))
+    assert request.options["grace"] == 3

@@ -1,19 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from written_pairs import write_pairs
 
 from refusion.errors import UserError
 from refusion.images import dataset as sources
-from refusion.images.dataset import check_pairs, data_folder, make_available
+from refusion.images.dataset import check_pairs, data_folder, evenly_spaced, make_available
 from refusion.images.reading import write_image
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write_pairs: Callable[..., None]) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, so that nothing reaches the user's."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("REFUSION_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     root = tmp_path / "data"
     write_pairs(root, "IVIF", "train", 3)
     write_pairs(root, "IVIF", "val", 2, seed=1)
@@ -104,3 +112,26 @@ def test_only_builtin_scenes_are_made(tmp_path: Path, monkeypatch: pytest.Monkey
     assert made == []
     make_available("builtin", tmp_path / "scenes")
     assert made == [tmp_path / "scenes"]
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "indices"),
+    [
+        (5, None, [0, 1, 2, 3, 4]),
+        (5, 9, [0, 1, 2, 3, 4]),
+        (5, 1, [2]),
+        (10, 2, [2, 7]),
+        (10, 5, [1, 3, 5, 7, 9]),
+        (7, 3, [1, 3, 5]),
+    ],
+)
+def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
+    assert evenly_spaced(count, wanted) == indices
+
+
+@pytest.mark.parametrize("count", [1, 7, 50])
+@pytest.mark.parametrize("wanted", [1, 3, 49])
+def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
+    indices = evenly_spaced(count, wanted)
+    assert len(set(indices)) == len(indices) == min(count, wanted)
+    assert set(indices) <= set(range(count))

@@ -31,13 +31,13 @@ from refusion.images.dataset import check_pairs
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime import cluster
+from refusion.runtime.distributed import Shard
 from refusion.runtime.storage import Folder
 from refusion.search.callbacks import Events
 from refusion.search.results.held_out import split_val
 from refusion.search.sweep import run_sweep
 from refusion.search.trials.records import Journal, TrialRecord
 from refusion.tracking.sweeps import RecordedSweep, read_sweep
-from refusion.training.batches import Share
 from refusion.training.loop import TaskTraining
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of its own, and one Ray with four CPUs, so that a trial of two workers finds room, for all tests here."""
+    """A home of its own, and one Ray with four CPUs, so that a trial of two workers fits, for all tests here."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFUSION_HOME", str(folder))
@@ -85,7 +85,7 @@ def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def population_file(sweep_file: Path) -> Path:
-    file = sweep_file.with_name("population.yaml")
+    file = sweep_file.with_name("pbt.yaml")
     file.write_text(yaml.safe_dump({"base": BASE, "space": SPACE, "sweep": {"task": ["IVIF"], "scheduler": "pbt"}}))
     return file
 
@@ -228,17 +228,17 @@ def test_a_population_exchanges_and_its_best_can_be_trained_again(
     sweep = recorded(home, "pbt")
     best = int(sweep.tags["best_trial"])
     settings = check([yaml.safe_load((home / "sweeps" / "pbt" / "best.yaml").read_text()), {"data": str(data)}])
-    replayed = _train_whole(settings, sweep.spec["options"]["held_back"])
+    replayed = _train_whole(settings, sweep.spec["options"]["held_out"])
     kept = safetensors.torch.load_file(str(Path(trials[best].checkpoints[3]) / "IVIF" / "fusion.safetensors"))
     for name, weights in replayed.items():
         assert torch.equal(weights, kept[name]), name
 
 
-def _train_whole(settings: Settings, held_back: float) -> dict[str, torch.Tensor]:
+def _train_whole(settings: Settings, held_out: float) -> dict[str, torch.Tensor]:
     """The fusion module after one training by these settings, on the pairs that the sweep's trials saw."""
     (pairs,) = check_pairs(settings.data, ("IVIF",), skip_bad=False)
-    seen = split_val(pairs.val, held_back, settings.validation, settings.schedule.epochs).seen
-    training = TaskTraining(settings, "IVIF", PairStore(pairs.train), PairStore(seen), Share(), torch.device("cpu"))
+    seen = split_val(pairs.val, held_out, settings.validation, settings.schedule.epochs).seen
+    training = TaskTraining(settings, "IVIF", PairStore(pairs.train), PairStore(seen), Shard(), torch.device("cpu"))
     state = TrainingState(settings, "IVIF")
     assert len(list(training.epochs(state))) == settings.schedule.epochs
     return state.fusion.state_dict()
@@ -246,17 +246,17 @@ def _train_whole(settings: Settings, held_back: float) -> dict[str, torch.Tensor
 
 def test_trials_of_several_workers_are_stopped_and_leave_their_places(home: Path, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "wild.yaml"
-    # With 4 CPUs one at a time finds room. The second one's pictures are noise, so that it is stopped midway.
+    # With 4 CPUs one at a time fits. The second one's pictures are noise, so that it is stopped midway.
     file.write_text(yaml.safe_dump({"base": BASE, "space": {"schedule.rate.value": [0.05, 1e-3]}}))
     text = job(
         "--config", file, "--data", data, "--task", "IVIF", "--search", "grid", "--scheduler", "asha", "--grace", 1,
-        "--workers-per-trial", 2, "--schedule.epochs", 2, "--objective", "SSIM", "--run-name", "nested",
+        "--workers-per-trial", 2, "--schedule.epochs", 2, "--objective", "SSIM", "--run-name", "multi-worker",
     )  # fmt: skip
-    trials = records(home, "nested")
+    trials = records(home, "multi-worker")
     assert (trials[1].ended, trials[1].epoch) == ("stopped", 1), text
     assert trials[0].ended == "finished", text
     assert all(record.ended in ("finished", "stopped") and record.checkpoints for record in trials.values()), text
-    assert {trial.number: trial.ended for trial in recorded(home, "nested").trials} == {
+    assert {trial.number: trial.ended for trial in recorded(home, "multi-worker").trials} == {
         number: record.ended for number, record in trials.items()
     }
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from refusion.metrics import CATALOGUE, CONVENTIONS
-from refusion.metrics.catalogue import find_definitions
 from refusion.metrics.listing import describe, help_text, markdown_table, metric_tags
+from refusion.metrics.lookup import find_definitions
 
 
 def test_a_metric_in_one_line() -> None:

@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from refusion.errors import UserError
 from refusion.metrics import CATALOGUE, CONVENTIONS, METRICS, evaluate, evaluate_against
 from refusion.metrics import suite as suite_module
-from refusion.metrics.catalogue import find_definitions
+from refusion.metrics.lookup import find_definitions
 
 SOURCES_NEEDED = [name for name in METRICS if CATALOGUE[name].needs_sources]
 FULL_REFERENCE = [name for name, metric in CATALOGUE.items() if metric.full_reference]
@@ -44,13 +44,13 @@ TOLERANCES = {"authors": 1e-9, "cddfuse": 5e-7, "vifb": 1e-9, "tang": 1e-9}
 def test_gives_the_public_evaluators_numbers(evaluators, convention: str) -> None:
     table = pd.read_csv(evaluators / "values.csv")
     table = table[table.convention == convention]
-    ours = {definition.theirs or name: name for name, definition in find_definitions("all", convention).items()}
+    ours = {definition.evaluator_name or name: name for name, definition in find_definitions("all", convention).items()}
     assert set(table.metric) <= set(ours)
     compared = 0
     for (task, stem, method), rows in table.groupby(["task", "stem", "method"]):
         paths = [evaluators / "images" / f"{task}__{stem}__{kind}.png" for kind in (method, "a", "b")]
         images = [np.asarray(Image.open(path)) for path in paths]
-        scores = evaluate(*images, [ours[theirs] for theirs in rows.metric], convention)
+        scores = evaluate(*images, [ours[evaluator_name] for evaluator_name in rows.metric], convention)
         for row in rows.itertuples():
             expected = pytest.approx(row.value, rel=TOLERANCES[convention], nan_ok=True)
             assert scores[ours[row.metric]].item() == expected, f"{row.metric} of {stem}, {method}"
@@ -186,7 +186,7 @@ def test_sources_between_grey_levels_count_as_whole_ones_where_the_evaluator_rea
         same = (
             evaluate(f, a + 0.3, b - 0.3, "SSIM", convention)["SSIM"] == evaluate(f, a, b, "SSIM", convention)["SSIM"]
         )
-        assert same.item() == facts.whole_sources
+        assert same.item() == facts.rounds_sources
 
 
 def test_against_one_true_image(pair_of_triples) -> None:

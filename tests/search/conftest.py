@@ -19,9 +19,9 @@ from ray.tune.experiment import Trial
 
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.reading import write_image
-from refusion.search.manifest import Ledger, SweepRequest, open_ledger
+from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.state import SweepState
 from refusion.search.trials.training import TrialPlan
 from refusion.tracking.store import open_store
@@ -199,9 +199,11 @@ def sweep(request_of: Callable[..., SweepRequest]) -> Callable[..., SweepState]:
     """Begins a tiny sweep that is recorded nowhere but in its folder; takes what ``request_of`` takes."""
 
     def begin(*arguments: Any, **given: Any) -> SweepState:
-        ledger = open_ledger(request_of(*arguments, **given))
-        ledger.save(DIGESTS)
-        return SweepState(ledger, Judge(Objective.parse(ledger.options.objective, ledger.options.task)), "", "")
+        manifest = open_manifest(request_of(*arguments, **given))
+        manifest.save(DIGESTS)
+        return SweepState(
+            manifest, Scoreboard(Objective.parse(manifest.options.objective, manifest.options.task)), "", ""
+        )
 
     return begin
 
@@ -220,10 +222,10 @@ def recorded(sweep: Callable[..., SweepState], schema: Path, tmp_path: Path) -> 
 
     def begin(*arguments: Any, **given: Any) -> SweepState:
         state = sweep(*arguments, request={"tracking_uri": uri}, **given)
-        state.experiment_id = open_store(uri, state.ledger.experiment)
-        base = state.ledger.base.model_dump(mode="json")
-        tags = {"task": state.ledger.task}
-        state.parent = start_sweep_run(uri, state.experiment_id, state.ledger.name, base, tags, {"trials": 3})
+        state.experiment_id = open_store(uri, state.manifest.experiment)
+        base = state.manifest.base.model_dump(mode="json")
+        tags = {"task": state.manifest.task}
+        state.parent = start_sweep_run(uri, state.experiment_id, state.manifest.name, base, tags, {"trials": 3})
         return state
 
     return begin
@@ -257,9 +259,9 @@ def pairs(pair_folder: Path) -> dict[str, tuple[list[Pair], list[Pair]]]:
 def plan_of(pairs: dict[str, tuple[list[Pair], list[Pair]]], pair_folder: Path) -> Callable[..., TrialPlan]:
     """The plan of a sweep's trials over the small pairs."""
 
-    def plan(ledger: Ledger) -> TrialPlan:
-        found = {task: pairs[task] for task in ledger.options.task}
+    def plan(manifest: SweepManifest) -> TrialPlan:
+        found = {task: pairs[task] for task in manifest.options.task}
         plain = {task: ([asdict(p) for p in train], [asdict(p) for p in val]) for task, (train, val) in found.items()}
-        return TrialPlan(ledger.base.model_dump(mode="json"), ledger.space.plain(), plain, str(pair_folder), 1)
+        return TrialPlan(manifest.base.model_dump(mode="json"), manifest.space.plain(), plain, str(pair_folder), 1)
 
     return plan

@@ -33,7 +33,7 @@ def test_says_what_room_is_missing_while_no_trial_runs(clock: list[float]) -> No
     events = make(set(), said)
     for _ in range(5):
         turn(events, clock, 9)
-    assert said == ["waiting for room: a trial takes 2 CPU; free in the cluster: 1 CPU"]
+    assert said == ["waiting for resources: a trial takes 2 CPU; free in the cluster: 1 CPU"]
 
 
 def test_says_nothing_while_a_trial_trains(clock: list[float]) -> None:
@@ -52,7 +52,7 @@ def test_says_which_trials_wait_for_their_workers_places(clock: list[float]) -> 
     assert said == []
     waiting.discard(2)
     turn(events, clock, 21)
-    assert said == ["trial 1 waits for room for its workers; free in the cluster: 1 CPU, 0 GPU"]
+    assert said == ["trial 1 waits for its workers' resources; free in the cluster: 1 CPU, 0 GPU"]
     waiting.clear()
     turn(events, clock, 21)
     turn(events, clock, 21)

@@ -193,8 +193,8 @@ def test_a_log_gets_a_sign_of_life_every_minute(clocked: list[float]) -> None:
 def test_a_line_of_somebody_else_is_printed_as_it_is(clocked: list[float]) -> None:
     watched = Watched(clocked)
     with watched.view:
-        watched.view.say("waiting for [room]: " + "x" * 300)
-    assert watched.lines == ["waiting for [room]: " + "x" * 300]
+        watched.view.say("waiting for [resources]: " + "x" * 300)
+    assert watched.lines == ["waiting for [resources]: " + "x" * 300]
 
 
 def test_a_terminal_shows_the_table_as_it_stands_at_the_end(clocked: list[float]) -> None:

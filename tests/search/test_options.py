@@ -25,14 +25,14 @@ def test_a_task_is_all_that_must_be_said() -> None:
 
 
 def test_options_come_as_texts_from_the_command_line() -> None:
-    given = {"trials": "8", "max_concurrent": "3", "gpu_per_trial": "0.25", "held_back": "0", "warm_start": ["a", "b"]}
+    given = {"trials": "8", "max_concurrent": "3", "gpu_per_trial": "0.25", "held_out": "0", "warm_start": ["a", "b"]}
     options = read_options({**TASK, **given})
-    assert (options.trials, options.max_concurrent, options.gpu_per_trial, options.held_back) == (8, 3, 0.25, 0.0)
+    assert (options.trials, options.max_concurrent, options.gpu_per_trial, options.held_out) == (8, 3, 0.25, 0.0)
     assert options.warm_start == ("a", "b")
 
 
 def test_options_survive_yaml() -> None:
-    options = read_options({**TASK, "trials": 5, "warm_start": ["a"], "held_back": 0.1})
+    options = read_options({**TASK, "trials": 5, "warm_start": ["a"], "held_out": 0.1})
     assert read_options(options.model_dump(mode="json")) == options
 
 
@@ -59,8 +59,8 @@ def test_options_survive_yaml() -> None:
         ({"gpu_per_trial": 0}, "--gpu-per-trial must be greater than 0 (it is 0)"),
         ({"gpu_per_trial": 2}, "--gpu-per-trial must be less than or equal to 1 (it is 2)"),
         ({"gpu_per_trial": "nan"}, "--gpu-per-trial must be a finite number (it is 'nan')"),
-        ({"held_back": 1}, "--held-back must be less than 1 (it is 1)"),
-        ({"held_back": -0.1}, "--held-back must be at least 0 (it is -0.1)"),
+        ({"held_out": 1}, "--held-out must be less than 1 (it is 1)"),
+        ({"held_out": -0.1}, "--held-out must be at least 0 (it is -0.1)"),
         ({"warm_start": "first"}, "--warm-start must be a list (it is 'first')"),
         ({"objective": 3}, "--objective must be a valid string (it is 3)"),
         ({"max_trials": 3}, "there is no option --max-trials of a sweep (see --help)"),
@@ -121,3 +121,9 @@ def test_what_goes_together_is_taken(given: dict[str, Any]) -> None:
     assert {name: getattr(options, name) for name in given} == {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
+
+
+def test_an_older_spelling_is_read_and_refusals_name_the_new_one() -> None:
+    assert read_options({"task": ["IVIF"], "held_back": "0.25"}).held_out == 0.25
+    assert "held_back" not in read_options({"task": ["IVIF"], "held_back": 0.25}).model_dump()
+    assert refusal(task=["IVIF"], held_back=2).startswith("--held-out must be less than 1")

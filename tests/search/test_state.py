@@ -21,12 +21,12 @@ VALUES = {"schedule.rate.value": 3e-3, "schedule.inner_steps": 2, "objective.alp
 
 def trials_of(state: SweepState) -> dict[int, RecordedTrial]:
     """What stands in MLflow."""
-    found = read_sweep(state.ledger.tracking_uri, state.ledger.experiment, state.ledger.name)
+    found = read_sweep(state.manifest.tracking_uri, state.manifest.experiment, state.manifest.name)
     return {trial.number: trial for trial in found.trials}
 
 
 def journal_of(state: SweepState) -> dict[int, TrialRecord]:
-    return state.ledger.journal.read()
+    return state.manifest.journal.read()
 
 
 def train(state: SweepState, number: int, *scores: float, values: dict[str, Any] | None = None) -> None:
@@ -35,7 +35,7 @@ def train(state: SweepState, number: int, *scores: float, values: dict[str, Any]
     state.started(number)
     for epoch, score in enumerate(scores, start=1):
         state.reported(number, epoch, {"Qabf": score, "loss/fusion": 1 / epoch}, 0.25)
-        state.kept(number, epoch, f"/trial{number}/epoch{epoch}")
+        state.saved(number, epoch, f"/trial{number}/epoch{epoch}")
 
 
 def test_a_trial_is_recorded_in_the_journal_and_in_mlflow(recorded: Begin) -> None:
@@ -58,7 +58,7 @@ def test_the_params_of_a_trials_run_are_its_own_settings(recorded: Begin) -> Non
     train(state, 0, values={})
     train(state, 1)
     runs = {number: state.recorder(number).run_id for number in (0, 1)}
-    client = MlflowClient(tracking_uri=state.ledger.tracking_uri)
+    client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
     params = {number: client.get_run(run).data.params for number, run in runs.items()}
     assert float(params[1]["schedule.rate.value"]) == 3e-3
     assert float(params[0]["schedule.rate.value"]) == 1e-3
@@ -82,7 +82,7 @@ def test_how_a_trial_ended_is_known_everywhere(
     state.ended(1, why)
     assert state.records[1].ended == journal_of(state)[1].ended == trials_of(state)[1].ended == ended
     assert state.running == set()
-    run = MlflowClient(tracking_uri=state.ledger.tracking_uri).get_run(state.recorder(1).run_id)
+    run = MlflowClient(tracking_uri=state.manifest.tracking_uri).get_run(state.recorder(1).run_id)
     assert run.info.status == status
 
 
@@ -122,7 +122,7 @@ def test_ranks_are_scored_among_the_trials_known_so_far(recorded: Begin) -> None
         state.started(number)
         state.reported(number, 1, {"Qabf": score, "SSIM": score}, 1.0)
     assert {number: trial.history[1]["score"] for number, trial in trials_of(state).items()} == {1: 0.5, 2: 1, 3: 0}
-    assert state.judge.scores_at(1) == {1: 0.5, 2: 1.0, 3: 0.0}
+    assert state.scoreboard.scores_at(1) == {1: 0.5, 2: 1.0, 3: 0.0}
 
 
 def test_the_two_newest_checkpoints_of_a_trial_on_its_own_are_known(sweep: Begin) -> None:
@@ -130,7 +130,7 @@ def test_the_two_newest_checkpoints_of_a_trial_on_its_own_are_known(sweep: Begin
     state.begin(1, VALUES)
     for epoch in (1, 2, 3):
         state.records[1].history[epoch] = {}
-        state.kept(1, epoch, f"at{epoch}")
+        state.saved(1, epoch, f"at{epoch}")
     assert journal_of(state)[1].checkpoints == {2: "at2", 3: "at3"}
     assert state.checkpoint_of(1) == "at3"
 
@@ -139,7 +139,7 @@ def test_every_checkpoint_of_a_population_is_known(sweep: Begin) -> None:
     state = sweep(scheduler="pbt")
     state.begin(1, VALUES)
     for epoch in (1, 2, 3):
-        state.kept(1, epoch, f"at{epoch}")
+        state.saved(1, epoch, f"at{epoch}")
     assert journal_of(state)[1].checkpoints == {1: "at1", 2: "at2", 3: "at3"}
 
 
@@ -149,7 +149,7 @@ def test_a_copy_is_on_record_with_where_it_came_from(sweep: Begin) -> None:
         state.begin(number, {**VALUES, "objective.alpha": float(number)})
         for epoch in (1, 2):
             state.records[number].history[epoch] = {"Qabf": number / 10}
-            state.kept(number, epoch, f"{number}@{epoch}")
+            state.saved(number, epoch, f"{number}@{epoch}")
     state.exploited(1, 2, 2, {**VALUES, "objective.alpha": 2.5})
     record = journal_of(state)[1]
     assert record.values["objective.alpha"] == 2.5
@@ -165,7 +165,7 @@ def test_what_was_trained_beyond_the_donors_epoch_is_lost(sweep: Begin) -> None:
         state.begin(number, VALUES)
     for epoch in (1, 2, 3):
         state.records[1].history[epoch] = {"Qabf": 0.1}
-        state.kept(1, epoch, f"1@{epoch}")
+        state.saved(1, epoch, f"1@{epoch}")
     state.records[2].checkpoints = {2: "2@2"}
     state.exploited(1, 2, 2, VALUES)
     record = journal_of(state)[1]
@@ -188,7 +188,7 @@ def test_an_interrupted_sweep_says_so_and_keeps_its_trials_open(recorded: Begin)
     records = journal_of(state)
     assert {number: record.ended for number, record in records.items()} == {1: "finished", 2: ""}
     assert records[2].spent > 0
-    run = MlflowClient(tracking_uri=state.ledger.tracking_uri).get_run(state.recorder(2).run_id)
+    run = MlflowClient(tracking_uri=state.manifest.tracking_uri).get_run(state.recorder(2).run_id)
     assert run.info.status == "KILLED"
 
 
@@ -198,14 +198,14 @@ def test_a_resumed_sweep_goes_on_in_the_same_runs(recorded: Begin) -> None:
     state.ended(1)
     train(state, 2, 0.1)
     state.close("interrupted")
-    again = SweepState(state.ledger, state.judge, state.parent, state.experiment_id)
+    again = SweepState(state.manifest, state.scoreboard, state.parent, state.experiment_id)
     again.records = journal_of(state)
     again.started(2)
     again.reported(2, 2, {"Qabf": 0.9}, 0.5)
     trial = trials_of(state)[2]
     assert (trial.ended, list(trial.history)) == ("running", [1, 2])
     assert again.recorder(2).run_id == state.recorder(2).run_id
-    # As the finale does with the best trial, which ended in an earlier part.
+    # As the conclusion does with the best trial, which ended in an earlier part.
     assert again.recorder(1).run_id == state.recorder(1).run_id
     assert trials_of(state)[1].ended == "finished"
 
@@ -251,9 +251,9 @@ def test_the_pictures_of_the_last_checkpoint_are_recorded(
         path = folder / "IVIF" / "pictures" / name
         path.parent.mkdir(parents=True)
         write_image(path, np.zeros((8, 8), dtype=np.uint8))
-    state.kept(1, 1, str(folder))
+    state.saved(1, 1, str(folder))
     state.ended(1)
-    client = MlflowClient(tracking_uri=state.ledger.tracking_uri)
+    client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
     found = [entry.path for entry in client.list_artifacts(state.recorder(1).run_id, "images")]
     assert len([path for path in found if "fused" in path and path.endswith(".png")]) == 1
     assert all(("IVIF" in path) == bool(prefix) for path in found)
@@ -263,13 +263,13 @@ def test_a_checkpoint_that_is_gone_has_no_pictures(recorded: Begin) -> None:
     state = recorded()
     train(state, 1, 0.5)
     state.ended(1)
-    client = MlflowClient(tracking_uri=state.ledger.tracking_uri)
+    client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
     assert client.list_artifacts(state.recorder(1).run_id) == []
 
 
 def test_a_store_that_is_away_delays_what_it_is_told_and_stops_nothing(recorded: Begin) -> None:
     state = recorded()
-    database = Path(state.ledger.tracking_uri.removeprefix("sqlite:///"))
+    database = Path(state.manifest.tracking_uri.removeprefix("sqlite:///"))
     away = database.with_suffix(".away")
     database.rename(away)
     database.mkdir()
@@ -300,10 +300,10 @@ def test_what_a_killed_sweep_had_not_told_mlflow_is_made_up(recorded: Begin) -> 
     killed = TrialRecord.of(state.records[1].plain())
     killed.history[2] = {"Qabf": 0.6, "rate": 1e-3}
     killed.ended = "stopped"
-    state.ledger.journal.write(killed)
-    later = SweepState(state.ledger, state.judge, state.parent, state.experiment_id)
-    later.records = state.ledger.journal.read()
-    later.judge.add(1, 2, killed.history[2])
+    state.manifest.journal.write(killed)
+    later = SweepState(state.manifest, state.scoreboard, state.parent, state.experiment_id)
+    later.records = state.manifest.journal.read()
+    later.scoreboard.add(1, 2, killed.history[2])
     later.make_up()
     trial = trials_of(later)[1]
     assert trial.ended == "stopped"

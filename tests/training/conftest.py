@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from written_pairs import write_pairs
 
 from refusion.config.settings import Settings
 from refusion.images.pairs import find_and_check
-from refusion.images.reading import write_image
 from refusion.images.store import PairStore
+from refusion.runtime.distributed import Shard
 from refusion.training import loop
-from refusion.training.batches import Share
 from refusion.training.loop import TaskTraining
 from refusion.training.validation import Measured
-
-# VIF, the most demanding metric, needs 41.
-HEIGHT, WIDTH = 44, 52
-WritePairs = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -40,24 +33,7 @@ def tiny() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def write_pairs() -> WritePairs:
-    """Writes ``count`` pairs into ROOT/TASK/SPLIT/{a,b}: a grey, b in colour, no two alike."""
-
-    def write(root: Path, task: str, split: str, count: int, seed: int = 0) -> None:
-        random = np.random.default_rng((seed, count, len(split)))
-        for number in range(count):
-            scene = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-            smooth = cv2.GaussianBlur(scene, (0, 0), 3.0)
-            for side, image in (("a", scene[..., 0]), ("b", smooth)):
-                path = root / task / split / side / f"scene_{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_image(path, np.ascontiguousarray(image))
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def pair_folder(tmp_path_factory: pytest.TempPathFactory, write_pairs: WritePairs) -> Path:
+def pair_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """IVIF with 5 train and 2 val pairs. Tests only read it."""
     folder = tmp_path_factory.mktemp("pairs")
     write_pairs(folder, "IVIF", "train", 5)
@@ -77,7 +53,7 @@ def val_store(pair_folder: Path) -> PairStore:
 
 @pytest.fixture
 def training(tiny: Settings, train_store: PairStore, val_store: PairStore) -> TaskTraining:
-    return TaskTraining(tiny, "IVIF", train_store, val_store, Share(), torch.device("cpu"))
+    return TaskTraining(tiny, "IVIF", train_store, val_store, Shard(), torch.device("cpu"))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import torch
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.images.store import PairStore
+from refusion.runtime.distributed import Shard
 from refusion.training import batches as batches_module
-from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
+from refusion.training.batches import Batches, Waits, read_ahead
 
 CPU = torch.device("cpu")
 
@@ -23,12 +24,7 @@ def four(tiny: Settings) -> Settings:
 
 
 def batches(store: PairStore, settings: Settings, rank: int = 0, world: int = 1, epoch: int = 0) -> Batches:
-    return Batches(store, settings, "IVIF", Share(rank, world), CPU, epoch)
-
-
-def test_shares_are_equal_parts_of_the_batch_in_order() -> None:
-    assert [list(Share(rank, 4).of(8)) for rank in range(4)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert list(Share().of(3)) == [0, 1, 2]
+    return Batches(store, settings, "IVIF", Shard(rank, world), CPU, epoch)
 
 
 def test_batches_have_the_announced_shapes_and_range(train_store: PairStore, tiny: Settings) -> None:
@@ -121,7 +117,7 @@ def test_batches_depend_on_step_seed_task_and_phase(train_store: PairStore, tiny
     others = [
         ours.fusion(1),
         ours.meta(0, 1)[1],
-        Batches(train_store, tiny, "MIF", Share(), CPU).fusion(0),
+        Batches(train_store, tiny, "MIF", Shard(), CPU).fusion(0),
         batches(train_store, tiny.model_copy(update={"seed": 1})).fusion(0),
     ]
     assert torch.equal(ours.fusion(0), batches(train_store, tiny).fusion(0))
@@ -135,7 +131,7 @@ def test_images_go_to_a_gpu_from_pinned_memory(
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda images: done.append("pinned") or images)
     monkeypatch.setattr(torch.Tensor, "to", lambda images, *to, **how: done.append((*to, how)) or images)
     for device, pinned in ((CPU, []), (torch.device("cuda"), ["pinned"])):
-        made = Batches(train_store, tiny, "IVIF", Share(), device)
+        made = Batches(train_store, tiny, "IVIF", Shard(), device)
         for make in (lambda made=made: made.fusion(0), lambda made=made: made.meta(0, 1)):
             done.clear()
             make()
@@ -145,34 +141,11 @@ def test_images_go_to_a_gpu_from_pinned_memory(
 @pytest.mark.gpu
 def test_images_on_a_gpu_are_those_on_the_cpu(train_store: PairStore, tiny: Settings) -> None:
     here = batches(train_store, tiny)
-    there = Batches(train_store, tiny, "IVIF", Share(), torch.device("cuda"))
+    there = Batches(train_store, tiny, "IVIF", Shard(), torch.device("cuda"))
     # All are on their way before the first is looked at: no copy may take the memory of another.
     for step, sources in enumerate([there.fusion(step) for step in range(8)]):
         assert sources.device.type == "cuda"
         assert torch.equal(sources.cpu(), here.fusion(step))
-
-
-@pytest.mark.parametrize(
-    ("count", "wanted", "indices"),
-    [
-        (5, None, [0, 1, 2, 3, 4]),
-        (5, 9, [0, 1, 2, 3, 4]),
-        (5, 1, [2]),
-        (10, 2, [2, 7]),
-        (10, 5, [1, 3, 5, 7, 9]),
-        (7, 3, [1, 3, 5]),
-    ],
-)
-def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
-    assert spread(count, wanted) == indices
-
-
-@pytest.mark.parametrize("count", [1, 7, 50])
-@pytest.mark.parametrize("wanted", [1, 3, 49])
-def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
-    indices = spread(count, wanted)
-    assert len(set(indices)) == len(indices) == min(count, wanted)
-    assert set(indices) <= set(range(count))
 
 
 def test_reading_ahead_keeps_the_order() -> None:

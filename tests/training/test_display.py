@@ -11,7 +11,6 @@ from refusion.runtime.progress_board import Row
 from refusion.training.display import (
     PlainLines,
     Result,
-    clock,
     live_table,
     plain_line,
     result_rows,
@@ -38,14 +37,6 @@ def training(**changes: object) -> Row:
     for name, value in changes.items():
         setattr(row, name, value)
     return row
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(None, "–"), (0, "0:00:00"), (59.6, "0:01:00"), (3725.4, "1:02:05"), (90000, "1 day, 1:00:00")],
-)
-def test_seconds_are_shown_as_a_clock(seconds: float | None, shown: str) -> None:
-    assert clock(seconds) == shown
 
 
 def test_a_plain_line_says_how_a_training_goes() -> None:

@@ -12,7 +12,7 @@ from refusion.images.builtin import ensure_builtin
 from refusion.images.pairs import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.training.batches import Share
+from refusion.runtime.distributed import Shard
 from refusion.training.loop import TaskTraining
 
 
@@ -33,7 +33,7 @@ def test_a_cuda_device_trains_as_the_cpu_does(tmp_path: Path) -> None:
     for name in ("cpu", "cuda"):
         device = torch.device(name)
         state = TrainingState(settings, "IVIF", device)
-        (report,) = TaskTraining(settings, "IVIF", *stores, Share(), device).epochs(state)
+        (report,) = TaskTraining(settings, "IVIF", *stores, Shard(), device).epochs(state)
         assert {parameter.device.type for parameter in state.fusion.parameters()} == {name}
         assert report.pictures
         numbers[name] = report.numbers

@@ -13,8 +13,8 @@ from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights
+from refusion.runtime.distributed import Shard
 from refusion.training import validation
-from refusion.training.batches import Share
 from refusion.training.validation import Measured, average_baseline, measure, validate
 from refusion.training.weight_maps import weight_maps
 
@@ -27,7 +27,7 @@ def state(tiny: Settings) -> TrainingState:
 
 
 def validated(state: TrainingState, store: PairStore, indices: list[int], **changes: Any) -> Measured:
-    told: dict[str, Any] = {"share": Share(), "pictures": 1, "device": CPU}
+    told: dict[str, Any] = {"shard": Shard(), "pictures": 1, "device": CPU}
     return validate(state.fusion, state.loss_proposal, store, indices, **(told | changes))
 
 
@@ -80,7 +80,7 @@ def test_workers_share_the_pairs_out_among_themselves(
     state: TrainingState, val_store: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = validated(state, val_store, [0, 1])
-    parts = [validated(state, val_store, [0, 1], share=Share(rank, 2)) for rank in (0, 1)]
+    parts = [validated(state, val_store, [0, 1], shard=Shard(rank, 2)) for rank in (0, 1)]
     assert [list(part.scores) for part in parts] == [["scene_0"], ["scene_1"]]
     # In whatever order the parts come, the pairs keep theirs.
     monkeypatch.setattr(validation, "gather_on_all", lambda _: parts[::-1])
@@ -97,7 +97,7 @@ def test_progress_is_told_pair_by_pair(state: TrainingState, val_store: PairStor
 
 
 def test_the_baseline_is_the_rounded_average_of_the_sources(val_store: PairStore) -> None:
-    baseline = average_baseline(val_store, [0, 1], Share())
+    baseline = average_baseline(val_store, [0, 1], Shard())
     a, b = (torch.from_numpy(source) * 255.0 for source in val_store.sources(0))
     expected = evaluate(torch.round((a + b) / 2), a, b)
     assert baseline.scores["scene_0"] == pytest.approx({k: v.item() for k, v in expected.items()}, rel=1e-4)

@@ -18,8 +18,7 @@ from refusion.images.builtin import ensure_builtin
 from refusion.images.pairs import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.runtime.distributed import average_over_workers, gather_on_all
-from refusion.training.batches import Share
+from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
 from refusion.training.loop import TaskTraining
 
 # Of a whole module's parameters. Adam divides by the gradient's size and so blows up the last digits of small ones.
@@ -63,7 +62,7 @@ def train(rank: int, world: int, port: int, data: str, out: str) -> None:
     stores = [PreciseStore(find_and_check(Path(data), "MFIF", split)[0]) for split in ("train", "val")]
     for precision in (torch.float32, torch.float64):
         torch.set_default_dtype(precision)
-        training = TaskTraining(told, "MFIF", *stores, Share(rank, world), torch.device("cpu"))
+        training = TaskTraining(told, "MFIF", *stores, Shard(rank, world), torch.device("cpu"))
         state = TrainingState(told, "MFIF")
         (report,) = training.epochs(state)
         weights = {

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from refusion.metrics import evaluate
-from refusion.networks import FusionModule, fuse_in_strips
-from refusion.networks.reference import PlainFusionModule
+from refusion.networks import FusionModule, fuse_tiled
+from refusion.networks.reference import ReferenceFusionModule
 from refusion.ops.backend import configure
 
 
@@ -25,14 +25,14 @@ def inference_rows(device: str) -> Iterator[Row]:
     for height, width in ((480, 640), (1024, 1280)) if device == "cuda" else ((40, 56),):
         torch.manual_seed(0)
         module = FusionModule().eval().to(device)
-        plain = PlainFusionModule().eval().to(device)
+        plain = ReferenceFusionModule().eval().to(device)
         plain.load_state_dict(module.state_dict())
         sources = sources_of(height, width).to(device)
         ways: dict[str, tuple[bool, Callable[[], Tensor]]] = {
             "straightforward network": (False, partial(forward, plain, sources)),
             "our forward pass": (False, partial(forward, module, sources)),
-            "in tiles": (False, partial(fuse_in_strips, module, sources)),
-            "in tiles, compiled": (True, partial(fuse_in_strips, module, sources)),
+            "in tiles": (False, partial(fuse_tiled, module, sources)),
+            "in tiles, compiled": (True, partial(fuse_tiled, module, sources)),
         }
         reference = math.nan
         for name, (compiled, call) in ways.items():

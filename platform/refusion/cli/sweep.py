@@ -15,11 +15,11 @@ from rich.console import Console
 from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
 from refusion.config.layers import read_settings_file
 from refusion.errors import UserError
+from refusion.runtime.console import console
 from refusion.search.manifest import SweepRequest
-from refusion.search.options import POPULATION, SweepOptions
+from refusion.search.options import PBT_KINDS, SweepOptions, old_spellings, with_new_names
 from refusion.search.sweep import run_sweep
 from refusion.tasks import TASKS
-from refusion.training.display import console
 
 _PRESETS = Path(__file__).resolve().parents[3] / "jobs" / "presets"
 _SECTIONS = ("base", "space", "sweep")
@@ -31,7 +31,7 @@ def sweep(arguments: Sequence[str], description: str) -> int:
     """Read the options, search, and return the exit status.
 
     Raises:
-        UserError: the request or the data is at fault, or the cluster has no room.
+        UserError: the request or the data is at fault, or the cluster cannot hold one trial.
     """
     requests = read_requests(arguments, description)
     return max(_one_of(request, len(requests) > 1, console()) for request in requests)
@@ -44,7 +44,7 @@ def _one_of(request: SweepRequest, titled: bool, where: Console) -> int:
 
 
 def read_requests(arguments: Sequence[str], description: str = "") -> list[SweepRequest]:
-    """What the command line asks for: one sweep, or with ``--one-per-task`` one for each task, named NAME-TASK.
+    """Read the command line: one sweep, or with ``--one-per-task`` one for each task, named NAME-TASK.
 
     Raises:
         UserError: an option is unknown or lacks its value, or the sweep file is wrong.
@@ -83,7 +83,7 @@ def read_requests(arguments: Sequence[str], description: str = "") -> list[Sweep
 
 
 def _with_file(request: SweepRequest, config: Path | None) -> SweepRequest:
-    kind = "pbt" if request.options.get("scheduler") in POPULATION else "schedules"
+    kind = "pbt" if request.options.get("scheduler") in PBT_KINDS else "schedules"
     file = config or _PRESETS / f"sweep-{kind}.yaml"
     content = read_settings_file(file)
     unknown = [name for name in content if name not in _SECTIONS]
@@ -95,7 +95,8 @@ def _with_file(request: SweepRequest, config: Path | None) -> SweepRequest:
     space = content.get("space") or {}
     if not space:
         raise UserError(f"--config {file}: there is no space to search; name parameters under `space:`")
-    own = {str(name).replace("-", "_"): value for name, value in (content.get("sweep") or {}).items()}
+    said = content.get("sweep") or {}
+    own = with_new_names({str(name).replace("-", "_"): value for name, value in said.items()})
     options = {**own, **request.options}
     if isinstance(options.get("task"), str | list):
         options["task"] = _tasks(options["task"])
@@ -127,13 +128,13 @@ def _per_task(request: SweepRequest) -> list[SweepRequest]:
 def _add_own_options(parser: argparse.ArgumentParser) -> None:
     """The sweep's options; each defaults to None, that is, not given."""
     for name, field in SweepOptions.model_fields.items():
-        option = f"--{name.replace('_', '-')}"
+        options = [f"--{spelling.replace('_', '-')}" for spelling in (name, *old_spellings(name))]
         default = f" [{field.default}]" if field.default else ""
         text = f"{field.description}{default}".replace("%", "%%")
         if typing.get_origin(field.annotation) is tuple:
-            parser.add_argument(option, nargs="+", default=None, metavar=name.upper(), help=text)
+            parser.add_argument(*options, dest=name, nargs="+", default=None, metavar=name.upper(), help=text)
         else:
-            parser.add_argument(option, default=None, metavar=_kind(field.annotation), help=text)
+            parser.add_argument(*options, dest=name, default=None, metavar=_kind(field.annotation), help=text)
 
 
 def _kind(annotation: Any) -> str:

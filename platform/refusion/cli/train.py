@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
 from refusion.config.layers import read_settings_file
-from refusion.training.display import console
+from refusion.runtime.console import console
 from refusion.training.job import train_all
 from refusion.training.manifest import RunRequest
 

@@ -1,281 +1,248 @@
-"""The table of metrics: what is known about each one, and what computes it in each convention.
+"""The catalogue of metrics: one row per metric, with its facts and its definition in convention ``authors``.
 
-Another metric is one function in its family's file, one row here and one entry in a convention's file.
+A new metric is a function in a file of ``families`` and a row here. Convention ``corrected`` takes over each row;
+the other conventions name the metrics that their evaluators have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from types import MappingProxyType
+from math import e, inf, log2, sqrt
 
-from refusion.errors import UserError
-from refusion.metrics.conventions import authors, cddfuse, corrected, tang, vifb
-from refusion.metrics.facts import Convention, Definition, Metric
-
-# Fast, and robust enough to be measured after every epoch.
-METRICS: tuple[str, ...] = ("EN", "SD", "SF", "AG", "SCD", "SSIM", "VIF", "Qabf")
-
-DEFAULT_CONVENTION = "authors"
-
-CONVENTIONS: dict[str, Convention] = {
-    "authors": Convention(
-        "the evaluator published with TDFusion, and the commonest form of what it lacks",
-        whole_sources=False,
-        usual=METRICS,
-    ),
-    "cddfuse": Convention("the Python evaluator published with CDDFuse (CVPR 2023)", whole_sources=True),
-    "vifb": Convention("the MATLAB evaluator of the VIFB benchmark (CVPRW 2020)", whole_sources=True),
-    "tang": Convention("L. Tang's MATLAB evaluator, Evaluation-for-Image-Fusion", whole_sources=True),
-    "corrected": Convention(
-        "as authors, with what is a defect in the public evaluators mended", whole_sources=False, usual=METRICS
-    ),
-}
-
-_DEFINITIONS: Mapping[str, Mapping[str, Definition]] = MappingProxyType(
-    {
-        "authors": authors.DEFINITIONS,
-        "cddfuse": cddfuse.DEFINITIONS,
-        "vifb": vifb.DEFINITIONS,
-        "tang": tang.DEFINITIONS,
-        "corrected": corrected.DEFINITIONS,
-    }
+from refusion.metrics.facts import Definition, Metric
+from refusion.metrics.families.artefacts import fusion_artefacts
+from refusion.metrics.families.contrast import contrast_quality
+from refusion.metrics.families.deviations import mean_squared_error, peak_signal_to_noise_ratio, root_mean_squared_error
+from refusion.metrics.families.edges import edge_preservation
+from refusion.metrics.families.exposure import multi_scale_mef_ssim
+from refusion.metrics.families.feature_information import (
+    cosine_information,
+    gradient_information,
+    pixel_information,
+    wavelet_information,
 )
+from refusion.metrics.families.fidelity import mean_vifp
+from refusion.metrics.families.gradients import average_gradient, edge_intensity, spatial_frequency
+from refusion.metrics.families.information import (
+    cross_entropy,
+    entropy,
+    mutual_information,
+    normalised_mutual_information,
+)
+from refusion.metrics.families.multiscale import multi_scale_ssim
+from refusion.metrics.families.regional import regional_error
+from refusion.metrics.families.statistics import (
+    mean_correlation,
+    standard_deviation,
+    sum_of_correlations_of_differences,
+)
+from refusion.metrics.families.structural import mean_ssim
 
-# Name, title, better, raised by noise, looks at the sources, has a meaning against a true image, citation.
-_FACTS = (
+ROWS: tuple[Metric, ...] = (
     Metric(
         "EN",
         "entropy (bits)",
         "higher",
-        True,
-        False,
-        False,
         "Roberts, van Aardt & Ahmed, J. Applied Remote Sensing 2, 2008",
+        {"authors": Definition(entropy, 0, 8)},
+        noise_sensitive=True,
+        needs_sources=False,
     ),
     Metric(
         "SD",
         "standard deviation (grey levels)",
         "higher",
-        True,
-        False,
-        False,
         "Ma, Ma & Li, Information Fusion 45, 2019 (survey)",
+        {"authors": Definition(standard_deviation, 0, 127.5)},
+        noise_sensitive=True,
+        needs_sources=False,
     ),
     Metric(
         "SF",
         "spatial frequency",
         "higher",
-        True,
-        False,
-        False,
         "Eskicioglu & Fisher, IEEE Trans. Communications 43(12), 1995",
+        {"authors": Definition(spatial_frequency, 0, 255 * sqrt(2), smallest_side=2)},
+        noise_sensitive=True,
+        needs_sources=False,
     ),
     Metric(
         "AG",
         "average gradient",
         "higher",
-        True,
-        False,
-        False,
         "Cui, Feng, Xu, Li & Chen, Optics Communications 341, 2015",
+        {"authors": Definition(average_gradient, 0, 255, smallest_side=2)},
+        noise_sensitive=True,
+        needs_sources=False,
     ),
     Metric(
         "EI",
         "edge intensity",
         "higher",
-        True,
-        False,
-        False,
         "Rajalingam & Priya, Int. J. Engineering Science Invention 2, 2018",
+        {"authors": Definition(edge_intensity, 0, 255 * sqrt(20))},
+        noise_sensitive=True,
+        needs_sources=False,
     ),
     Metric(
-        "MI", "mutual information", "higher", False, True, False, "Qu, Zhang & Yan, Electronics Letters 38(7), 2002"
+        "MI",
+        "mutual information",
+        "higher",
+        "Qu, Zhang & Yan, Electronics Letters 38(7), 2002",
+        {"authors": Definition(mutual_information, 0, 16, adds_sources=True, note="bits")},
     ),
     Metric(
         "NMI",
         "normalised mutual information",
         "higher",
-        False,
-        True,
-        False,
         "Hossny, Nahavandi & Creighton, Electronics Letters 44(18), 2008",
+        {"authors": Definition(normalised_mutual_information, 0, 2, adds_sources=True)},
     ),
     Metric(
         "CE",
         "cross entropy",
         "lower",
-        False,
-        True,
-        True,
         "Bulanon, Burks & Alchanatis, Biosystems Engineering 103(1), 2009",
+        {
+            "authors": Definition(
+                cross_entropy, -log2(e) / e, inf, note="grey levels that either image lacks are left out"
+            )
+        },
+        full_reference=True,
     ),
     Metric(
         "CC",
         "correlation coefficient",
         "higher",
-        False,
-        True,
-        True,
         "Deshmukh & Bhosale, Int. J. Computer Applications 9, 2010",
+        {"authors": Definition(mean_correlation, -1, 1)},
+        full_reference=True,
     ),
     Metric(
         "SCD",
         "sum of the correlations of differences",
         "higher",
-        False,
-        True,
-        False,
         "Aslantas & Bendes, AEU 69(12), 2015",
+        {"authors": Definition(sum_of_correlations_of_differences, -2, 2)},
     ),
-    Metric("MSE", "mean squared error", "lower", False, True, True, "Jagalingam & Hegde, Aquatic Procedia 4, 2015"),
     Metric(
-        "RMSE", "root mean squared error", "lower", False, True, True, "Jagalingam & Hegde, Aquatic Procedia 4, 2015"
+        "MSE",
+        "mean squared error",
+        "lower",
+        "Jagalingam & Hegde, Aquatic Procedia 4, 2015",
+        {"authors": Definition(mean_squared_error, 0, 255**2)},
+        full_reference=True,
+    ),
+    Metric(
+        "RMSE",
+        "root mean squared error",
+        "lower",
+        "Jagalingam & Hegde, Aquatic Procedia 4, 2015",
+        {"authors": Definition(root_mean_squared_error, 0, 255, note="mean of the two roots")},
+        full_reference=True,
     ),
     Metric(
         "PSNR",
         "peak signal-to-noise ratio (dB)",
         "higher",
-        False,
-        True,
-        True,
         "Jagalingam & Hegde, Aquatic Procedia 4, 2015",
+        {"authors": Definition(peak_signal_to_noise_ratio, 0, inf, note="peak 255, mean of the two squared errors")},
+        full_reference=True,
     ),
     Metric(
         "SSIM",
         "structural similarity",
         "higher",
-        False,
-        True,
-        True,
         "Wang, Bovik, Sheikh & Simoncelli, IEEE Trans. Image Processing 13(4), 2004",
+        {"authors": Definition(mean_ssim, -1, 1, smallest_side=7)},
+        full_reference=True,
     ),
     Metric(
         "MS-SSIM",
         "multi-scale structural similarity",
         "higher",
-        False,
-        True,
-        True,
         "Wang, Simoncelli & Bovik, Asilomar Conference on Signals, Systems and Computers, 2003",
+        {"authors": Definition(multi_scale_ssim, 0, 1, smallest_side=176, note="five scales with Wang's weights")},
+        full_reference=True,
     ),
     Metric(
         "MEF-SSIM",
         "structural similarity for multi-exposure fusion",
         "higher",
-        False,
-        True,
-        False,
         "Ma, Zeng & Wang, IEEE Trans. Image Processing 24(11), 2015",
+        {"authors": Definition(multi_scale_mef_ssim, 0, 1, smallest_side=44, note="three scales")},
     ),
     Metric(
         "VIF",
         "visual information fidelity",
         "higher",
-        False,
-        True,
-        True,
         "Sheikh & Bovik, IEEE Trans. Image Processing 15(2), 2006",
+        {"authors": Definition(mean_vifp, 0, inf, smallest_side=41)},
+        full_reference=True,
     ),
     Metric(
         "Qabf",
         "edge-based similarity",
         "higher",
-        False,
-        True,
-        False,
         "Xydeas & Petrović, Electronics Letters 36(4), 2000",
+        {"authors": Definition(edge_preservation, 0, 1, note="equal edge strengths count as that strength, not as 1")},
     ),
     Metric(
         "Nabf",
         "fusion artefacts",
         "lower",
-        False,
-        True,
-        False,
         "Petrović & Xydeas, Int. Conf. on Information Fusion, 2005",
+        {"authors": Definition(fusion_artefacts, 0, 1, smallest_side=2, note="as modified by Shreyamsha Kumar")},
     ),
     Metric(
         "FMI-pixel",
         "feature mutual information of grey levels",
         "higher",
-        False,
-        True,
-        False,
         "Haghighat, Aghagolzadeh & Seyedarabi, Computers & Electrical Engineering 37(5), 2011",
+        {
+            "authors": Definition(
+                pixel_information, -inf, inf, smallest_side=3, note="about 0 to 1, but windows may lie outside"
+            )
+        },
     ),
     Metric(
         "FMI-gradient",
         "feature mutual information of gradients",
         "higher",
-        False,
-        True,
-        False,
         "Haghighat, Aghagolzadeh & Seyedarabi, Computers & Electrical Engineering 37(5), 2011",
+        {
+            "authors": Definition(
+                gradient_information, -inf, inf, smallest_side=3, note="horizontal differences only, as in fmi.m"
+            )
+        },
     ),
     Metric(
         "FMI-DCT",
         "feature mutual information of cosine-transform coefficients",
         "higher",
-        False,
-        True,
-        False,
         "Haghighat & Razian, IEEE AICT, 2014",
+        {"authors": Definition(cosine_information, -inf, inf, smallest_side=3)},
     ),
     Metric(
         "FMI-wavelet",
         "feature mutual information of wavelet coefficients",
         "higher",
-        False,
-        True,
-        False,
         "Haghighat & Razian, IEEE AICT, 2014",
+        {"authors": Definition(wavelet_information, -inf, inf)},
     ),
     Metric(
         "Q_CB",
         "contrast quality after the human visual system",
         "higher",
-        False,
-        True,
-        False,
         "Chen & Blum, Image and Vision Computing 27(10), 2009",
+        {"authors": Definition(contrast_quality, 0, 1, note="every image is first stretched to 0–255 by itself")},
     ),
     Metric(
         "Q_CV",
         "perceptual error in the regions of the sources",
         "lower",
-        False,
-        True,
-        False,
         "Chen & Varshney, Information Fusion 8(2), 2007",
+        {"authors": Definition(regional_error, 0, inf, note="every image is first stretched to 0–255 by itself")},
     ),
 )
 
-CATALOGUE: dict[str, Metric] = {
-    metric.name: replace(metric, definitions=definitions)
-    for metric in _FACTS
-    if (definitions := {convention: of[metric.name] for convention, of in _DEFINITIONS.items() if metric.name in of})
-}
-
-
-def find_definitions(names: Iterable[str] | None = None, convention: str = DEFAULT_CONVENTION) -> dict[str, Definition]:
-    """Name → definition of the metrics asked for, in that order; without names the convention's usual ones.
-
-    The one name ``"all"`` stands for all that the convention has.
-
-    Raises:
-        UserError: the convention, or one of the metrics in it, does not exist.
-    """
-    if convention not in CONVENTIONS:
-        raise UserError(f"there is no metric convention {convention!r}: choose from {', '.join(CONVENTIONS)}")
-    known = {
-        name: metric.definitions[convention] for name, metric in CATALOGUE.items() if convention in metric.definitions
-    }
-    usual = CONVENTIONS[convention].usual
-    wanted = [names] if isinstance(names, str) else list(names) if names is not None else list(usual or known)
-    if wanted == ["all"]:
-        return known
-    for name in wanted:
-        if name not in known:
-            raise UserError(f"there is no metric {name!r} in convention {convention!r}: choose from {', '.join(known)}")
-    return {name: known[name] for name in wanted}
+AUTHORS: dict[str, Definition] = {metric.name: metric.definitions["authors"] for metric in ROWS}

@@ -1,4 +1,4 @@
-"""What can be known about a metric, and about a convention."""
+"""Records of what is known about a metric, its definitions and the conventions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Definition:
 
     Attributes:
         compute: takes the fused images (B,H,W), whole grey levels, and the sources (2,B,H,W), all float64 on 0–255, and
-            gives (B,) float64.
-        low, high: the scores lie between them.
-        smallest_side: the least height and width it works on.
-        adds_sources: whether the score is the sum over the two sources, not their mean; against one true image it is
-            halved.
-        theirs: the evaluator's own name of it, where that differs.
-        note: what is peculiar to this convention.
+            returns the scores (B,), float64.
+        low, high: bounds of the scores.
+        smallest_side: the least height and width in pixels that it takes.
+        adds_sources: True where the score is the sum over the two sources instead of their mean; against one true image
+            it is halved.
+        evaluator_name: the evaluator's own name of the metric, where that differs.
+        note: the peculiarity of this convention, for tables and ``--help``.
     """
 
     compute: Callable[[Tensor, Tensor], Tensor]
@@ -29,42 +29,46 @@ class Definition:
     high: float
     smallest_side: int = 1
     adds_sources: bool = False
-    theirs: str = ""
+    evaluator_name: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of the table.
+    """One row of the catalogue.
 
     Attributes:
-        direction: whether higher or lower is better.
-        noise_sensitive: has no upper target, for noise raises it: no choice of a best model rests on it alone.
+        name: in tables, in CSV columns and on the command line.
+        title: a few words for tables and ``--help``.
+        direction: "higher" or "lower", the better one.
+        citation: the publication that defines it.
+        definitions: the definition in each convention that has the metric.
+        noise_sensitive: True where noise raises the score without limit, so that no choice of a best model rests on it
+            alone.
         needs_sources: False where the fused image alone decides the score.
-        full_reference: also has a meaning against a true image, where one exists.
-        definitions: by convention.
+        full_reference: True where the metric has a meaning against one true image, too.
     """
 
     name: str
     title: str
     direction: Literal["higher", "lower"]
-    noise_sensitive: bool
-    needs_sources: bool
-    full_reference: bool
     citation: str
     definitions: dict[str, Definition] = field(default_factory=dict)
+    noise_sensitive: bool = False
+    needs_sources: bool = True
+    full_reference: bool = False
 
 
 @dataclass(frozen=True)
 class Convention:
-    """Whose numbers these are.
+    """A public evaluator, or a variant of one, whose numbers the metrics reproduce.
 
     Attributes:
         title: one line for tables and ``--help``.
-        whole_sources: the evaluator reads the sources as whole grey levels; they are rounded for it.
-        usual: the metrics that are computed where none are asked for; None: all that it has.
+        rounds_sources: True where the evaluator reads the sources as whole grey levels.
+        default_metrics: metrics that are computed where none are asked for; None for all of the convention.
     """
 
     title: str
-    whole_sources: bool
-    usual: tuple[str, ...] | None = None
+    rounds_sources: bool
+    default_metrics: tuple[str, ...] | None = None

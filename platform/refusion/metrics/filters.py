@@ -1,4 +1,4 @@
-"""The windowed sums that SSIM and VIF are made of, the strips that keep them fast and small, and the next scale."""
+"""Windowed sums, windows and borders shared by the metrics, and strips of rows that bound their memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def pixels_at_once(on_cpu: bool) -> int:
-    """How many pixels to work on at a time: what stays in a processor's cache, or what keeps a GPU busy."""
+    """Returns the number of pixels to work on at a time: what a processor's cache holds, or what keeps a GPU busy."""
     return 1 << 17 if on_cpu else 1 << 24
 
 
 def strips(images: Tensor, overlap: int) -> list[Tensor]:
-    """Cut (…,B,H,W) into strips of rows, as views, so that each window of ``overlap`` + 1 rows lies in exactly one.
+    """Cuts (…,B,H,W) into strips of rows, as views, so that each window of ``overlap`` + 1 rows lies in exactly one.
 
     All strips but the last have an even number of windows, so that every second one can be kept too.
     """
@@ -27,7 +27,7 @@ def strips(images: Tensor, overlap: int) -> list[Tensor]:
 
 
 def gaussian_window(size: int, sigma: float) -> list[float]:
-    """``size`` weights of a centred Gaussian with sum 1; their outer product is MATLAB's ``fspecial('gaussian')``."""
+    """Returns ``size`` weights of a centred Gaussian with sum 1: the factor of MATLAB's ``fspecial('gaussian')``."""
     centre = (size - 1) / 2
     weights = [math.exp(-((i - centre) ** 2) / (2 * sigma**2)) for i in range(size)]
     total = math.fsum(weights)
@@ -35,10 +35,10 @@ def gaussian_window(size: int, sigma: float) -> list[float]:
 
 
 def windowed_sums(images: Tensor, window: Sequence[float], step: int = 1) -> Tensor:
-    """Correlate (…,H,W) with the outer product of ``window`` and itself, without padding.
+    """Correlates (…,H,W) with the outer product of ``window`` and itself, without padding.
 
-    Keeps every ``step``-th sample of the "valid" result: side n becomes (n − len(window)) // step + 1. With a window of
-    ones the sums of whole numbers are exact.
+    Every ``step``-th sample of the "valid" result is kept: side n becomes (n − len(window)) // step + 1. With a window
+    of ones the sums of whole numbers are exact.
     """
     for axis in (-2, -1):
         # Shifted views and in-place sums: torch's float64 convolution on a CPU is 20 times slower.
@@ -50,9 +50,9 @@ def windowed_sums(images: Tensor, window: Sequence[float], step: int = 1) -> Ten
 
 
 def halve(images: Tensor) -> Tensor:
-    """Mean of each 2×2 pixels of (…,H,W), the last row or column repeated where a side is odd: (…,⌈H/2⌉,⌈W/2⌉).
+    """Averages each 2×2 pixels of (…,H,W), the last row or column repeated where a side is odd: (…,⌈H/2⌉,⌈W/2⌉).
 
-    The downsampling of Wang et al. 2003 and Ma et al. 2015: their codes mirror the images at the border.
+    Wang et al. 2003 and Ma et al. 2015 downsample so: their codes mirror the images at the border.
     """
     for axis in (-2, -1):
         if images.shape[axis] % 2:
@@ -63,7 +63,7 @@ def halve(images: Tensor) -> Tensor:
 
 
 def with_border(images: Tensor, width: int, mode: Literal["reflect", "replicate"]) -> Tensor:
-    """(…,H,W) with ``width`` pixels more on each side: mirrored about the outermost pixel, or repeating it."""
+    """Pads (…,H,W) by ``width`` pixels on each side, mirrored about the outermost pixel or repeating it."""
     # As images of one channel: of an empty batch torch pads these only.
     padded = torch.nn.functional.pad(images.flatten(0, -3)[:, None], [width] * 4, mode=mode)
     return padded.view(*images.shape[:-2], *padded.shape[-2:])

@@ -1,4 +1,4 @@
-"""From what a caller has (tensors or arrays, one image or a batch) to what the metrics take."""
+"""Conversion of a caller's images (tensors or arrays, one image or a batch) to what the metrics take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Image = Tensor | npt.NDArray[Any]
 
 
 def as_batches(fused: Image, a: Image, b: Image) -> tuple[Tensor, Tensor, Tensor]:
-    """The three pictures as (B,H,W) tensors of their own types, on the device of ``fused``.
+    """Returns the three images as (B,H,W) tensors of their own types, on the device of ``fused``.
 
     Raises:
         UserError: one is no (H,W) or (B,1,H,W) array of numbers, or their shapes differ.
@@ -32,7 +32,7 @@ def as_batches(fused: Image, a: Image, b: Image) -> tuple[Tensor, Tensor, Tensor
 
 
 def as_saved(fused: Tensor) -> Tensor:
-    """Whole grey levels 0–255 as a file would hold them, float64; what is not finite becomes NaN, so that it shows."""
+    """Returns whole grey levels 0–255 as a file would hold them, float64; values that are not finite become NaN."""
     if fused.dtype == torch.uint8:
         return fused.double()
     fused = fused.double()
@@ -40,10 +40,10 @@ def as_saved(fused: Tensor) -> Tensor:
 
 
 def as_sources(a: Tensor, b: Tensor) -> Tensor:
-    """(2,B,H,W) float64, values as given.
+    """Returns the sources as one (2,B,H,W) float64 tensor, values as given.
 
     Raises:
-        UserError: values outside 0–255, or both pictures evidently on 0–1.
+        UserError: values outside 0–255, or both images evidently on 0–1.
     """
     sources = torch.stack([a.double(), b.double()])
     if a.dtype == b.dtype == torch.uint8 or not sources.numel():

@@ -1,16 +1,16 @@
-"""The table of facts in words: for docs/metrics.md, for ``--help`` and for who asks what a score means."""
+"""Descriptions of metrics in words, for the documentation's table, ``--help`` and MLflow's tags."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-from refusion.metrics.catalogue import CATALOGUE, CONVENTIONS, DEFAULT_CONVENTION, find_definitions
 from refusion.metrics.facts import Metric
+from refusion.metrics.lookup import CATALOGUE, CONVENTIONS, DEFAULT_CONVENTION, find_definitions
 
 
 def describe(name: str, convention: str = DEFAULT_CONVENTION) -> str:
-    """A metric in one line: name, direction, what it is, its range in that convention, and what is peculiar there."""
+    """Returns one line on a metric: name, direction, title, range in that convention and its peculiarity there."""
     definition = find_definitions([name], convention)[name]
     metric = CATALOGUE[name]
     note = f"; {definition.note}" if definition.note else ""
@@ -18,12 +18,12 @@ def describe(name: str, convention: str = DEFAULT_CONVENTION) -> str:
 
 
 def metric_tags(names: Iterable[str], convention: str = DEFAULT_CONVENTION) -> dict[str, str]:
-    """What MLflow is told of each metric: ``metric.NAME`` and its line."""
+    """Returns MLflow tags, ``metric.NAME`` with the line of ``describe``, for each of the metrics."""
     return {f"metric.{name}": describe(name, convention) for name in names}
 
 
 def help_text() -> str:
-    """All metrics and conventions, for ``--help``."""
+    """Returns the list of all metrics and conventions for ``--help``."""
     lines = ["metrics (↑ higher is better, ↓ lower is better; range and remarks of convention authors or their own):"]
     for name, metric in CATALOGUE.items():
         lines.append(f"  {describe(name, _main_convention(metric))}")
@@ -34,7 +34,7 @@ def help_text() -> str:
 
 
 def markdown_table() -> str:
-    """The table of docs/metrics.md."""
+    """Returns the catalogue as a Markdown table, the one in docs/metrics.md."""
     lines = ["| name | better | what | range | sources | conventions | from |", "|---|---|---|---|---|---|---|"]
     for name, metric in CATALOGUE.items():
         definition = metric.definitions[_main_convention(metric)]

@@ -1,4 +1,4 @@
-"""Run any set of metrics on a batch of fused images."""
+"""Evaluation of any set of metrics on a batch of fused images."""
 
 from __future__ import annotations
 
@@ -8,35 +8,43 @@ import torch
 from torch import Tensor
 
 from refusion.errors import UserError
-from refusion.metrics.catalogue import CATALOGUE, CONVENTIONS, DEFAULT_CONVENTION, find_definitions
 from refusion.metrics.facts import Definition
 from refusion.metrics.filters import pixels_at_once
 from refusion.metrics.inputs import Image, as_batches, as_saved, as_sources
+from refusion.metrics.lookup import CATALOGUE, CONVENTIONS, DEFAULT_CONVENTION, find_definitions
 
 
 @torch.no_grad()
 def evaluate(
     fused: Image, a: Image, b: Image, metrics: Iterable[str] | None = None, convention: str = DEFAULT_CONVENTION
 ) -> dict[str, Tensor]:
-    """Score fused images against their two sources.
+    """Scores fused images against their two sources.
 
     Args:
         fused, a, b: luminance on 0–255, torch tensors or NumPy arrays of one shape, (B,1,H,W) or (H,W), of any
             float or whole-number type. ``fused`` is rounded and clipped to whole grey levels as it would be saved; the
             sources are taken as given, so that two programs agree only if both round them or neither does (public
             evaluators read uint8 files).
-        metrics: names from ``CATALOGUE`` (one name, or several), or "all" that the convention has; by default its usual
-            ones, which for ``authors`` are ``METRICS``.
-        convention: whose definitions: see ``CONVENTIONS`` and METRICS.md. A score means nothing without it.
+        metrics: names from ``CATALOGUE`` (one name, or several), or "all" for every metric of the convention; None for
+            its default metrics, which for ``authors`` are ``METRICS``.
+        convention: the public evaluator whose definitions apply, a key of ``CONVENTIONS`` (docs/metrics.md). A score
+            means nothing without it.
 
     Returns:
-        Name → (B,) float64 tensor on the device of ``fused``, in the order asked for; (1,) for (H,W) images. An
-        image with NaN or infinite values in ``fused``, or NaN in a source, scores NaN in every metric that looks at it;
-        so does a flat image wherever its formula comes to 0/0 (SCD, VIF, Qabf).
+        Scores by metric, (B,) float64 tensors on the device of ``fused``, in the order asked for; (1,) for (H,W)
+        images. An image with NaN or infinite values in ``fused``, or NaN in a source, scores NaN in every metric that
+        looks at it; so does a flat image wherever its formula comes to 0/0 (SCD, VIF, Qabf).
 
     Raises:
         UserError: unknown metric or convention; images of different shapes, of no luminance shape, off the 0–255 scale,
             or smaller than a metric's windows.
+
+    Example:
+        >>> import numpy as np
+        >>> from refusion.metrics import evaluate
+        >>> a, b = np.eye(8) * 255, np.full((8, 8), 128.0)
+        >>> evaluate((a + b) / 2, a, b, ["EN", "MSE"])["EN"].round(decimals=4)
+        tensor([0.5436], dtype=torch.float64)
     """
     return _scores(as_batches(fused, a, b), find_definitions(metrics, convention), convention)
 
@@ -45,18 +53,25 @@ def evaluate(
 def evaluate_against(
     fused: Image, truth: Image, metrics: Iterable[str] | None = None, convention: str = DEFAULT_CONVENTION
 ) -> dict[str, Tensor]:
-    """Score fused images against the one true image, where there is one (multi-focus pairs made of a sharp picture).
+    """Scores fused images against the one true image, where there is one (multi-focus pairs made of a sharp picture).
 
     Args:
-        fused, truth: as for ``evaluate``, whose sources ``truth`` takes the place of.
-        metrics: names; by default all that have such a meaning in the convention (``Metric.full_reference``).
+        fused, truth: as for ``evaluate``; ``truth`` takes the place of both sources.
+        metrics: names; None for all metrics of the convention that have such a meaning (``Metric.full_reference``).
         convention: as for ``evaluate``; a score that adds its two sources there is halved here.
 
     Returns:
-        As ``evaluate``.
+        Scores as ``evaluate`` returns them.
 
     Raises:
         UserError: as for ``evaluate``; or a metric compares with two sources and has no meaning against one image.
+
+    Example:
+        >>> import numpy as np
+        >>> from refusion.metrics import evaluate_against
+        >>> truth = np.full((8, 8), 100.0)
+        >>> evaluate_against(truth + 2, truth, ["MSE"])
+        {'MSE': tensor([4.], dtype=torch.float64)}
     """
     if metrics is None:
         chosen = {name: d for name, d in find_definitions("all", convention).items() if CATALOGUE[name].full_reference}
@@ -82,7 +97,7 @@ def _scores(
     parts: dict[str, list[Tensor]] = {name: [] for name in chosen}
     for f, x, y in zip(*(torch.split(batch, images_at_once) for batch in batches), strict=True):
         saved, sources = as_saved(f), as_sources(x, y)
-        if CONVENTIONS[convention].whole_sources:
+        if CONVENTIONS[convention].rounds_sources:
             sources = sources.round_()
         for name, definition in chosen.items():
             parts[name].append(definition.compute(saved, sources))

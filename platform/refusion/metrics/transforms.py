@@ -1,4 +1,4 @@
-"""Transforms of whole images by way of FFTs: cosine, discrete Meyer wavelet, and filters given by their response."""
+"""Transforms of whole images by FFT: cosine, discrete Meyer wavelet, and filters given by their response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEYER_TAPS = 102
 
 
 def filter_radially(images: Tensor, response: Callable[[Tensor], Tensor]) -> Tensor:
-    """Multiply the spectrum of (…,H,W) by ``response`` of the frequency in cycles per image; the borders wrap round."""
+    """Multiplies the spectrum of (…,H,W) by ``response`` of the frequency in cycles per image; borders wrap round."""
     height, width = images.shape[-2:]
     rows = torch.fft.fftfreq(height, 1 / height, dtype=images.dtype, device=images.device)
     columns = torch.fft.rfftfreq(width, 1 / width, dtype=images.dtype, device=images.device)
@@ -25,15 +25,15 @@ def filter_radially(images: Tensor, response: Callable[[Tensor], Tensor]) -> Ten
 
 
 def cosine_transform(images: Tensor) -> Tensor:
-    """Orthonormal two-dimensional DCT-II of (B,H,W): MATLAB's ``dct2``."""
+    """Returns the orthonormal two-dimensional DCT-II of (B,H,W): MATLAB's ``dct2``."""
     return _along_both_axes(images, _cosine_along_width)
 
 
 def meyer_transform(images: Tensor) -> Tensor:
-    """One level of the discrete Meyer wavelet transform of (B,H,W), the four subbands side by side.
+    """Returns one level of the discrete Meyer wavelet transform of (B,H,W), the four subbands side by side.
 
-    [approximation, horizontal; vertical, diagonal], each of side (n + 101) // 2: MATLAB's ``dwt2(…, 'dmey')``, images
-    mirrored at the border.
+    The order is [approximation, horizontal; vertical, diagonal], each of side (n + 101) // 2: MATLAB's
+    ``dwt2(…, 'dmey')``, images mirrored at the border.
     """
     subbands = _along_both_axes(images, _wavelet_along_width)
     upper, lower = subbands.chunk(2, dim=-2)
@@ -42,11 +42,11 @@ def meyer_transform(images: Tensor) -> Tensor:
 
 
 def meyer_filters() -> tuple[list[float], list[float]]:
-    """The 102 taps of the low-pass and the high-pass analysis filter of the discrete Meyer wavelet.
+    """Returns the 102 taps of the low-pass and the high-pass analysis filter of the discrete Meyer wavelet.
 
-    Meyer's scaling filter √2·cos(π/2·ν(3|ω|/π − 1)) with ν(x) = x⁴(35 − 84x + 70x² − 20x³), cut off at ±50 samples and
-    set in the order of MATLAB's ``wfilters('dmey')``, from which the taps differ by less than 1e-10 (PyWavelets has 62
-    coarser ones). Sum √2.
+    The filter is Meyer's scaling filter √2·cos(π/2·ν(3|ω|/π − 1)) with ν(x) = x⁴(35 − 84x + 70x² − 20x³), cut off at
+    ±50 samples and set in the order of MATLAB's ``wfilters('dmey')``, from which the taps differ by less than 1e-10
+    (PyWavelets has 62 coarser ones). The low-pass taps sum to √2.
     """
     low = _meyer_low_pass()
     return list(low), [-tap if i % 2 == 0 else tap for i, tap in enumerate(reversed(low))]
@@ -71,7 +71,7 @@ def _meyer_response(angle: float) -> float:
 
 def _along_both_axes(images: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
     for _ in range(2):
-        # In strips, for the spectra are several times the size of the images.
+        # Strips, since the spectra are several times the size of the images.
         rows = max(1, pixels_at_once(images.device.type == "cpu") // max(1, images.shape[0] * images.shape[-1]))
         images = torch.cat([transform(strip) for strip in torch.split(images, rows, dim=-2)], dim=-2).mT
     return images
@@ -79,7 +79,7 @@ def _along_both_axes(images: Tensor, transform: Callable[[Tensor], Tensor]) -> T
 
 def _cosine_along_width(images: Tensor) -> Tensor:
     width = images.shape[-1]
-    # Makhoul 1980: the even samples, then the odd ones backwards, have the transform's spectrum but for a phase.
+    # Makhoul 1980: the even samples, then the odd ones backwards, have the transform's spectrum up to a phase.
     spectrum = torch.fft.fft(torch.cat([images[..., ::2], images[..., 1::2].flip(-1)], dim=-1))
     phase = torch.arange(width, dtype=images.dtype, device=images.device) * (-math.pi / (2 * width))
     scale = torch.full_like(phase, math.sqrt(2 / width))

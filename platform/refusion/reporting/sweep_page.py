@@ -1,4 +1,4 @@
-"""What a sweep's page says: the headline, and its sections in their order."""
+"""Page of a sweep: the headline, and its sections in their order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from refusion.reporting.space_plots import contour, importance_chart, parallel_c
 from refusion.reporting.study import DEFAULT_TRIAL, Study, endings
 from refusion.reporting.tables import best_settings, number_text, top_rows
 from refusion.reporting.training_plots import endings_chart, learning_curves, lineage_chart, schedule_chart
-from refusion.search.results.comparison import Comparison, Difference, Interval
+from refusion.search.results.comparison import Comparison, Difference
+from refusion.statistics import Interval
 
 SCORE = (
     "The score of a trial is its standing: the share of the objective's comparisons with the other trials that it "
@@ -23,7 +24,7 @@ def sweep_page(study: Study, ui: str) -> str:
     """The page as HTML.
 
     Args:
-        study: the sweep, judged.
+        study: the sweep with its scores.
         ui: the command or address that opens MLflow's UI.
     """
     sweep = study.sweep
@@ -32,7 +33,7 @@ def sweep_page(study: Study, ui: str) -> str:
 
 
 def headline(study: Study) -> list[str]:
-    """What was searched, with what, and how good the best trial is; a paragraph each."""
+    """Paragraphs on what was searched, with what, and how good the best trial is."""
     spec = study.sweep.spec
     ended = ", ".join(f"{count} {name}" for name, count in endings(study).items()) or "none begun"
     parameters = len(study.space.parameters)
@@ -40,7 +41,7 @@ def headline(study: Study) -> list[str]:
         f"{parameters} parameter{'s' * (parameters != 1)} of {', '.join(spec['tasks'])} searched by "
         f"{spec.get('searcher', '?')} with the scheduler {spec.get('scheduler', '?')} (seed {spec.get('seed', '?')}): "
         f"{len(study.trials)} trials of at most {spec.get('epochs', '?')} epochs ({ended}), the default settings among "
-        f"them, judged by {_objective(study)}."
+        f"them, scored by {_objective(study)}."
     ]
     comparison = compared(study)
     if study.best is None:
@@ -82,8 +83,8 @@ def _number(value: float | None) -> float:
 
 
 def sections(study: Study) -> list[Section]:
-    """All sections; a picture that cannot be made is replaced by the reason."""
-    found = [_best(study), *_held_back(study), _top(study), _curves(study), _importance(study)]
+    """Returns all sections; a picture that cannot be made is replaced by the reason."""
+    found = [_best(study), *_held_out(study), _top(study), _curves(study), _importance(study)]
     found += [
         drawn(
             "Score by parameter",
@@ -141,7 +142,7 @@ def _best_table(study: Study) -> Rows | None:
     return Rows(*best_settings(study)) if study.best not in (None, DEFAULT_TRIAL) else None
 
 
-def _held_back(study: Study) -> list[Section]:
+def _held_out(study: Study) -> list[Section]:
     comparison = compared(study)
     if comparison is None:
         return []
@@ -158,7 +159,7 @@ def _held_back(study: Study) -> list[Section]:
     ]
     head = ["metric", f"trial {study.best}", "default", "mean difference", "95 % interval", "pairs"]
     text = "Means over pairs that the search has not seen; the interval is of the paired difference (bootstrap)."
-    return [Section("On held-back images", [text], Rows(head, rows))]
+    return [Section("On held-out images", [text], Rows(head, rows))]
 
 
 def _top(study: Study) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One worker's part of every global batch: its rank among ``world`` workers."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, batch: int) -> range:
+        """Positions of this worker in a global batch of that many pairs (a multiple of the number of workers)."""
+        size = batch // self.world
+        return range(self.rank * size, (self.rank + 1) * size)
 
 
 def average_over_workers(flat: Tensor) -> Tensor:

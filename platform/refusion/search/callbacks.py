@@ -1,4 +1,4 @@
-"""Between Tune and the sweep's state: Tune's callbacks as events, and the next suggestion when Tune asks for it."""
+"""Adapters between Tune and the sweep's state: Tune's callbacks, and its requests for a suggestion."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from refusion.runtime.failures import reason_of
 from refusion.search.state import SweepState
 from refusion.search.trials.multi_worker import CHECKPOINT_PATH
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM
-from refusion.training.task_run import reason_of
 
-# Filled in by Tune itself, of no interest to anybody.
+# Numbers that Tune itself adds to each result.
 _TUNES_OWN = (
     "done", "training_iteration", "timestamp", "pid", "time_this_iter_s", "time_total_s", "time_since_restore",
     "iterations_since_restore", "seconds", "score", NUMBER, EPOCH,
 )  # fmt: skip
-# Seconds without a running trial after which that is said, and between two sayings.
+# Seconds without a running trial after which that is said, and between two such messages.
 _PATIENCE = 20.0
 
 
@@ -29,14 +29,14 @@ def _nothing() -> None:
 
 
 class _StaysHere:
-    """Tune pickles what it is given, to restore it; we resume by our own journal, so that there is nothing to keep."""
+    """Object that pickles to a function that does nothing: a sweep is resumed from its own journal, not by Tune."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
 
 
 class Suggestions(_StaysHere, Searcher):
-    """Trials to go on with first, then new ones.
+    """Searcher that hands Tune the configurations of a sweep's suggestion queue.
 
     Args:
         next_config: a trial's configuration, None where it must wait for other trials' results, or "end".
@@ -47,29 +47,29 @@ class Suggestions(_StaysHere, Searcher):
         self._next_config = next_config
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
-        """Tune's question for one more trial."""
+        """Answer Tune's request for one more trial."""
         config = self._next_config()
         return Searcher.FINISHED if config == "end" else config
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """The state hears of it by the callback."""
+        """Do nothing: the state hears of it by the callback."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: see ``_StaysHere``."""
+        """Save nothing: see ``_StaysHere``."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see ``_StaysHere``."""
+        """Restore nothing: see ``_StaysHere``."""
 
 
 class Events(_StaysHere, tune.Callback):
-    """Tells the state what happens, in the driver's process.
+    """Callback that passes Tune's events on to the sweep's state, in the driver's process.
 
     Args:
         state: of the sweep.
         refresh: called at every turn of Tune's loop, to renew the display.
         say: prints one line.
         resources: what a trial takes of the cluster.
-        waiting: numbers of the trials that run but wait for their workers' places, where trials have workers.
+        waiting: numbers of the trials that run but wait for their workers' resources, where trials have workers.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Events(_StaysHere, tune.Callback):
         self.problems: dict[int, str] = {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002
-        """A turn of Tune's loop: show how things stand, and why nothing happens where nothing does."""
+        """Renew the display after a turn of Tune's loop, and say why nothing happens where nothing does."""
         for trial in trials:
             number = int(trial.config[NUMBER])
             if trial.status == "PAUSED" and number in self.state.running:
@@ -99,21 +99,21 @@ class Events(_StaysHere, tune.Callback):
         elif now - self.idle_since > _PATIENCE:
             self.idle_since = now
             wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in self.resources.items())
-            self.say(f"waiting for room: a trial takes {wanted}; {_free(self.resources)}")
+            self.say(f"waiting for resources: a trial takes {wanted}; {_free(self.resources)}")
         if now - self.looked > _PATIENCE:
             self.looked = now
-            self._look_who_waits()
+            self._name_those_that_wait()
         self.refresh()
 
     def _look_who_waits(self) -> None:
-        """Say of whom waits at two looks in a row."""
+        """Name the trials that wait at two looks in a row."""
         waiting = self.waiting() & self.state.running
         for number in sorted(waiting & self.waited):
-            self.say(f"trial {number} waits for room for its workers; {_free(('CPU', 'GPU'))}")
+            self.say(f"trial {number} waits for its workers' resources; {_free(('CPU', 'GPU'))}")
         self.waited = waiting
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """A process works on it, for the first time or again."""
+        """Take note that a process works on a trial, for the first time or again."""
         self.state.started(int(trial.config[NUMBER]))
 
     def on_trial_result(
@@ -124,7 +124,7 @@ class Events(_StaysHere, tune.Callback):
         result: dict[str, Any],
         **info: Any,  # noqa: ARG002
     ) -> None:
-        """An epoch's numbers, or why the trial ends."""
+        """Take note of an epoch's numbers, or of the reason why a trial ends."""
         number = int(trial.config[NUMBER])
         if result.get(PROBLEM):
             self.problems[number] = str(result[PROBLEM])
@@ -132,7 +132,7 @@ class Events(_StaysHere, tune.Callback):
         epoch = int(result[EPOCH])
         self.state.reported(number, epoch, _numbers(result), float(result.get("seconds", 0.0)))
         if result.get(CHECKPOINT_PATH):
-            self.state.kept(number, epoch, str(result[CHECKPOINT_PATH]))
+            self.state.saved(number, epoch, str(result[CHECKPOINT_PATH]))
 
     def on_checkpoint(
         self,
@@ -142,25 +142,25 @@ class Events(_StaysHere, tune.Callback):
         checkpoint: Any,
         **info: Any,  # noqa: ARG002
     ) -> None:
-        """A checkpoint is stored."""
+        """Take note of a stored checkpoint."""
         number = int(trial.config[NUMBER])
         if number not in self.problems:
             epoch = int(trial.last_result.get(EPOCH, 0))
-            self.state.kept(number, epoch, str(checkpoint.path))
+            self.state.saved(number, epoch, str(checkpoint.path))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """It was trained to its end, or stopped."""
+        """Take note that a trial was trained to its end, or stopped."""
         number = int(trial.config[NUMBER])
         self.state.ended(number, self.problems.pop(number, ""))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """It failed and is tried again."""
+        """Take note that a trial failed and is tried again."""
         number = int(trial.config[NUMBER])
         self.state.restarted(number)
         self.say(f"trial {number} failed and is tried again: {_reason(trial)}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
-        """It failed once too often."""
+        """Take note that a trial failed once too often."""
         self.state.ended(int(trial.config[NUMBER]), f"failed: {_reason(trial)}")
 
 

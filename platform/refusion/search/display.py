@@ -1,4 +1,4 @@
-"""Watching a sweep: a live table on a terminal, plain lines in a log, and the table of results at the end."""
+"""Display of a sweep: a live table on a terminal, plain lines in a log, and the table of results at the end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from refusion.runtime.console import clock
 from refusion.runtime.progress_board import Row
 from refusion.search.objective.objective import Objective, average_ranks, standings
 from refusion.search.trials.records import TrialRecord
-from refusion.training.display import clock
 
 # A log gets a line at every epoch and end of a trial, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 60.0
@@ -29,7 +29,7 @@ _MOST_ROWS = 20
 
 @dataclass(frozen=True)
 class Standing:
-    """How the sweep stands as a whole."""
+    """Snapshot of a whole sweep."""
 
     records: Sequence[TrialRecord]
     running: frozenset[int]
@@ -40,12 +40,12 @@ class Standing:
 
     @property
     def trained(self) -> int:
-        """Epochs of all trials."""
+        """Number of finished epochs of all trials."""
         return sum(record.epoch for record in self.records)
 
     @property
     def ended(self) -> int:
-        """Trials that will not go on."""
+        """Number of trials that will not go on."""
         return sum(1 for record in self.records if record.ended)
 
     def seconds_left(self, before: int) -> float | None:
@@ -108,7 +108,7 @@ def _scores(objective: Objective, record: TrialRecord) -> str:
 
 
 def live_table(standing: Standing, objective: Objective, before: int) -> Group:
-    """What runs, what is best so far, and how long it takes."""
+    """Table of the running and the best trials, with the time left."""
     place = standings(objective, {record.number: record.history for record in standing.records if record.history})
     table = Table(expand=False)
     for title in ("trial", "epoch", "state", "score", "metrics", "values"):

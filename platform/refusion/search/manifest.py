@@ -1,4 +1,4 @@
-"""A sweep's own page in its folder: what it was told and where it is recorded, so that it can be resumed by name."""
+"""Manifest in a sweep's folder: its options and where it is recorded, so that it can be resumed by name."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.runtime.run_names import new_name, resumed_name, with_absolute_data
 from refusion.runtime.storage import Folder
-from refusion.search.options import POPULATION, SweepOptions, read_options
-from refusion.search.schedulers.explore import check_population_space
+from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
+from refusion.search.schedulers.explore import check_pbt_space
 from refusion.search.space.space import Space
 from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
 from refusion.tracking.store import resolve_tracking_uri
 
 _FILE = "sweep.yaml"
-# What a resumed sweep may be told anew.
+# Options that may differ in a resumed sweep.
 _CHANGEABLE_OPTIONS = ("trials", "max_concurrent")
 _CHANGEABLE_SETTINGS = ("threads", "recompute", "compile", "retries", "data", "gpu")
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What was asked for on the command line; None where nothing was said.
+    """Request as read from the command line; None where nothing was said.
 
     Attributes:
         options: of the sweep, as plain values.
@@ -50,7 +50,7 @@ class SweepRequest:
 
 
 @dataclass
-class Ledger:
+class SweepManifest:
     """A sweep's name, folder, options, space, base settings and place in MLflow."""
 
     name: str
@@ -75,7 +75,7 @@ class Ledger:
 
     @property
     def parts(self) -> int:
-        """How often the sweep was begun or resumed before."""
+        """Number of times that the sweep was begun or resumed before."""
         return sum(1 for name in self.folder.names() if name.startswith("part_"))
 
     def check_same_images(self, digests: dict[str, dict[str, str]]) -> None:
@@ -92,7 +92,7 @@ class Ledger:
                 )
 
     def save(self, digests: dict[str, dict[str, str]]) -> None:
-        """Write the page; from here on the sweep exists."""
+        """Write the manifest; from here on the sweep exists."""
         self.digests = digests
         content = {
             "name": self.name,
@@ -117,8 +117,8 @@ def default_storage() -> Folder:
     return Folder.at(refusion_home() / "sweeps")
 
 
-def open_ledger(request: SweepRequest) -> Ledger:
-    """The page of a new sweep (not written yet), or of the one to resume.
+def open_manifest(request: SweepRequest) -> SweepManifest:
+    """Returns the manifest of a new sweep (not written yet), or of the one to resume.
 
     Raises:
         UserError: an option, a setting or the space is wrong, the name is taken or unfit, there is no such sweep to
@@ -136,11 +136,11 @@ def open_ledger(request: SweepRequest) -> Ledger:
         check_space(space, base)
         if options.search == "grid":
             space.grid()
-        if options.scheduler in POPULATION:
-            check_population_space(options.scheduler, space, base)
+        if options.scheduler in PBT_KINDS:
+            check_pbt_space(options.scheduler, space, base)
     except UserError as error:
         raise UserError(f"--config {request.space_file}: {error}") from error
-    if options.scheduler in POPULATION and options.interval >= base.schedule.epochs:
+    if options.scheduler in PBT_KINDS and options.interval >= base.schedule.epochs:
         raise UserError(
             f"--interval {options.interval}: no exchange takes place within --schedule.epochs "
             f"{base.schedule.epochs}; make the interval shorter or train longer"
@@ -151,16 +151,16 @@ def open_ledger(request: SweepRequest) -> Ledger:
         )
     name = new_name(request.run_name, storage, "sweep")
     uri = resolve_tracking_uri(request.tracking_uri)
-    return Ledger(name, storage / name, options, space, base, uri, request.experiment or "refusion", False, {})
+    return SweepManifest(name, storage / name, options, space, base, uri, request.experiment or "refusion", False, {})
 
 
-def _resumed(request: SweepRequest, storage: Folder) -> Ledger:
+def _resumed(request: SweepRequest, storage: Folder) -> SweepManifest:
     name = resumed_name(str(request.resume), request.run_name, storage, "sweep", _FILE)
     content = yaml.safe_load((storage / name / _FILE).read_text())
     if request.space:
         raise UserError(f"--resume {name}: goes on with its own space; leave --config out")
     before = read_options(content["options"])
-    options = read_options({**content["options"], **request.options})
+    options = read_options({**with_new_names(content["options"]), **with_new_names(request.options)})
     base_before = Settings.model_validate(content["base"])
     base = with_absolute_data(check(request.changes, base_before))
     changed = [
@@ -176,9 +176,9 @@ def _resumed(request: SweepRequest, storage: Folder) -> Ledger:
     if changed:
         what = ", ".join(changed)
         raise UserError(f"--resume {name}: {what} cannot change in a resumed sweep; leave it out, or start a new sweep")
-    if before.scheduler in POPULATION and options.trials != before.trials:
+    if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
     experiment = request.experiment or content["experiment"]
     space = Space.read(content["space"])
-    return Ledger(name, storage / name, options, space, base, uri, experiment, True, content["digests"])
+    return SweepManifest(name, storage / name, options, space, base, uri, experiment, True, content["digests"])

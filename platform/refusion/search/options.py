@@ -1,4 +1,4 @@
-"""What a sweep can be told besides the settings of its trials, validated."""
+"""Options of a sweep besides the settings of its trials, validated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from refusion.tasks import TaskName
 
 SearchKind = Literal["random", "grid", "optuna"]
 SchedulerKind = Literal["asha", "hyperband", "median", "pbt", "pb2", "none"]
-# These change values while a trial trains, and choose its next values themselves.
-POPULATION = ("pbt", "pb2")
+# Population-based schedulers change values while a trial trains, and choose its next values themselves.
+PBT_KINDS = ("pbt", "pb2")
 # These pause trials until others have come as far, so that all of them must have begun.
-PAUSING = (*POPULATION, "hyperband")
+PAUSING = (*PBT_KINDS, "hyperband")
+
+# Older spellings of options, which are still read.
+_OLD_NAMES = {"held_back": "held_out"}
 
 
 class SweepOptions(BaseModel):
-    """How a sweep searches; every field is an option of jobs/sweep.py, ``--workers-per-trial`` and so on."""
+    """Options of a search; every field is an option of jobs/sweep.py, ``--workers-per-trial`` and so on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -36,15 +39,15 @@ class SweepOptions(BaseModel):
     max_concurrent: int | None = Field(None, ge=1, description="trials at a time; default what fits")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers of a trial; 1: in the trial's own process")
     gpu_per_trial: float = Field(1.0, gt=0, le=1, description="share of a GPU with --gpu; 0.25: four trials on each")
-    held_back: float = Field(0.5, ge=0, lt=1, description="share of the val pairs that only the final comparison sees")
+    held_out: float = Field(0.5, ge=0, lt=1, description="share of the val pairs that only the final comparison sees")
     warm_start: tuple[str, ...] = Field((), description="earlier sweeps, by name, whose results optuna begins with")
 
     @model_validator(mode="after")
     def _go_together(self) -> SweepOptions:
-        population = self.scheduler in POPULATION
-        if population and self.trials < 2:
+        pbt = self.scheduler in PBT_KINDS
+        if pbt and self.trials < 2:
             raise ValueError(f"--scheduler {self.scheduler} needs a population: --trials 2 or more")
-        if population and self.search == "grid":
+        if pbt and self.search == "grid":
             raise ValueError(f"--scheduler {self.scheduler} begins with random values: leave --search grid out")
         if self.scheduler in PAUSING and self.max_concurrent is not None:
             raise ValueError(
@@ -58,19 +61,29 @@ class SweepOptions(BaseModel):
             )
         if self.workers_per_trial > 1 and self.gpu_per_trial != 1.0:
             raise ValueError("--gpu-per-trial divides GPUs between trials of one worker: leave --workers-per-trial out")
-        if self.warm_start and (self.search != "optuna" or population):
+        if self.warm_start and (self.search != "optuna" or pbt):
             raise ValueError("--warm-start is for --search optuna without a population: other searches do not learn")
         return self
 
 
+def with_new_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain options, those in an older spelling under their name of today."""
+    return {_OLD_NAMES.get(name, name): value for name, value in given.items()}
+
+
+def old_spellings(name: str) -> list[str]:
+    """Older names of an option."""
+    return [old for old, new in _OLD_NAMES.items() if new == name]
+
+
 def read_options(given: Mapping[str, Any]) -> SweepOptions:
-    """Options from plain values.
+    """Options from plain values, under their names of today or older ones.
 
     Raises:
         UserError: names each wrong option.
     """
     try:
-        return SweepOptions.model_validate(given)
+        return SweepOptions.model_validate(with_new_names(given))
     except ValidationError as error:
         sentences: dict[str, str] = {}
         for item in error.errors():

@@ -1,4 +1,4 @@
-"""What the driver knows of a running sweep: every trial's record, in its folder, in MLflow and for the display."""
+"""State of a running sweep on the driver: every trial's record, in its folder, in MLflow and for the display."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from refusion.config.layers import check
 from refusion.runtime.storage import Folder
-from refusion.search.manifest import Ledger
-from refusion.search.objective.scoreboard import Judge
-from refusion.search.options import POPULATION
+from refusion.search.manifest import SweepManifest
+from refusion.search.objective.scoreboard import Scoreboard
+from refusion.search.options import PBT_KINDS
 from refusion.search.space.space import Space
 from refusion.search.trials.records import FINISHED, STOPPED, TrialRecord, chain, start_of
 from refusion.tracking.recorder import TaskRecorder
@@ -23,7 +23,7 @@ from refusion.tracking.runs import recorded_steps
 from refusion.tracking.sweeps import recorded_endings, trial_tags, try_start_trial_run
 from refusion.training.checkpoints import PICTURES
 
-# Checkpoints that are kept of a trial on its own: the newest, and the one before it in case the newest is not whole.
+# Number of checkpoints kept of a trial outside PBT: the newest, and the one before it in case the newest is not whole.
 _KEPT = 2
 # A number that each epoch has.
 _EVERY_EPOCH = "rate"
@@ -34,7 +34,7 @@ class SweepState:
     """Takes every event of the sweep, from the driver's one thread that runs Tune; the display reads beside it.
 
     Attributes:
-        ledger: the sweep's page.
+        manifest: of the sweep.
         parent: id of its run in MLflow.
         experiment_id: MLflow's.
         records: of every trial that was begun, by number.
@@ -43,8 +43,8 @@ class SweepState:
         fresh: when each trial was suggested that waited for a process of its own to start.
     """
 
-    ledger: Ledger
-    judge: Judge
+    manifest: SweepManifest
+    scoreboard: Scoreboard
     parent: str
     experiment_id: str
     records: dict[int, TrialRecord] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class SweepState:
     overheads: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.space: Space = self.ledger.space
+        self.space: Space = self.manifest.space
         self.recorders: dict[int, TaskRecorder] = {}
         self._owed: dict[int, set[int]] = {}
         self.fresh: dict[int, float] = {}
@@ -62,7 +62,7 @@ class SweepState:
     @property
     def epochs(self) -> int:
         """Epochs of a trial that is not stopped."""
-        return self.ledger.base.schedule.epochs
+        return self.manifest.base.schedule.epochs
 
     def snapshot(self) -> tuple[list[TrialRecord], set[int]]:
         """The records and the numbers of the running trials, for the display."""
@@ -70,7 +70,7 @@ class SweepState:
             return list(self.records.values()), set(self.running)
 
     def begin(self, number: int, values: Mapping[str, Any]) -> TrialRecord:
-        """A trial that is suggested, or one that goes on; it is on record from here on."""
+        """Put a trial that is suggested, or one that goes on, on record."""
         with self._lock:
             record = self.records.get(number)
             if record is None:
@@ -80,11 +80,11 @@ class SweepState:
             if not self.overheads:
                 # Until the first trial ends, who begins waits for a process of its own to start.
                 self.fresh[number] = time.monotonic()
-        self.ledger.journal.write(record)
+        self.manifest.journal.write(record)
         return record
 
     def started(self, number: int) -> None:
-        """Its process begins to work on it."""
+        """Take note that a process begins to work on a trial."""
         with self._lock:
             self.running.add(number)
         again = number in self.overheads
@@ -95,26 +95,33 @@ class SweepState:
     def recorder(self, number: int) -> TaskRecorder | None:
         """Writes to the trial's run in MLflow, which it begins or reopens at the first use; None while that fails."""
         if number not in self.recorders:
-            record, ledger = self.records[number], self.ledger
+            record, manifest = self.records[number], self.manifest
             first = record.lineage[0]["values"] if record.lineage else record.values
-            settings = check([self.space.settings(first)], ledger.base).model_dump(mode="json")
+            settings = check([self.space.settings(first)], manifest.base).model_dump(mode="json")
             tags = trial_tags(record.values, record.ended or None, chain(self.records, number))
             run_id = try_start_trial_run(
-                ledger.tracking_uri, self.experiment_id, self.parent, ledger.name, ledger.task, number, settings, tags
+                manifest.tracking_uri,
+                self.experiment_id,
+                self.parent,
+                manifest.name,
+                manifest.task,
+                number,
+                settings,
+                tags,
             )
             if run_id is None:
                 return None
-            self.recorders[number] = TaskRecorder(ledger.tracking_uri, run_id)
+            self.recorders[number] = TaskRecorder(manifest.tracking_uri, run_id)
         return self.recorders[number]
 
     def reported(self, number: int, epoch: int, numbers: Mapping[str, float], seconds: float) -> None:
-        """One more epoch is trained and measured."""
+        """Take note of one more epoch that is trained and measured."""
         record = self.records[number]
-        self.judge.add(number, epoch, numbers)
+        self.scoreboard.add(number, epoch, numbers)
         with self._lock:
             record.history[epoch] = dict(numbers)
             record.trained += seconds
-        self.ledger.journal.write(record)
+        self.manifest.journal.write(record)
         self._write(number, {epoch})
 
     def _write(self, number: int, epochs: Collection[int]) -> None:
@@ -129,49 +136,49 @@ class SweepState:
             recorder.epoch(epoch - 1, self._told(number, epoch, history[epoch]))
 
     def _told(self, number: int, epoch: int, numbers: Mapping[str, float]) -> dict[str, float]:
-        """What MLflow is told of an epoch; the score is that of the moment, among the trials that have come as far."""
-        if not any(goal.key in numbers for goal in self.judge.objective.goals):
+        """Numbers of an epoch for MLflow; the score is that of the moment, among the trials that have come as far."""
+        if not any(goal.key in numbers for goal in self.scoreboard.objective.goals):
             return dict(numbers)
-        score = self.judge.score(number, epoch)
+        score = self.scoreboard.score(number, epoch)
         return {**numbers, "score": score if math.isfinite(score) else math.nan}
 
-    def kept(self, number: int, epoch: int, checkpoint: str) -> None:
-        """A checkpoint of that epoch stands there."""
+    def saved(self, number: int, epoch: int, checkpoint: str) -> None:
+        """Take note of a checkpoint of that epoch in the folder ``checkpoint``."""
         record = self.records[number]
         with self._lock:
             record.checkpoints[epoch] = checkpoint
-            if self.ledger.options.scheduler not in POPULATION:
+            if self.manifest.options.scheduler not in PBT_KINDS:
                 newest = sorted(record.checkpoints)[-_KEPT:]
                 record.checkpoints = {at: record.checkpoints[at] for at in newest}
-        self.ledger.journal.write(record)
+        self.manifest.journal.write(record)
 
     def exploited(self, number: int, donor: int, epoch: int, values: Mapping[str, Any]) -> None:
-        """A member of a population goes on from another's checkpoint, with other values."""
+        """Take note that PBT lets a trial go on from another's checkpoint, with other values."""
         record = self.records[number]
         with self._lock:
             record.cut_back(epoch)
             record.values = dict(values)
             record.lineage = [*record.lineage, {"epoch": epoch, "from": donor, "values": dict(values)}]
-        self.ledger.journal.write(record)
+        self.manifest.journal.write(record)
 
     def restarted(self, number: int) -> None:
-        """It failed and is tried again from its newest checkpoint."""
+        """Count that a trial failed and is tried again from its newest checkpoint."""
         with self._lock:
             self.records[number].restarts += 1
 
     def paused(self, number: int) -> None:
-        """It waits for others; its process works on another trial."""
+        """Take note that a trial waits for others; its process works on another trial."""
         with self._lock:
             self.running.discard(number)
         self._count_time(number)
 
     def ended(self, number: int, why: str = "") -> None:
-        """It will not go on; ``why`` unless it was trained to the end or stopped by the scheduler."""
+        """Take note that a trial will not go on; ``why`` unless it was trained to its end or stopped."""
         record = self.records[number]
         self.paused(number)
         with self._lock:
             record.ended = why or (FINISHED if record.epoch >= self.epochs else STOPPED)
-        self.ledger.journal.write(record)
+        self.manifest.journal.write(record)
         self._finish(number)
 
     def _finish(self, number: int) -> None:
@@ -186,9 +193,9 @@ class SweepState:
 
     def make_up(self) -> None:
         """Write to MLflow what a killed sweep had put on record and not yet written there."""
-        ledger = self.ledger
-        endings = recorded_endings(ledger.tracking_uri, self.experiment_id, self.parent)
-        tasks = ledger.options.task
+        manifest = self.manifest
+        endings = recorded_endings(manifest.tracking_uri, self.experiment_id, self.parent)
+        tasks = manifest.options.task
         every_epoch = _EVERY_EPOCH if len(tasks) == 1 else f"{tasks[0]}/{_EVERY_EPOCH}"
         for number, record in self.records.items():
             if not record.history or (record.ended and endings.get(number) == record.ended):
@@ -196,7 +203,7 @@ class SweepState:
             recorder = self.recorder(number)
             if recorder is None:
                 continue
-            written = recorded_steps(ledger.tracking_uri, recorder.run_id, every_epoch)
+            written = recorded_steps(manifest.tracking_uri, recorder.run_id, every_epoch)
             self._write(number, {epoch for epoch in record.history if epoch - 1 not in written})
             if record.ended:
                 self._finish(number)
@@ -205,7 +212,7 @@ class SweepState:
         """The sweep was interrupted: say so of every trial that had not ended; their records stay open for a resume."""
         for number in sorted(self.running):
             self.paused(number)
-            self.ledger.journal.write(self.records[number])
+            self.manifest.journal.write(self.records[number])
         for number in list(self._owed):
             if self.records[number].ended:
                 self._finish(number)
@@ -235,9 +242,9 @@ class SweepState:
         checkpoint = record.checkpoints.get(record.epoch)
         if checkpoint is None:
             return
-        single = len(self.ledger.options.task) == 1
+        single = len(self.manifest.options.task) == 1
         with tempfile.TemporaryDirectory() as place:
-            for task in self.ledger.options.task:
+            for task in self.manifest.options.task:
                 pictures = Folder(checkpoint) / task / PICTURES
                 if not pictures.exists():
                     continue

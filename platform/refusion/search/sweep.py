@@ -12,22 +12,22 @@ from rich.console import Console
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.images.dataset import TaskPairs
+from refusion.images.dataset import TaskPairs, digests
 from refusion.runtime import cluster
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_board
 from refusion.search.display import Standing, View, result_table
-from refusion.search.manifest import Ledger, SweepRequest, open_ledger
+from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.objective.objective import Objective, standings
-from refusion.search.objective.scoreboard import Judge
-from refusion.search.options import PAUSING, POPULATION
-from refusion.search.results import conclude as finale
+from refusion.search.objective.scoreboard import Scoreboard
+from refusion.search.options import PAUSING, PBT_KINDS
+from refusion.search.results.conclude import Outcome, conclude
 from refusion.search.results.held_out import TaskVal, split_val
 from refusion.search.schedulers.factory import rungs
 from refusion.search.state import SweepState
-from refusion.search.suggest.queue import Chooser, trial_count
-from refusion.search.suggest.samplers import Known
-from refusion.search.trials.placement import Room, find_room
+from refusion.search.suggest.queue import SuggestionQueue, trial_count
+from refusion.search.suggest.samplers import KnownTrial
+from refusion.search.trials.placement import Placement, find_placement
 from refusion.search.trials.records import to_go_on
 from refusion.search.trials.trainable import rows_of
 from refusion.search.trials.training import TrialPlan
@@ -36,8 +36,7 @@ from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
-from refusion.training.job import digests
-from refusion.training.pair_check import check_with_progress
+from refusion.training.display import check_and_tell
 
 
 def run_sweep(request: SweepRequest, console: Console) -> int:
@@ -47,48 +46,48 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
         Exit status: 0, or 1 if no trial gave a result.
 
     Raises:
-        UserError: the request or the data is at fault, or the cluster has no room; nothing has been trained then.
+        UserError: the request or the data is at fault, or no trial fits on the cluster; nothing has been trained then.
     """
-    ledger = open_ledger(request)
-    objective = Objective.parse(ledger.options.objective, ledger.options.task)
-    pairs = check_with_progress(ledger.base, console)
+    manifest = open_manifest(request)
+    objective = Objective.parse(manifest.options.objective, manifest.options.task)
+    pairs = check_and_tell(manifest.base, console)
     found = {task.task: digests(task) for task in pairs}
-    ledger.check_same_images(found)
-    experiment_id = open_store(ledger.tracking_uri, ledger.experiment)
-    earlier = _earlier(ledger)
-    trials = trial_count(ledger)
-    room = find_room(cluster.connect(), ledger.options, ledger.base)
-    base, share = ledger.base, ledger.options.held_back
+    manifest.check_same_images(found)
+    experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
+    earlier = _earlier(manifest)
+    trials = trial_count(manifest)
+    placement = find_placement(cluster.connect(), manifest.options, manifest.base)
+    base, share = manifest.base, manifest.options.held_out
     val = {task.task: split_val(task.val, share, base.validation, base.schedule.epochs) for task in pairs}
 
-    parent = _parent_run(ledger, experiment_id, room, trials)
-    ledger.save(found)
-    state = SweepState(ledger, Judge(objective), parent, experiment_id)
-    state.records = ledger.journal.read() if ledger.resumed else {}
-    going_on = to_go_on(state.records, ledger.options.interval if ledger.options.scheduler in POPULATION else None)
+    parent = _parent_run(manifest, experiment_id, placement, trials)
+    manifest.save(found)
+    state = SweepState(manifest, Scoreboard(objective), parent, experiment_id)
+    state.records = manifest.journal.read() if manifest.resumed else {}
+    going_on = to_go_on(state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None)
     state.records |= going_on
     for number, record in state.records.items():
         for epoch, numbers in record.history.items():
-            state.judge.add(number, epoch, numbers)
-    if ledger.resumed:
+            state.scoreboard.add(number, epoch, numbers)
+    if manifest.resumed:
         state.make_up()
-    plan = _plan(ledger, pairs, val, room)
+    plan = _plan(manifest, pairs, val, placement)
     console.print(
-        f"sweep {ledger.name}: {trials} trials and the default settings, {room.concurrent} at a time, "
-        f"{room.threads} thread{'s' if room.threads > 1 else ''} each, in {ledger.folder.uri}",
+        f"sweep {manifest.name}: {trials} trials and the default settings, {placement.concurrent} at a time, "
+        f"{placement.threads} thread{'s' if placement.threads > 1 else ''} each, in {manifest.folder.uri}",
         markup=False,
         soft_wrap=True,
     )
-    if ledger.resumed:
+    if manifest.resumed:
         ended = sum(1 for record in state.records.values() if record.ended)
         console.print(f"{ended} trials have ended before, {len(going_on)} go on from their checkpoints")
-    chooser = Chooser(state, going_on, earlier, room.concurrent)
-    sweep = _Sweep(state, plan, room, chooser, trials, console)
+    queue = SuggestionQueue(state, going_on, earlier, placement.concurrent)
+    sweep = _Sweep(state, plan, placement, queue, trials, console)
     try:
         with terminated_is_interrupted():
             sweep.search()
             val_digests = {task: of_task["val"] for task, of_task in found.items()}
-            outcome = finale.conclude(state, val, val_digests, room.threads, console)
+            outcome = conclude(state, val, val_digests, placement.threads, console)
     except KeyboardInterrupt:
         sweep.close("KILLED")
         sweep.say_next()
@@ -99,65 +98,67 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     return sweep.tell(outcome)
 
 
-def _plan(ledger: Ledger, pairs: Sequence[TaskPairs], val: dict[str, TaskVal], room: Room) -> TrialPlan:
+def _plan(
+    manifest: SweepManifest, pairs: Sequence[TaskPairs], val: dict[str, TaskVal], placement: Placement
+) -> TrialPlan:
     return TrialPlan(
-        ledger.base.model_dump(mode="json"),
-        ledger.space.plain(),
+        manifest.base.model_dump(mode="json"),
+        manifest.space.plain(),
         {
             task.task: ([asdict(pair) for pair in task.train], [asdict(pair) for pair in val[task.task].seen])
             for task in pairs
         },
         pairs[0].folder,
-        room.threads,
+        placement.threads,
     )
 
 
-def _parent_run(ledger: Ledger, experiment_id: str, room: Room, trials: int) -> str:
-    options = ledger.options
-    base = ledger.base.model_dump(mode="json")
+def _parent_run(manifest: SweepManifest, experiment_id: str, placement: Placement, trials: int) -> str:
+    options = manifest.options
+    base = manifest.base.model_dump(mode="json")
     searcher = options.search if options.search != "optuna" else f"optuna-{options.sampler}"
-    epochs = ledger.base.schedule.epochs
+    epochs = manifest.base.schedule.epochs
     spec = {
-        "name": ledger.name,
+        "name": manifest.name,
         "tasks": list(options.task),
         "trials": trials,
         "epochs": epochs,
-        "space": ledger.space.plain(),
+        "space": manifest.space.plain(),
         "base": base,
         "objective": options.objective,
         "searcher": searcher,
         "scheduler": options.scheduler,
-        "seed": ledger.base.seed,
-        "concurrency": room.concurrent,
+        "seed": manifest.base.seed,
+        "concurrency": placement.concurrent,
         "rungs": rungs(options.scheduler, epochs, options.grace, options.reduction),
         "options": options.model_dump(mode="json"),
     }
     tags = {
-        "task": ledger.task,
+        "task": manifest.task,
         "searcher": searcher,
         "scheduler": options.scheduler,
         "objective": options.objective,
-        "storage": ledger.folder.uri,
+        "storage": manifest.folder.uri,
     }
-    uri = ledger.tracking_uri
-    return start_sweep_run(uri, experiment_id, ledger.name, base, tags, spec, resumed=ledger.resumed)
+    uri = manifest.tracking_uri
+    return start_sweep_run(uri, experiment_id, manifest.name, base, tags, spec, resumed=manifest.resumed)
 
 
-def _earlier(ledger: Ledger) -> list[Known]:
-    """What earlier sweeps have learnt: each trial with its standing within its own sweep.
+def _earlier(manifest: SweepManifest) -> list[KnownTrial]:
+    """Results of earlier sweeps: each trial with its standing within its own sweep.
 
     Raises:
         UserError: there is no such sweep, or none of its trials lies in this sweep's space.
     """
-    known: list[Known] = []
-    for name in ledger.options.warm_start:
-        sweep = read_sweep(ledger.tracking_uri, ledger.experiment, name)
-        objective = Objective.parse(ledger.options.objective, sweep.spec["tasks"])
+    known: list[KnownTrial] = []
+    for name in manifest.options.warm_start:
+        sweep = read_sweep(manifest.tracking_uri, manifest.experiment, name)
+        objective = Objective.parse(manifest.options.objective, sweep.spec["tasks"])
         scores = standings(objective, {trial.number: trial.history for trial in sweep.trials if trial.history})
         fitting = [
-            Known(trial.values, scores[trial.number], "finished")
+            KnownTrial(trial.values, scores[trial.number], "finished")
             for trial in sweep.trials
-            if trial.number in scores and trial.values and ledger.space.contains(trial.values)
+            if trial.number in scores and trial.values and manifest.space.contains(trial.values)
         ]
         if not fitting:
             raise UserError(
@@ -172,34 +173,34 @@ def _earlier(ledger: Ledger) -> list[Known]:
 class _Sweep:
     state: SweepState
     plan: TrialPlan
-    room: Room
-    chooser: Chooser
+    placement: Placement
+    queue: SuggestionQueue
     trials: int
     console: Console
 
     def search(self) -> None:
         """Run all trials that have not ended."""
-        if not self.chooser.waiting and not self.chooser.coming:
+        if not self.queue.waiting and not self.queue.coming:
             return
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        board = start_board()
+        progress_board = start_board()
         started = time.monotonic()
 
         def look() -> Standing:
             records, running = self.state.snapshot()
-            rows = rows_of(board) if self.console.is_terminal else {}
+            rows = rows_of(progress_board) if self.console.is_terminal else {}
             gone = time.monotonic() - started
             return Standing(records, frozenset(running), rows, self.state.epochs, self.trials + 1, gone)
 
-        with View(self.console, look, self.state.judge.objective) as view:
-            tune_trials(self.state, self.plan, self.room, self.chooser, board, view)
+        with View(self.console, look, self.state.scoreboard.objective) as view:
+            tune_trials(self.state, self.plan, self.placement, self.queue, progress_board, view)
 
-    def tell(self, outcome: finale.Outcome | None) -> int:
+    def tell(self, outcome: Outcome | None) -> int:
         """Record and print the results and what can be done next; the exit status."""
         records = list(self.state.records.values())
         failed = [record for record in records if record.ended.startswith("failed")]
         if outcome is not None:
-            self.console.print(result_table(records, self.state.judge.objective, outcome.best))
+            self.console.print(result_table(records, self.state.scoreboard.objective, outcome.best))
         for record in failed:
             self._line(f"trial {record.number}: {record.ended}")
         self._costs()
@@ -214,11 +215,11 @@ class _Sweep:
         return 0 if outcome is not None else 1
 
     def _costs(self) -> None:
-        """What trials took besides their training: starting, checkpoints, waiting for Tune."""
+        """Print the seconds that trials took besides their training: starting, checkpoints, waiting for Tune."""
         fresh = self.state.fresh
         first = [cost for number, cost in self.state.overheads.items() if number in fresh]
         later = [cost for number, cost in self.state.overheads.items() if number not in fresh]
-        if self.state.ledger.options.scheduler in PAUSING or not later:
+        if self.state.manifest.options.scheduler in PAUSING or not later:
             return
         started = f"; the first {len(first)}, which started their processes, {max(first):.1f} s" if first else ""
         mean = sum(later) / len(later)
@@ -227,21 +228,29 @@ class _Sweep:
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def say_next(self, outcome: finale.Outcome | None = None) -> None:
+    def say_next(self, outcome: Outcome | None = None) -> None:
         """The last lines: how to look at the results, use them, and go on."""
-        ledger, python = self.state.ledger, installed_command("python")
-        data = [] if ledger.base.data == "builtin" else ["--data", ledger.base.data]
-        where = [] if ledger.experiment == "refusion" else ["--experiment", ledger.experiment]
-        report = [python, "analysis/sweep_report.py", "--sweep", ledger.name, *where, "--out", f"{ledger.name}-report"]
-        lines = [("open the MLflow UI", ui_command(ledger.tracking_uri)), ("report", shlex.join(report))]
+        manifest, python = self.state.manifest, installed_command("python")
+        data = [] if manifest.base.data == "builtin" else ["--data", manifest.base.data]
+        where = [] if manifest.experiment == "refusion" else ["--experiment", manifest.experiment]
+        report = [
+            python,
+            "analysis/sweep_report.py",
+            "--sweep",
+            manifest.name,
+            *where,
+            "--out",
+            f"{manifest.name}-report",
+        ]
+        lines = [("open the MLflow UI", ui_command(manifest.tracking_uri)), ("report", shlex.join(report))]
         if outcome is not None:
             train = [python, "jobs/train_all_tasks.py", "--config", outcome.best_file, *data]
             lines.append(("train with what was found", shlex.join(train)))
-        lines.append(("resume this sweep", shlex.join([python, "jobs/sweep.py", *ledger.resume_arguments()])))
+        lines.append(("resume this sweep", shlex.join([python, "jobs/sweep.py", *manifest.resume_arguments()])))
         for label, command in lines:
             self._line(f"{label}:\n  {command}")
 
     def close(self, status: Status) -> None:
         """Close the sweep's run, and those of trials that were cut short."""
         self.state.close("interrupted")
-        TaskRecorder(self.state.ledger.tracking_uri, self.state.parent).finish(status)
+        TaskRecorder(self.state.manifest.tracking_uri, self.state.parent).finish(status)

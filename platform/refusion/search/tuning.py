@@ -10,14 +10,14 @@ from ray import tune
 
 from refusion.search.callbacks import Events, Suggestions
 from refusion.search.display import View
-from refusion.search.options import PAUSING, POPULATION
-from refusion.search.schedulers.decisions import start_verdicts
+from refusion.search.options import PAUSING, PBT_KINDS
+from refusion.search.schedulers.decisions import start_decisions
 from refusion.search.schedulers.factory import make_scheduler, rungs
 from refusion.search.schedulers.tune_controller import mended_controller
 from refusion.search.state import SweepState
-from refusion.search.suggest.queue import Chooser, config_of
-from refusion.search.trials.multi_worker import WAITING, Nest, nested_trial
-from refusion.search.trials.placement import Room
+from refusion.search.suggest.queue import SuggestionQueue, config_of
+from refusion.search.trials.multi_worker import WAITING, MultiWorkerPlan, multi_worker_trial
+from refusion.search.trials.placement import Placement
 from refusion.search.trials.records import start_of, trial_name
 from refusion.search.trials.trainable import NUMBER, START, VALUES, Trial, rows_of
 from refusion.search.trials.training import TrialPlan
@@ -33,83 +33,98 @@ _TUNES_SETTINGS = {
 }
 
 
-def tune_trials(state: SweepState, plan: TrialPlan, room: Room, chooser: Chooser, board: Any, view: View) -> None:
-    """Run every trial that the chooser gives; what happens is told to the state. Blocks until all have ended."""
+def tune_trials(
+    state: SweepState, plan: TrialPlan, placement: Placement, queue: SuggestionQueue, progress_board: Any, view: View
+) -> None:
+    """Run every trial that the queue gives; what happens is told to the state. Blocks until all have ended."""
     os.environ.update(_TUNES_SETTINGS)
-    ledger = state.ledger
-    options = ledger.options
-    population = options.scheduler in POPULATION
-    nested = options.workers_per_trial > 1
-    part = f"part_{ledger.parts + 1:03d}"
-    storage = ledger.folder.uri
-    verdicts: Any = None
-    if nested:
-        verdicts = start_verdicts()
-        judged = rungs(options.scheduler, state.epochs, options.grace, options.reduction)
-        nest = Nest(
-            options.workers_per_trial, (ledger.folder / part / "train").uri, part, board, verdicts, frozenset(judged)
+    manifest = state.manifest
+    options = manifest.options
+    pbt = options.scheduler in PBT_KINDS
+    multi_worker = options.workers_per_trial > 1
+    part = f"part_{manifest.parts + 1:03d}"
+    storage = manifest.folder.uri
+    decisions: Any = None
+    if multi_worker:
+        decisions = start_decisions()
+        decided_at = rungs(options.scheduler, state.epochs, options.grace, options.reduction)
+        worker_plan = MultiWorkerPlan(
+            options.workers_per_trial,
+            (manifest.folder / part / "train").uri,
+            part,
+            progress_board,
+            decisions,
+            frozenset(decided_at),
         )
-        trainable = tune.with_parameters(nested_trial, plan=plan, nest=nest)
+        trainable = tune.with_parameters(multi_worker_trial, plan=plan, worker_plan=worker_plan)
     else:
-        trainable = tune.with_parameters(Trial, plan=plan, board=board)
+        trainable = tune.with_parameters(Trial, plan=plan, progress_board=progress_board)
     scheduler = make_scheduler(
         options.scheduler,
-        state.judge,
+        state.scoreboard,
         epochs=state.epochs,
         grace=options.grace,
         factor=options.reduction,
         interval=options.interval,
-        space=ledger.space,
-        base=ledger.base,
-        seed=ledger.base.seed,
+        space=manifest.space,
+        base=manifest.base,
+        seed=manifest.base.seed,
         on_exploit=state.exploited,
-        on_verdict=verdicts.give.remote if verdicts is not None else None,
+        on_decision=decisions.give.remote if decisions is not None else None,
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, room.resources),
-        param_space=_population(chooser) if population else {},
+        tune.with_resources(trainable, placement.resources),
+        param_space=_pbt_configs(queue) if pbt else {},
         tune_config=tune.TuneConfig(
-            # A population's scheduler chooses values itself and takes no searcher.
-            search_alg=None if population else Suggestions(chooser.next_config),
+            # PBT's schedulers choose values themselves and take no searcher.
+            search_alg=None if pbt else Suggestions(queue.next_config),
             scheduler=scheduler,
-            num_samples=1 if population else chooser.trials + 1,
+            num_samples=1 if pbt else queue.trials + 1,
             # Trials that wait for others count as concurrent; what the cluster has limits how many train at a time.
-            max_concurrent_trials=None if options.scheduler in PAUSING else room.concurrent,
-            reuse_actors=not nested,
+            max_concurrent_trials=None if options.scheduler in PAUSING else placement.concurrent,
+            reuse_actors=not multi_worker,
             trial_dirname_creator=_folder_name,
         ),
         run_config=tune.RunConfig(
             name=part,
             storage_path=storage,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0 if nested else ledger.base.retries),
+            failure_config=tune.FailureConfig(max_failures=0 if multi_worker else manifest.base.retries),
             checkpoint_config=tune.CheckpointConfig(
-                checkpoint_frequency=0 if nested else 1, num_to_keep=None if population else 2
+                checkpoint_frequency=0 if multi_worker else 1, num_to_keep=None if pbt else 2
             ),
-            callbacks=[Events(state, view.refresh, view.say, room.resources, _waiting(board) if nested else None)],
+            callbacks=[
+                Events(
+                    state,
+                    view.refresh,
+                    view.say,
+                    placement.resources,
+                    _waiting(progress_board) if multi_worker else None,
+                )
+            ],
         ),
     )
     with mended_controller():
         tuner.fit()
 
 
-def _waiting(board: Any) -> Callable[[], set[int]]:
-    return lambda: {number for number, row in rows_of(board).items() if row.phase == WAITING}
+def _waiting(progress_board: Any) -> Callable[[], set[int]]:
+    return lambda: {number for number, row in rows_of(progress_board).items() if row.phase == WAITING}
 
 
 def _folder_name(trial: Any) -> str:
     return trial_name(int(trial.config[NUMBER]))
 
 
-def _population(chooser: Chooser) -> dict[str, Any]:
-    """All members at once, since a population exchanges among all of them."""
+def _pbt_configs(queue: SuggestionQueue) -> dict[str, Any]:
+    """Configurations of all trials at once, since PBT exchanges among all of them."""
     configs: dict[int, dict[str, Any]] = {}
-    for record in chooser.going_on.values():
-        start = start_of(record, record.epoch, chooser.state.records)
+    for record in queue.going_on.values():
+        start = start_of(record, record.epoch, queue.state.records)
         configs[record.number] = config_of(record.number, record.values, start)
-    for number in chooser.coming:
-        values = chooser.values(number)
-        chooser.state.begin(number, values)
+    for number in queue.coming:
+        values = queue.values(number)
+        queue.state.begin(number, values)
         configs[number] = config_of(number, values)
     return {
         NUMBER: tune.grid_search(sorted(configs)),

@@ -25,7 +25,7 @@ from mlflow.models import Model
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import first_line, no_progress_bar, patience, require_store, shown
+from refusion.tracking.store import first_line, no_progress_bar, patience, require_store, resolve_tracking_uri, shown
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +198,17 @@ def model_checkpoint(uri_of_model: str, tracking_uri: str) -> Path:
             f"there is no model {uri_of_model} in {shown(tracking_uri)} ({first_line(error)}): "
             "check its name and --tracking-uri"
         ) from error
+
+
+def find_checkpoint(checkpoint: str, tracking_uri: str | None = None) -> str | Path:
+    """A local path for what ``--checkpoint`` names: MLflow's models are looked up and fetched, paths stay.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if checkpoint.startswith(("models:", "runs:")):
+        return model_checkpoint(checkpoint, resolve_tracking_uri(tracking_uri))
+    return checkpoint
 
 
 def _find_location(client: MlflowClient, uri: str) -> str:

@@ -1,4 +1,4 @@
-"""How a sweep stands in MLflow: a parent run, one child run per trial; written here by the sweep, read by its report.
+"""Sweeps in MLflow: a parent run, one child run per trial; written here by the sweep, read by its report.
 
 The functions that start runs raise what MLflow raises, as those of ``runs`` do. What is written while trials train
 goes through ``recorder.TaskRecorder``.
@@ -108,7 +108,7 @@ def trial_tags(
     ended: str | None = None,
     lineage: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, str]:
-    """What is known of a trial as tags for ``start_trial_run`` and ``TaskRecorder.finish``; None is left out.
+    """Tags of a trial for ``start_trial_run`` and ``TaskRecorder.finish``; None is left out.
 
     A text longer than a tag may be goes on in ``lineage.1``, ``lineage.2`` …
     """
@@ -160,7 +160,7 @@ def try_start_trial_run(*arguments: Any) -> str | None:
 
 
 def recorded_endings(uri: str, experiment_id: str, parent: str) -> dict[int, str]:
-    """How each trial below a sweep's run ended, as far as MLflow has been told."""
+    """Ending of each trial below a sweep's run, as far as MLflow has been told."""
     client = MlflowClient(tracking_uri=uri)
     children = _trials(client, experiment_id, parent)
     return {number: run.data.tags.get(ENDED_TAG, RUNNING) for number, run in children.items()}
@@ -228,7 +228,7 @@ def _trials(client: MlflowClient, experiment_id: str, parent: str) -> dict[int, 
 
 
 def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
-    """All runs, newest first."""
+    """Returns all runs, newest first."""
     found: list[Run] = []
     token: str | None = None
     while token is None or token:
@@ -292,7 +292,7 @@ def _read_trial(client: MlflowClient, number: int, run: Run) -> RecordedTrial:
 
 
 def _plain(tags: Mapping[str, str], name: str, default: Any) -> Any:
-    """What ``trial_tags`` wrote; parts that are left from a longer text of earlier are not read."""
+    """Reads what ``trial_tags`` wrote; parts that are left from a longer text of earlier are not read."""
     text, index = "", 0
     while _part(name, index) in tags:
         text += tags[_part(name, index)]

@@ -1,4 +1,4 @@
-"""One worker's share of each global batch, read ahead by one batch in a thread."""
+"""One worker's shard of each global batch, read ahead by one batch in a thread."""
 
 from __future__ import annotations
 
@@ -15,22 +15,11 @@ from torch import Tensor
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
 from refusion.images.crops import CropPlan, plan_fusion, plan_meta
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
+from refusion.runtime.distributed import Shard
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which part of the global batch is this worker's."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, batch: int) -> range:
-        """Positions in a global batch of that many pairs (a multiple of the number of workers)."""
-        size = batch // self.world
-        return range(self.rank * size, (self.rank + 1) * size)
 
 
 @dataclass(frozen=True)
@@ -45,7 +34,7 @@ class Batches:
     store: PairStore
     settings: Settings
     task: str
-    share: Share
+    shard: Shard
     device: torch.device
     epoch: int = 0
 
@@ -53,15 +42,15 @@ class Batches:
     def indices(self) -> list[int]:
         """Which of the store's pairs this epoch trains on."""
         subset = self.settings.images.subset
-        return spread(len(self.store), None if subset is None else at(subset, self.epoch))
+        return evenly_spaced(len(self.store), None if subset is None else at(subset, self.epoch))
 
     def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
         """Meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration: K + 1 disjoint batches.
 
-        B is this worker's share. The batches are disjoint where the subset has at least (K + 1)·B pairs in the whole.
+        B is this worker's shard. The batches are disjoint where the subset has at least (K + 1)·B pairs in the whole.
         """
         batch = self.settings.images.batch
-        mine = self.share.of(batch)
+        mine = self.shard.of(batch)
         positions = [part * batch + position for part in range(inner_steps + 1) for position in mine]
         plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.indices))
         images = self._images(plans)
@@ -71,7 +60,7 @@ class Batches:
     def fusion(self, step: int) -> Tensor:
         """Batch (B, 2, H, W) of a fusion update; steps pass over the whole subset before any pair comes again."""
         batch = self.settings.images.batch
-        mine = self.share.of(batch)
+        mine = self.shard.of(batch)
         plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.indices))
         return self._on_device(self._images(plans))
 
@@ -85,13 +74,6 @@ class Batches:
         if self.device.type == "cuda":
             images = images.pin_memory()
         return images.to(self.device, non_blocking=True)
-
-
-def spread(count: int, wanted: int | None) -> list[int]:
-    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is None or larger."""
-    if wanted is None or wanted >= count:
-        return list(range(count))
-    return [int((position + 0.5) * count / wanted) for position in range(wanted)]
 
 
 @dataclass

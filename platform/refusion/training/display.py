@@ -5,31 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from refusion.config.settings import Settings
+from refusion.images.dataset import TaskPairs, check_pairs
 from refusion.metrics import METRICS
+from refusion.runtime.console import clock
+from refusion.runtime.progress_bar import progress_bars
 from refusion.runtime.progress_board import Row
 
 # A log gets a line at every change of state and epoch, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 30.0
-_LOG_WIDTH = 120
 _SHOWN_SCORES = ("EN", "SSIM", "Qabf")
 _LOSSES = {"inner": "L_f inner", "outer": "L_r outer", "fusion": "L_f", "reconstruction": "L_r"}
 
 
-def console() -> Console:
-    """The console of a job: as wide as the terminal, or wide enough for the tables where there is none."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_LOG_WIDTH)
+def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
+    """``check_pairs`` with bars on a terminal and one line per task, wherever it runs.
 
-
-def clock(seconds: float | None) -> str:
-    """Seconds as h:mm:ss; a dash where they are not known."""
-    return "–" if seconds is None else str(timedelta(seconds=round(seconds)))
+    Raises:
+        UserError: as ``check_pairs``.
+    """
+    with progress_bars(console) as show:
+        found = check_pairs(
+            settings.data,
+            settings.tasks,
+            skip_bad=settings.skip_bad_pairs,
+            progress=lambda place, done, of: show(f"checking {place}", done, of),
+        )
+    for pairs in found:
+        skipped = f", {len(pairs.skipped)} files skipped" if pairs.skipped else ""
+        console.print(f"{pairs.task}: {len(pairs.train)} train and {len(pairs.val)} val pairs{skipped}")
+    return found
 
 
 def _losses(row: Row) -> str:

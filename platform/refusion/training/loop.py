@@ -12,13 +12,13 @@ import torch
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
-from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
 from refusion.ops.backend import configure
-from refusion.runtime.distributed import average_over_workers, gather_on_all
-from refusion.training.batches import Batches, Share, Waits, read_ahead, spread
+from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
+from refusion.training.batches import Batches, Waits, read_ahead
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
 from refusion.training.validation import Measured, average_baseline, validate
 
@@ -51,7 +51,7 @@ class TaskTraining:
         settings: of the run.
         task: name of the fusion task.
         train, val: the pairs' stores.
-        share: this worker's place among the workers.
+        shard: this worker's place among the workers.
         device: where the modules are.
         watch: called often with the progress; must be quick.
         note: called with what the user should know, a line of text.
@@ -63,7 +63,7 @@ class TaskTraining:
     task: str
     train: PairStore
     val: PairStore
-    share: Share
+    shard: Shard
     device: torch.device
     watch: Callable[[Progress], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
@@ -104,12 +104,12 @@ class TaskTraining:
 
     def _val_indices(self, epoch: int) -> list[int]:
         wanted = self.settings.validation.images
-        return spread(len(self.val), None if wanted is None else at(wanted, epoch))
+        return evenly_spaced(len(self.val), None if wanted is None else at(wanted, epoch))
 
     def _baseline(self, indices: list[int]) -> dict[str, float]:
         key = tuple(indices)
         if key not in self.baselines:
-            self.baselines[key] = average_baseline(self.val, indices, self.share).means()
+            self.baselines[key] = average_baseline(self.val, indices, self.shard).means()
         return self.baselines[key]
 
     @staticmethod
@@ -131,7 +131,7 @@ class TaskTraining:
             state.loss_proposal,
             self.val,
             indices,
-            share=self.share,
+            shard=self.shard,
             pictures=self.settings.validation.pictures,
             device=self.device,
             progress=lambda done, of: self._tell(
@@ -146,16 +146,16 @@ class TaskTraining:
 
     def _train_epoch(self, state: TrainingState) -> dict[str, float]:
         schedule, epoch = self.settings.schedule, state.epoch
-        batches = Batches(self.train, self.settings, self.task, self.share, self.device, epoch)
+        batches = Batches(self.train, self.settings, self.task, self.shard, self.device, epoch)
         coefficients = Coefficients(
             at(self.settings.objective.alpha, epoch),
-            beta_at(self.settings.objective, epoch, schedule.epochs),
+            self.settings.objective.beta_at(epoch, schedule.epochs),
             self.settings.objective.gradient,
         )
-        inner_steps = inner_steps_at(schedule, epoch)
+        inner_steps = schedule.inner_steps_at(epoch)
         numbers: dict[str, float] = {
-            "rate": rate_at(schedule.rate, epoch, schedule.epochs),
-            "inner_rate": inner_rate_at(schedule, epoch),
+            "rate": schedule.rate_at(epoch),
+            "inner_rate": schedule.inner_rate_at(epoch),
             "inner_steps": inner_steps,
             "beta": coefficients.beta,
         }
@@ -176,8 +176,8 @@ class TaskTraining:
             steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps, waits), strict=True
         ):
             position = epoch + (step - first) / iterations
-            inner_rate = inner_rate_at(schedule, position)
-            rate = rate_at(schedule.rate, position, schedule.epochs)
+            inner_rate = schedule.inner_rate_at(position)
+            rate = schedule.rate_at(position)
             found = meta_iteration(
                 state,
                 meta_train,
@@ -196,7 +196,7 @@ class TaskTraining:
         steps = range(first, first + fusion_steps)
         for step, sources in zip(steps, read_ahead(batches.fusion, steps, waits), strict=True):
             position = epoch + (step - first) / fusion_steps
-            losses.add(fusion_update(state, sources, rate=rate_at(schedule.rate, position, schedule.epochs), **common))
+            losses.add(fusion_update(state, sources, rate=schedule.rate_at(position), **common))
             state.fusion_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(1)

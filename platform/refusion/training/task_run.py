@@ -11,6 +11,8 @@ import ray.train.torch
 
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs
+from refusion.runtime.failures import reason_of
+from refusion.runtime.ray_internals import CHECKPOINTS_FILE
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
@@ -90,26 +92,10 @@ def keep_final(task_folder: Folder) -> Folder | None:
 
 def newest_checkpoint(task_folder: Folder) -> Folder | None:
     """The newest checkpoint that is whole: Ray Train puts one on record only after all of it is stored."""
-    if "checkpoint_manager_snapshot.json" not in task_folder.names():
+    if CHECKPOINTS_FILE not in task_folder.names():
         return None
     checkpoint = ray.train.Result.from_path(task_folder.uri).checkpoint
     if checkpoint is None:
         return None
     newest = task_folder / str(checkpoint.path).rstrip("/").rpartition("/")[2]
     return newest if METRICS_FILE in newest.names() else None
-
-
-def reason_of(failure: BaseException) -> str:
-    """The innermost cause in one line: users look for what happened, not for where it was passed on."""
-    failures = getattr(failure, "worker_failures", None)
-    if failures:
-        rank, first = next(iter(failures.items()))
-        return f"worker {rank}: {reason_of(first)}"
-    for name in ("cause", "__cause__", "controller_failure"):
-        cause = getattr(failure, name, None)
-        if isinstance(cause, BaseException):
-            return reason_of(cause)
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    text = lines[-1] if lines else ""
-    name = type(failure).__name__
-    return text if text.startswith(name) or not text else f"{name}: {text}"

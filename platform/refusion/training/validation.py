@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refusion.images.colour import restore_colour, stretch, stretch_exact
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
-from refusion.networks import FusionModule, LossProposalModule, fuse_in_strips
-from refusion.runtime.distributed import gather_on_all
-from refusion.training.batches import Share, spread
+from refusion.networks.full_size import fuse_full_size, propose_full_size
+from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.training.weight_maps import weight_maps
 
 Image = npt.NDArray[np.uint8]
@@ -41,12 +41,12 @@ class Measured:
 
 @torch.no_grad()
 def validate(
-    fusion: FusionModule,
-    loss_proposal: LossProposalModule,
+    fusion: nn.Module,
+    loss_proposal: nn.Module,
     store: PairStore,
     indices: list[int],
     *,
-    share: Share,
+    shard: Shard,
     pictures: int,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
@@ -60,33 +60,33 @@ def validate(
         loss_proposal: its weights become the maps.
         store: the val pairs.
         indices: which of them.
-        share: this worker's place among the workers.
+        shard: this worker's place among the workers.
         pictures: of how many pairs, evenly spread, pictures are kept.
         device: where the modules are.
         progress: called with (done, of this worker's).
     """
     mine = Measured()
-    positions = range(share.rank, len(indices), share.world)
-    kept = set(spread(len(indices), pictures))
+    positions = range(shard.rank, len(indices), shard.world)
+    kept = set(evenly_spaced(len(indices), pictures))
     for done, position in enumerate(positions):
         index = indices[position]
         name = store.pairs[index].name
         sources = store.sources(index)
         fed = torch.from_numpy(sources)[None].to(device)
-        fused = fuse_in_strips(fusion, fed)[0, 0].cpu().numpy()
+        fused = fuse_full_size(fusion, fed)[0, 0].cpu().numpy()
         mine.scores[name] = measure(stretch(fused), sources)
         if position in kept:
             mine.pictures[f"fused/{name}"] = restore_colour(stretch_exact(fused), *store.originals(index))
-            mine.pictures[f"weights/{name}"] = weight_maps(loss_proposal(_at_most(fed, _MAP_SIDE)))
+            mine.pictures[f"weights/{name}"] = weight_maps(propose_full_size(loss_proposal, _at_most(fed, _MAP_SIDE)))
         if progress is not None:
             progress(done + 1, len(positions))
     return _in_order(store, indices, gather_on_all(mine))
 
 
-def average_baseline(store: PairStore, indices: list[int], share: Share) -> Measured:
+def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Measured:
     """The same metrics for the plain average of the two sources, the least that a fusion must beat."""
     mine = Measured()
-    for index in (indices[position] for position in range(share.rank, len(indices), share.world)):
+    for index in (indices[position] for position in range(shard.rank, len(indices), shard.world)):
         sources = store.sources(index)
         fused = np.rint(sources.mean(axis=0) * 255).astype(np.uint8)
         mine.scores[store.pairs[index].name] = measure(fused, sources)

@@ -12,7 +12,6 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from ray.train.v2._internal.execution import context as ray_context
 
 from refusion.config.settings import Settings
 from refusion.errors import UserError
@@ -21,9 +20,8 @@ from refusion.images.pairs import Pair
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.runtime.distributed import use_threads
+from refusion.runtime.distributed import Shard, use_threads
 from refusion.tracking.system import system_metrics
-from refusion.training.batches import Share
 from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
@@ -65,12 +63,12 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _train(assignment: Assignment) -> None:
-    # Named after its file, out of reach of Ray Train's log level; it would print every report in full.
-    logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)
+    # Ray Train prints every report in full, through a logger that only this level reaches.
+    logging.getLogger().setLevel(logging.WARNING)
     settings = Settings.model_validate(assignment.settings)
     use_threads(assignment.threads)
     context = ray.train.get_context()
-    share = Share(context.get_world_rank(), context.get_world_size())
+    shard = Shard(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings.gpu else torch.device("cpu")
     make_available(settings.data, Path(assignment.folder))
     state = TrainingState(settings, assignment.task, device)
@@ -84,21 +82,21 @@ def _train(assignment: Assignment) -> None:
         PairStore([Pair(**pair) for pair in assignment.train], settings.images.cache_mb << 20),
         # Read once per validation, which takes far longer than reading.
         PairStore([Pair(**pair) for pair in assignment.val], 0),
-        share,
+        shard,
         device,
     )
-    if share.rank == 0:
+    if shard.rank == 0:
         teller = _Teller(assignment)
         training = replace(training, watch=teller, note=teller.note)
     for report in training.epochs(state):
         metrics = {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
         metrics |= system_metrics()
         with tempfile.TemporaryDirectory() as folder:
-            if share.rank == 0:
+            if shard.rank == 0:
                 _fill(Path(folder), state, settings, assignment.task, report)
             ray.train.report(
                 metrics,
-                ray.train.Checkpoint.from_directory(folder) if share.rank == 0 else None,
+                ray.train.Checkpoint.from_directory(folder) if shard.rank == 0 else None,
                 checkpoint_dir_name=f"{EPOCH}{report.epoch + 1:05d}",
             )
 

@@ -123,9 +123,9 @@ def test_a_donor_is_copied_as_it_was_before_its_own_change_of_that_epoch() -> No
 def test_the_settings_of_a_trial_are_its_values_over_the_base(sweep: Begin) -> None:
     state = sweep()
     state.records = by_number(TrialRecord(0, {}), TrialRecord(1, values(2e-3, 3, 0.5)))
-    assert settings_of(state, 0) == state.ledger.base
+    assert settings_of(state, 0) == state.manifest.base
     expected = {"schedule": {"rate": {"value": 2e-3}, "inner_steps": 3}, "objective": {"alpha": 0.5}}
-    assert settings_of(state, 1) == check([expected], state.ledger.base)
+    assert settings_of(state, 1) == check([expected], state.manifest.base)
 
 
 def test_the_settings_of_a_member_hold_all_that_changed_on_its_way(sweep: Begin) -> None:
@@ -135,9 +135,9 @@ def test_the_settings_of_a_member_hold_all_that_changed_on_its_way(sweep: Begin)
         member(1, change(0, None, 1e-3), change(2, 2, 1 / 300)),
         member(2, change(0, None, 2e-3)),
     )
-    assert settings_of(state, 0) == state.ledger.base
+    assert settings_of(state, 0) == state.manifest.base
     settings = settings_of(state, 1)
-    assert settings.schedule.rate.model_dump() == {"kind": "pieces", "values": ((0, 2e-3), (2, 1 / 300))}
+    assert settings.schedule.rate.model_dump() == {"kind": "piecewise", "values": ((0, 2e-3), (2, 1 / 300))}
     assert settings_of(state, 2).schedule.rate.model_dump() == {"kind": "constant", "value": 2e-3, "warmup": 0.0}
 
 

@@ -11,9 +11,9 @@ from refusion.config.settings import ValidationSettings
 from refusion.errors import UserError
 from refusion.images.pairs import Pair
 from refusion.metrics import METRICS
-from refusion.search.manifest import SweepRequest, open_ledger
+from refusion.search.manifest import SweepRequest, open_manifest
 from refusion.search.results.held_out import score_pair, split_val
-from refusion.search.trials.training import Shelf, TrialPlan, TrialTraining
+from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 
 Pairs = dict[str, tuple[list[Pair], list[Pair]]]
 
@@ -26,21 +26,21 @@ def many(count: int) -> list[Pair]:
     ("count", "share", "held"),
     [(10, 0.5, 5), (10, 0.3, 3), (10, 0.0, 0), (10, 0.99, 9), (3, 0.5, 2), (2, 0.5, 1), (2, 0.9, 1), (1, 0.5, 0)],
 )
-def test_the_share_is_held_back_and_one_pair_at_least_is_seen(count: int, share: float, held: int) -> None:
+def test_the_share_is_held_out_and_one_pair_at_least_is_seen(count: int, share: float, held: int) -> None:
     pairs = many(count)
     split = split_val(pairs, share, ValidationSettings(), 9)
-    assert len(split.held_back) == held
+    assert len(split.held_out) == held
     assert len(split.seen) == count - held >= 1
     assert split.all == pairs
     if share:
-        assert not set(split.seen) & set(split.held_back)
+        assert not set(split.seen) & set(split.held_out)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.25, 0.4, 0.5, 0.75])
 def test_both_parts_are_spread_over_the_whole(share: float) -> None:
     pairs = many(40)
     split = split_val(pairs, share, ValidationSettings(), 9)
-    for part, of_all in ((split.held_back, share), (split.seen, 1 - share)):
+    for part, of_all in ((split.held_out, share), (split.seen, 1 - share)):
         places = [pairs.index(pair) for pair in part]
         assert places == sorted(places)
         gaps = [after - before for before, after in itertools.pairwise(places)]
@@ -53,20 +53,20 @@ def test_the_split_is_the_same_every_time() -> None:
     assert split_val(many(11), 0.4, settings, 9) == split_val(many(11), 0.4, settings, 9)
 
 
-def test_pairs_beyond_what_validations_look_at_are_held_back_as_well() -> None:
+def test_pairs_beyond_what_validations_look_at_are_held_out_as_well() -> None:
     pairs = many(14)
     few = ValidationSettings.model_validate({"images": {0: 3, 8: 5}, "every": 3})
-    assert len(split_val(pairs, 0.5, few, 9).held_back) == 9
+    assert len(split_val(pairs, 0.5, few, 9).held_out) == 9
     # The last epoch is always validated; before it the piece of five is never reached.
-    assert len(split_val(pairs, 0.5, few, 8).held_back) == 11
-    assert len(split_val(pairs, 0.8, few, 9).held_back) == 11
-    assert split_val(pairs, 0.0, few, 9).held_back == []
+    assert len(split_val(pairs, 0.5, few, 8).held_out) == 11
+    assert len(split_val(pairs, 0.8, few, 9).held_out) == 11
+    assert split_val(pairs, 0.0, few, 9).held_out == []
 
 
 def test_a_checkpoint_scores_pairs_as_the_trial_itself_did(
     request_of: Callable[..., SweepRequest], plan_of: Callable[..., TrialPlan], pairs: Pairs, tmp_path: Path
 ) -> None:
-    training = TrialTraining(Shelf(plan_of(open_ledger(request_of(task=["IVIF", "MIF"])))), {})
+    training = TrialTraining(TrialCache(plan_of(open_manifest(request_of(task=["IVIF", "MIF"])))), {})
     numbers = training.train_epoch()
     training.save(tmp_path)
     for task in ("IVIF", "MIF"):

@@ -4,19 +4,19 @@ import asyncio
 
 import pytest
 
-from refusion.search.schedulers.decisions import Verdicts
+from refusion.search.schedulers.decisions import Decisions
 
 
 def test_a_worker_waits_for_the_verdict_of_its_epoch() -> None:
     async def play() -> list[bool]:
-        verdicts = Verdicts()
-        asked = [asyncio.create_task(verdicts.get(3, 1)) for _ in range(2)]
-        other = asyncio.create_task(verdicts.get(3, 2))
+        decisions = Decisions()
+        asked = [asyncio.create_task(decisions.get(3, 1)) for _ in range(2)]
+        other = asyncio.create_task(decisions.get(3, 2))
         await asyncio.sleep(0)
-        await verdicts.give(4, 1, False)
+        await decisions.give(4, 1, False)
         await asyncio.sleep(0)
         assert not any(task.done() for task in [*asked, other])
-        await verdicts.give(3, 1, True)
+        await decisions.give(3, 1, True)
         answers = await asyncio.gather(*asked)
         assert not other.done()
         other.cancel()
@@ -27,23 +27,23 @@ def test_a_worker_waits_for_the_verdict_of_its_epoch() -> None:
 
 def test_a_verdict_is_there_for_who_asks_later_and_the_first_counts() -> None:
     async def play() -> bool:
-        verdicts = Verdicts()
-        await verdicts.give(1, 3, False)
-        await verdicts.give(1, 3, True)
-        return await verdicts.get(1, 3)
+        decisions = Decisions()
+        await decisions.give(1, 3, False)
+        await decisions.give(1, 3, True)
+        return await decisions.get(1, 3)
 
     assert not asyncio.run(play())
 
 
 def test_a_worker_that_is_lost_takes_no_verdict_with_it() -> None:
     async def play() -> bool:
-        verdicts = Verdicts()
-        lost, waits = asyncio.create_task(verdicts.get(1, 1)), asyncio.create_task(verdicts.get(1, 1))
+        decisions = Decisions()
+        lost, waits = asyncio.create_task(decisions.get(1, 1)), asyncio.create_task(decisions.get(1, 1))
         await asyncio.sleep(0)
         lost.cancel()
         with pytest.raises(asyncio.CancelledError):
             await lost
-        await verdicts.give(1, 1, True)
+        await decisions.give(1, 1, True)
         return await waits
 
     assert asyncio.run(play())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.early_stopping import (
     Asha,
     HyperBand,
@@ -18,8 +18,8 @@ from refusion.search.schedulers.early_stopping import (
 )
 
 
-def judge(text: str = "SSIM") -> Judge:
-    return Judge(Objective.parse(text, ["IVIF"]))
+def scoreboard(text: str = "SSIM") -> Scoreboard:
+    return Scoreboard(Objective.parse(text, ["IVIF"]))
 
 
 def by_number(number: int, values: Mapping[str, Any], epoch: int, weights: float) -> tuple[float, dict[str, float]]:
@@ -30,12 +30,12 @@ def by_number(number: int, values: Mapping[str, Any], epoch: int, weights: float
 @pytest.mark.parametrize("epochs", [2, 3, 9, 10, 27, 81, 243, 1000])
 @pytest.mark.parametrize("factor", [2, 3, 10])
 def test_the_rungs_are_those_at_which_tune_decides(epochs: int, factor: int) -> None:
-    (bracket,) = Asha(judge(), epochs, 1, factor)._brackets
+    (bracket,) = Asha(scoreboard(), epochs, 1, factor)._brackets
     assert [rung for rung, _ in reversed(bracket._rungs) if rung < epochs] == asha_rungs(epochs, 1, factor)
 
 
 def test_asha_stops_below_the_top_third_of_a_rung(stage: Any) -> None:
-    ring = stage(Asha(judge(), 9, 1, 3)).add(*range(1, 8))
+    ring = stage(Asha(scoreboard(), 9, 1, 3)).add(*range(1, 8))
     # The cutoffs are the 66.7th percentiles of who came before: –, 0.5, 0.567, 0.6, 0.6 and 0.633.
     scores = [0.5, 0.6, 0.56, 0.7, 0.59, 0.61]
     decisions = [ring.report(number, 1, SSIM=score) for number, score in enumerate(scores, start=1)]
@@ -47,14 +47,14 @@ def test_asha_stops_below_the_top_third_of_a_rung(stage: Any) -> None:
 
 def test_asha_judges_the_earlier_members_of_a_rung_anew(stage: Any) -> None:
     """Each of five was the best when it came; with the scores of that moment the sixth, second best, would stop."""
-    ring = stage(Asha(judge("SSIM,Qabf"), 9, 1, 3)).add(*range(1, 7))
+    ring = stage(Asha(scoreboard("SSIM,Qabf"), 9, 1, 3)).add(*range(1, 7))
     for number in range(1, 6):
         assert ring.report(number, 1, SSIM=number / 10, Qabf=number / 10) == "CONTINUE"
     assert ring.report(6, 1, SSIM=0.45, Qabf=0.45) == "CONTINUE"
 
 
 def test_asha_counts_trials_of_an_earlier_part_of_the_sweep(stage: Any) -> None:
-    known = judge()
+    known = scoreboard()
     for number, score in ((11, 0.5), (12, 0.6), (13, 0.7)):
         known.add(number, 1, {"SSIM": score})
     ring = stage(Asha(known, 9, 1, 3)).add(1, 2)
@@ -63,7 +63,7 @@ def test_asha_counts_trials_of_an_earlier_part_of_the_sweep(stage: Any) -> None:
 
 
 def test_asha_does_not_try_a_resumed_trial_again_at_a_rung_that_it_passed(stage: Any) -> None:
-    known = judge()
+    known = scoreboard()
     for number, score in ((1, 0.1), (2, 0.9), (3, 0.9)):
         known.add(number, 1, {"SSIM": score})
     ring = stage(Asha(known, 9, 1, 3)).add(1)
@@ -72,7 +72,7 @@ def test_asha_does_not_try_a_resumed_trial_again_at_a_rung_that_it_passed(stage:
 
 
 def test_asha_stops_lost_numbers_at_any_epoch_and_a_rung_copes_with_them(stage: Any) -> None:
-    known = judge()
+    known = scoreboard()
     ring = stage(Asha(known, 9, 1, 3)).add(0, 1, 2, 3, 4)
     for number in (1, 2):
         ring.report(number, 1, SSIM=0.5)
@@ -86,7 +86,7 @@ def test_asha_stops_lost_numbers_at_any_epoch_and_a_rung_copes_with_them(stage: 
 
 
 def test_the_default_trial_is_never_stopped_but_counts_for_the_others(stage: Any) -> None:
-    ring = stage(Asha(judge(), 9, 1, 3)).add(0, 1, 2)
+    ring = stage(Asha(scoreboard(), 9, 1, 3)).add(0, 1, 2)
     assert ring.report(1, 1, SSIM=0.9) == "CONTINUE"
     assert [ring.report(0, epoch, SSIM=0.5) for epoch in range(1, 10)] == ["CONTINUE"] * 8 + ["STOP"]
     assert ring.report(2, 1, SSIM=0.4) == "STOP"
@@ -106,13 +106,13 @@ def test_the_default_trial_is_never_stopped_but_counts_for_the_others(stage: Any
 def test_the_brackets_of_hyperband(epochs: int, grace: int, factor: int, starts: list[int], rungs: list[int]) -> None:
     assert hyperband_starts(epochs, grace, factor) == starts
     assert hyperband_rungs(epochs, grace, factor) == rungs
-    scheduler = HyperBand(judge(), epochs, grace, factor)
+    scheduler = HyperBand(scoreboard(), epochs, grace, factor)
     assert [scheduler._create_bracket(s)._r for s in range(len(starts))] == starts
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_hyperband_halves_each_bracket_to_its_best(stage: Any, seed: int) -> None:
-    ring = stage(HyperBand(judge(), 10, 1, 3)).add(*range(18))
+    ring = stage(HyperBand(scoreboard(), 10, 1, 3)).add(*range(18))
     ended = ring.run(by_number, slots=2, seed=seed)
     # 1–3 are in the bracket that stops nobody, 4–8 in that of rung 3, 9–17 in that of 1 and 3.
     stopped = {number: epoch for number, epoch in ended.items() if epoch < 10}
@@ -121,7 +121,7 @@ def test_hyperband_halves_each_bracket_to_its_best(stage: Any, seed: int) -> Non
 
 def test_hyperband_compares_by_scores_of_the_rungs_epoch_at_that_moment(stage: Any) -> None:
     """3 is the best, but had only half a rank when it came, alone; 5 has that too, for 4 is worse."""
-    ring = stage(HyperBand(judge("SSIM,Qabf"), 9, 3, 3)).add(*range(1, 6))
+    ring = stage(HyperBand(scoreboard("SSIM,Qabf"), 9, 3, 3)).add(*range(1, 6))
     # 1 and 2 fill the bracket without rungs; 3, 4, 5 that of rung 3.
     for epoch in (1, 2):
         for number in (3, 4, 5):
@@ -135,13 +135,13 @@ def test_hyperband_compares_by_scores_of_the_rungs_epoch_at_that_moment(stage: A
 @pytest.mark.parametrize("seed", range(4))
 def test_hyperband_does_not_wait_for_trials_that_failed(stage: Any, seed: int) -> None:
     """At every rung one fails on its way there, some while all others already wait."""
-    ring = stage(HyperBand(judge(), 9, 1, 3)).add(*range(18))
+    ring = stage(HyperBand(scoreboard(), 9, 1, 3)).add(*range(18))
     ended = ring.run(by_number, slots=2, seed=seed, fails={9: 1, 17: 2, 16: 3, 8: 2, 3: 5})
     assert ended[15] == 9 and ended[7] == 9
 
 
 def test_hyperband_wakes_trials_that_are_ahead_of_their_bracket(stage: Any) -> None:
-    known = judge()
+    known = scoreboard()
     scheduler = HyperBand(known, 9, 1, 3)
     ring = stage(scheduler).add(*range(1, 11))
     for number in (9, 10):
@@ -153,7 +153,7 @@ def test_hyperband_wakes_trials_that_are_ahead_of_their_bracket(stage: Any) -> N
 
 def test_hyperband_fills_its_brackets_though_trials_come_one_by_one(stage: Any) -> None:
     """The bracket that stops nobody has three places, whether or not their trials have ended."""
-    ring = stage(HyperBand(judge(), 9, 1, 3))
+    ring = stage(HyperBand(scoreboard(), 9, 1, 3))
     for number in (1, 2, 3):
         ring.add(number)
         assert [ring.report(number, epoch, SSIM=0.1) for epoch in range(1, 10)] == ["CONTINUE"] * 8 + ["STOP"]
@@ -162,7 +162,7 @@ def test_hyperband_fills_its_brackets_though_trials_come_one_by_one(stage: Any) 
 
 
 def test_hyperband_waits_for_a_trial_that_is_tried_again(stage: Any) -> None:
-    ring = stage(HyperBand(judge(), 9, 3, 3)).add(*range(1, 6))
+    ring = stage(HyperBand(scoreboard(), 9, 3, 3)).add(*range(1, 6))
     for number in (3, 4):
         assert ring.report(number, 3, SSIM=number / 10) == "PAUSE"
     ring.fail(4, again=True)
@@ -173,7 +173,7 @@ def test_hyperband_waits_for_a_trial_that_is_tried_again(stage: Any) -> None:
 
 
 def test_hyperband_starts_the_default_trial_first(stage: Any) -> None:
-    ring = stage(HyperBand(judge(), 9, 1, 3)).add(1, 2, 0)
+    ring = stage(HyperBand(scoreboard(), 9, 1, 3)).add(1, 2, 0)
     assert ring.scheduler.choose_trial_to_run(ring).config["number"] == 0
     ring.start(0)
     ring.fail(0)
@@ -181,7 +181,7 @@ def test_hyperband_starts_the_default_trial_first(stage: Any) -> None:
 
 
 def test_the_median_rule_compares_a_best_score_with_the_others_means(stage: Any) -> None:
-    ring = stage(Median(judge(), 9, 2)).add(*range(1, 6))
+    ring = stage(Median(scoreboard(), 9, 2)).add(*range(1, 6))
     for number, level in ((1, 0.2), (2, 0.4), (3, 0.6)):
         # The first epoch is within the grace and must not count.
         assert [ring.report(number, epoch, SSIM=level + (epoch == 1)) for epoch in (1, 2, 3)] == ["CONTINUE"] * 3
@@ -190,7 +190,7 @@ def test_the_median_rule_compares_a_best_score_with_the_others_means(stage: Any)
 
 
 def test_the_median_rule_needs_three_others_that_came_as_far(stage: Any) -> None:
-    ring = stage(Median(judge(), 9, 1)).add(1, 2, 3, 4)
+    ring = stage(Median(scoreboard(), 9, 1)).add(1, 2, 3, 4)
     for number in (1, 2, 3):
         ring.report(number, 1, SSIM=0.9)
     assert ring.report(1, 2, SSIM=0.9) == "CONTINUE"
@@ -199,7 +199,7 @@ def test_the_median_rule_needs_three_others_that_came_as_far(stage: Any) -> None
 
 
 def test_the_median_rule_counts_earlier_trials_and_judges_all_anew(stage: Any) -> None:
-    known = judge("SSIM,Qabf")
+    known = scoreboard("SSIM,Qabf")
     for number in (11, 12, 13):
         known.add(number, 1, {"SSIM": number / 100, "Qabf": number / 100})
     ring = stage(Median(known, 9, 1)).add(0, 1, 2)

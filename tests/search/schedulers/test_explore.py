@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.errors import UserError
-from refusion.search.schedulers.explore import explore, mutable
+from refusion.search.schedulers.explore import check_explorable, explore
 from refusion.search.space.space import Space
 from refusion.search.space.validation import why_invalid
 
@@ -35,7 +35,7 @@ def rates(**schedule: Any) -> Settings:
 def test_the_preset_can_be_mutated() -> None:
     path = Path(__file__).resolve().parents[3] / "jobs" / "presets" / "sweep-pbt.yaml"
     preset = yaml.safe_load(path.read_text(encoding="utf-8"))
-    mutable(Space.read(preset["space"]), check([preset["base"]]))
+    check_explorable(Space.read(preset["space"]), check([preset["base"]]))
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,14 @@ def test_the_preset_can_be_mutated() -> None:
 )
 def test_what_cannot_change_during_training_is_refused(content: dict[str, Any], base: Settings, reason: str) -> None:
     with pytest.raises(UserError, match=re.escape(reason)):
-        mutable(Space.read(content), base)
+        check_explorable(Space.read(content), base)
 
 
 def test_coefficients_change_under_any_rate() -> None:
-    mutable(Space.read({"objective.alpha": [1, 2], "schedule.inner_rate.value": [0.1, 0.2]}), rates(inner_rate=0.1))
-    mutable(Space.read({"objective.alpha": [1, 2]}), Settings())
+    check_explorable(
+        Space.read({"objective.alpha": [1, 2], "schedule.inner_rate.value": [0.1, 0.2]}), rates(inner_rate=0.1)
+    )
+    check_explorable(Space.read({"objective.alpha": [1, 2]}), Settings())
 
 
 @given(st.integers(), st.integers())

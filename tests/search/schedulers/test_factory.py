@@ -16,8 +16,8 @@ from ray.tune.schedulers.pb2 import PB2
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
-from refusion.search.schedulers.base import Judged
+from refusion.search.objective.scoreboard import Scoreboard
+from refusion.search.schedulers.base import ScoredScheduler
 from refusion.search.schedulers.factory import EPOCH, SCORE, make_scheduler, rungs
 from refusion.search.space.space import Space
 
@@ -27,8 +27,8 @@ SPACE = Space.read({"schedule.rate.value": RANGE})
 
 
 def make(kind: Any, **options: Any) -> Any:
-    judge = Judge(Objective.parse("SSIM", ["IVIF"]))
-    return make_scheduler(kind, judge, **{"epochs": 9, "space": SPACE, "base": BASE, **options})
+    scoreboard = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
+    return make_scheduler(kind, scoreboard, **{"epochs": 9, "space": SPACE, "base": BASE, **options})
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def make(kind: Any, **options: Any) -> Any:
 )
 def test_each_kind_is_tunes_own_with_a_judge(kind: Any, tunes: type) -> None:
     scheduler = make(kind)
-    assert isinstance(scheduler, tunes) and isinstance(scheduler, Judged)
+    assert isinstance(scheduler, tunes) and isinstance(scheduler, ScoredScheduler)
     # Tune hands on what its own configuration says of metric and mode: nothing.
     assert scheduler.set_search_properties(None, None)
     assert (EPOCH, SCORE) == ("epoch", "score")
@@ -105,11 +105,11 @@ def nobody_asks(trial: int, epoch: int, goes_on: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["asha", "median", "none"])
 def test_verdicts_go_to_whom_they_are_for(kind: Any) -> None:
-    assert make(kind, on_verdict=nobody_asks).on_verdict is nobody_asks
-    assert make(kind).on_verdict is None
+    assert make(kind, on_decision=nobody_asks).on_decision is nobody_asks
+    assert make(kind).on_decision is None
 
 
 @pytest.mark.parametrize("kind", ["hyperband", "pbt", "pb2"])
 def test_trials_that_pause_cannot_end_by_themselves(kind: Any) -> None:
     with pytest.raises(ValueError, match=f"{kind} pauses trials"):
-        make(kind, on_verdict=nobody_asks)
+        make(kind, on_decision=nobody_asks)

@@ -9,7 +9,7 @@ import pytest
 
 from refusion.config.layers import check
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.explore import explore
 from refusion.search.schedulers.pb2 import Pb2
 from refusion.search.schedulers.pbt import lineage_of
@@ -27,12 +27,12 @@ def learn(number: int, values: Mapping[str, Any], epoch: int, weights: float) ->
     return weights, {"SSIM": weights / 100, "Qabf": weights / 90}
 
 
-def bandit(
+def pb2_stage(
     stage: Any, numbers: Any, text: str = "SSIM", seed: int = 0, interval: int = 2
 ) -> tuple[Any, list[tuple[int, int, int, dict[str, Any]]]]:
     told: list[tuple[int, int, int, dict[str, Any]]] = []
-    judge = Judge(Objective.parse(text, ["IVIF"]))
-    ring = stage(Pb2(judge, 6, interval, SPACE, BASE, seed, lambda *what: told.append(what)))  # type: ignore[arg-type]
+    scoreboard = Scoreboard(Objective.parse(text, ["IVIF"]))
+    ring = stage(Pb2(scoreboard, 6, interval, SPACE, BASE, seed, lambda *what: told.append(what)))  # type: ignore[arg-type]
     for number in numbers:
         ring.add(number, **SPACE.sample(random.Random(f"start {number}")))
     return ring, told
@@ -40,7 +40,7 @@ def bandit(
 
 def test_the_same_seed_chooses_the_same_whatever_the_order_and_numpys_state(stage: Any) -> None:
     def run(order: int, seed: int) -> list[Any]:
-        ring, told = bandit(stage, range(5), "SSIM,Qabf", seed)
+        ring, told = pb2_stage(stage, range(5), "SSIM,Qabf", seed)
         assert set(ring.run(learn, slots=2, seed=order).values()) == {6}
         return told
 
@@ -56,7 +56,7 @@ def test_the_same_seed_chooses_the_same_whatever_the_order_and_numpys_state(stag
 
 
 def test_a_trials_place_in_the_unit_ranges_follows_its_values(stage: Any) -> None:
-    ring, told = bandit(stage, range(1, 5))
+    ring, told = pb2_stage(stage, range(1, 5))
     assert ring.trials[2].config["unit"] == SPACE.to_unit(ring.trials[2].config["values"])
     ring.run(learn, slots=2)
     assert told
@@ -71,7 +71,7 @@ def test_it_goes_where_scores_have_risen(stage: Any) -> None:
     for best in (1e-4, 1e-2):
         told = []
         for seed in range(3):
-            ring, exchanges = bandit(stage, range(1, 7), seed=seed, interval=4)
+            ring, exchanges = pb2_stage(stage, range(1, 7), seed=seed, interval=4)
             for number, trial in ring.trials.items():
                 rise = 0.01 * (1 - abs(np.log10(trial.config["values"][RATE] / best)) / 2)
                 for epoch in range(1, 5):
@@ -85,7 +85,7 @@ def test_it_goes_where_scores_have_risen(stage: Any) -> None:
 def test_no_two_get_the_same_proposal(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     proposal = {RATE: 3e-3, STEPS: 2}
     monkeypatch.setattr(Pb2, "_proposed", lambda *_: dict(proposal))
-    ring, told = bandit(stage, range(1, 7))
+    ring, told = pb2_stage(stage, range(1, 7))
     for number in range(1, 7):
         ring.report(number, 2, SSIM=number / 10)
     (*_, first), (*_, second) = told
@@ -94,7 +94,7 @@ def test_no_two_get_the_same_proposal(stage: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_before_it_can_tell_it_explores_as_pbt_does(stage: Any) -> None:
     """At the first exchange after a single result there is no rise to learn from."""
-    ring, told = bandit(stage, (1, 2))
+    ring, told = pb2_stage(stage, (1, 2))
     donor = dict(ring.trials[2].config["values"])
     ring.report(1, 2, SSIM=0.1)
     ring.report(2, 2, SSIM=0.9)
@@ -109,13 +109,13 @@ def test_a_matrix_that_cannot_be_solved_is_no_end(stage: Any, monkeypatch: pytes
         raise np.linalg.LinAlgError("not positive definite")
 
     monkeypatch.setattr(pb2.GaussianProcessRegressor, "fit", singular)
-    ring, told = bandit(stage, range(1, 5))
+    ring, told = pb2_stage(stage, range(1, 5))
     ring.run(learn, slots=2)
     assert len(told) == 2 and all(SPACE.contains(values) for *_, values in told)
 
 
 def test_the_process_sees_every_epoch_with_scores_of_now(stage: Any) -> None:
-    ring, _ = bandit(stage, range(1, 5), "SSIM,Qabf")
+    ring, _ = pb2_stage(stage, range(1, 5), "SSIM,Qabf")
     ring.run(learn, slots=1)
     table = ring.scheduler._table()
     copies = len(ring.scheduler._copied)

@@ -8,7 +8,7 @@ import pytest
 
 from refusion.config.layers import check
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.pbt import Pbt, lineage_of
 from refusion.search.space.space import Space
 
@@ -31,10 +31,10 @@ def learn(number: int, values: Mapping[str, Any], epoch: int, weights: float) ->
     return weights, {"SSIM": weights / 100, "Qabf": weights / 100 - values["schedule.inner_steps"] / 50}
 
 
-def population(stage: Any, numbers: Any, epochs: int = 8, interval: int = 2, seed: int = 0) -> tuple[Any, Exchanges]:
+def pbt_stage(stage: Any, numbers: Any, epochs: int = 8, interval: int = 2, seed: int = 0) -> tuple[Any, Exchanges]:
     told = Exchanges()
-    judge = Judge(Objective.parse("SSIM,Qabf", ["IVIF"]))
-    ring = stage(Pbt(judge, epochs, interval, SPACE, BASE, seed, told))
+    scoreboard = Scoreboard(Objective.parse("SSIM,Qabf", ["IVIF"]))
+    ring = stage(Pbt(scoreboard, epochs, interval, SPACE, BASE, seed, told))
     for number in numbers:
         ring.add(number, **SPACE.sample(random.Random(f"start {number}")))
     return ring, told
@@ -45,7 +45,7 @@ def lineages(ring: Any) -> dict[int, list[dict[str, Any]]]:
 
 
 def test_the_worst_goes_on_from_the_best_with_new_values(stage: Any) -> None:
-    ring, told = population(stage, range(1, 5))
+    ring, told = pbt_stage(stage, range(1, 5))
     before = {number: trial.config["values"] for number, trial in ring.trials.items()}
     for number in (1, 2, 3):
         assert ring.report(number, 1, SSIM=0.1, Qabf=0.1) == "CONTINUE"
@@ -71,7 +71,7 @@ def test_the_worst_goes_on_from_the_best_with_new_values(stage: Any) -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_it_does_not_matter_how_far_the_default_trial_has_come(stage: Any, first: bool) -> None:
     """Alone, 1 and 2 are equal, so that the later one counts as the better; with 0 among them, 1 would be better."""
-    ring, told = population(stage, range(3))
+    ring, told = pbt_stage(stage, range(3))
     if first:
         ring.report(0, 2, SSIM=0.5, Qabf=0.5)
     ring.report(1, 2, SSIM=0.9, Qabf=0.1)
@@ -83,7 +83,7 @@ def test_it_does_not_matter_how_far_the_default_trial_has_come(stage: Any, first
 
 
 def test_the_best_is_saved_first_where_it_comes_last(stage: Any) -> None:
-    ring, told = population(stage, range(1, 5))
+    ring, told = pbt_stage(stage, range(1, 5))
     for number in (1, 2, 3):
         assert ring.report(number, 2, SSIM=number / 10, Qabf=number / 10) == "PAUSE"
     ring.weights[4] = 4.5
@@ -97,7 +97,7 @@ def test_the_best_is_saved_first_where_it_comes_last(stage: Any) -> None:
 def test_exchanges_depend_on_the_seed_and_not_on_the_order_of_results(stage: Any, slots: int) -> None:
     def run(order: int, seed: int, state: int) -> Any:
         random.seed(state)
-        ring, told = population(stage, range(7), seed=seed)
+        ring, told = pbt_stage(stage, range(7), seed=seed)
         assert set(ring.run(learn, slots=slots, seed=order).values()) == {8}
         return lineages(ring), told
 
@@ -110,7 +110,7 @@ def test_exchanges_depend_on_the_seed_and_not_on_the_order_of_results(stage: Any
 
 @pytest.mark.parametrize("order", range(3))
 def test_the_default_trial_stays_what_it_is(stage: Any, order: int) -> None:
-    ring, told = population(stage, range(6))
+    ring, told = pbt_stage(stage, range(6))
     ring.trials[0].config["values"]["schedule.rate.value"] = 1e-5
     ring.run(learn, slots=2, seed=order)
     assert told and all(0 not in (trial, donor) for trial, donor, *_ in told)
@@ -118,7 +118,7 @@ def test_the_default_trial_stays_what_it_is(stage: Any, order: int) -> None:
 
 
 def test_a_lineage_repeats_what_the_weights_went_through(stage: Any) -> None:
-    ring, _ = population(stage, range(1, 7))
+    ring, _ = pbt_stage(stage, range(1, 7))
     ring.run(learn)
     assert any(len(lineage) > 2 for lineage in lineages(ring).values())
     for number, lineage in lineages(ring).items():
@@ -132,14 +132,14 @@ def test_a_lineage_repeats_what_the_weights_went_through(stage: Any) -> None:
 @pytest.mark.parametrize("order", range(4))
 @pytest.mark.parametrize("fails", [{3: 2}, {1: 1, 2: 3, 5: 6}, {1: 3, 2: 3, 3: 4, 4: 5, 5: 6}])
 def test_nobody_waits_for_a_trial_that_failed(stage: Any, fails: dict[int, int], order: int) -> None:
-    ring, _ = population(stage, range(7))
+    ring, _ = pbt_stage(stage, range(7))
     ended = ring.run(learn, slots=2, seed=order, fails=fails)
     assert {ended[number] for number in range(7) if number not in fails} == {8}
 
 
 def test_a_trial_that_is_tried_again_does_not_go_by_what_it_had_reached(stage: Any) -> None:
     """It fails while the checkpoint of the exchange is being saved, and begins again from an older one."""
-    ring, told = population(stage, (1, 2))
+    ring, told = pbt_stage(stage, (1, 2))
     ring.report(1, 2, SSIM=0.9, Qabf=0.9)
     ring.trials[1].run_metadata.checkpoint_manager._latest_checkpoint_result = None
     ring.fail(1, again=True)
@@ -153,7 +153,7 @@ def test_a_trial_that_is_tried_again_does_not_go_by_what_it_had_reached(stage: A
 
 
 def test_the_others_wait_for_a_trial_that_is_tried_again(stage: Any) -> None:
-    ring, told = population(stage, (1, 2, 3))
+    ring, told = pbt_stage(stage, (1, 2, 3))
     for number in (1, 2):
         ring.report(number, 2, SSIM=number / 10, Qabf=number / 10)
     ring.start(3)
@@ -164,7 +164,7 @@ def test_the_others_wait_for_a_trial_that_is_tried_again(stage: Any) -> None:
 
 
 def test_a_trial_that_is_still_saving_is_not_stopped_by_that_save_later(stage: Any) -> None:
-    ring, told = population(stage, (1, 2))
+    ring, told = pbt_stage(stage, (1, 2))
     ring.report(1, 2, SSIM=0.1, Qabf=0.1)
     ring.trials[1].set_status("RUNNING")
     ring._schedule_trial_save(ring.trials[1])
@@ -175,11 +175,11 @@ def test_a_trial_that_is_still_saving_is_not_stopped_by_that_save_later(stage: A
 
 def test_a_resumed_population_goes_on_to_its_next_exchange(stage: Any) -> None:
     told = Exchanges()
-    judge = Judge(Objective.parse("SSIM", ["IVIF"]))
+    scoreboard = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
     for number in (1, 2, 3):
         for epoch in range(1, 5):
-            judge.add(number, epoch, {"SSIM": number / 10})
-    ring = stage(Pbt(judge, 8, 2, SPACE, BASE, 0, told))
+            scoreboard.add(number, epoch, {"SSIM": number / 10})
+    ring = stage(Pbt(scoreboard, 8, 2, SPACE, BASE, 0, told))
     for number in (1, 2, 3):
         ring.add(number, **SPACE.sample(random.Random(number)))
     assert [ring.report(number, 5, SSIM=number / 10) for number in (1, 2, 3)] == ["CONTINUE"] * 3
@@ -188,18 +188,18 @@ def test_a_resumed_population_goes_on_to_its_next_exchange(stage: Any) -> None:
 
 
 def test_what_a_trial_trained_beyond_its_donor_is_forgotten(stage: Any) -> None:
-    ring, _ = population(stage, (1, 2))
+    ring, _ = pbt_stage(stage, (1, 2))
     ring.scheduler._has_reports = True
     for epoch in (1, 2, 3):
-        ring.scheduler.judge.add(1, epoch, {"SSIM": 0.1, "Qabf": 0.1})
+        ring.scheduler.scoreboard.add(1, epoch, {"SSIM": 0.1, "Qabf": 0.1})
     ring.report(1, 3, SSIM=0.1, Qabf=0.1)
     ring.report(2, 2, SSIM=0.9, Qabf=0.9)
-    assert sorted(ring.scheduler.judge.histories[1]) == [1, 2]
+    assert sorted(ring.scheduler.scoreboard.histories[1]) == [1, 2]
     assert ring.trials[1].config["lineage"][-1]["epoch"] == 2
 
 
 def test_two_trials_that_lost_their_numbers_are_replaced_first(stage: Any) -> None:
-    ring, told = population(stage, range(1, 9))
+    ring, told = pbt_stage(stage, range(1, 9))
     for number in range(1, 9):
         lost = number in (5, 7)
         ring.report(number, 2, SSIM=float("nan") if lost else 0.5, Qabf=float("nan") if lost else number / 10)

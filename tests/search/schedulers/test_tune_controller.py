@@ -20,7 +20,7 @@ from ray.tune.execution.tune_controller import TuneController
 from refusion.config.layers import check
 from refusion.runtime import cluster
 from refusion.search.objective.objective import Objective
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.factory import make_scheduler
 from refusion.search.schedulers.tune_controller import Controller, mended_controller
 from refusion.search.space.space import Space
@@ -105,7 +105,7 @@ def sweep(folder: Path, kind: Any, trials: int, lost: Collection[int] = (), retr
     """Run trials, of which each process that makes one of the turns ``lost``, counted from 1, ends in it."""
     folder.mkdir(exist_ok=True)
     scheduler = make_scheduler(
-        kind, Judge(Objective.parse("SSIM", ["IVIF"])), epochs=EPOCHS, interval=1, space=SPACE, base=BASE
+        kind, Scoreboard(Objective.parse("SSIM", ["IVIF"])), epochs=EPOCHS, interval=1, space=SPACE, base=BASE
     )
     witness, turns = Witness(), folder / "turns"
     tuner = tune.Tuner(

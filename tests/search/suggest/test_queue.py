@@ -10,8 +10,8 @@ from refusion.errors import UserError
 from refusion.search.space.validation import why_invalid
 from refusion.search.state import SweepState
 from refusion.search.suggest import queue as choice
-from refusion.search.suggest.queue import Chooser, config_of, trial_count
-from refusion.search.suggest.samplers import Known, suggest_random
+from refusion.search.suggest.queue import SuggestionQueue, config_of, trial_count
+from refusion.search.suggest.samplers import KnownTrial, suggest_random
 from refusion.search.trials.records import TrialRecord, to_go_on
 
 Begin = Callable[..., SweepState]
@@ -34,9 +34,9 @@ def end(state: SweepState, number: int, ended: str = "finished", score: float | 
     record.ended = ended
 
 
-def one_by_one(state: SweepState, **chooser: Any) -> list[dict[str, Any]]:
+def one_by_one(state: SweepState, **queue: Any) -> list[dict[str, Any]]:
     """All values of a sweep whose trials run one after the other."""
-    choose = Chooser(state, {}, **chooser)
+    choose = SuggestionQueue(state, {}, **queue)
     found: list[dict[str, Any]] = []
     while (config := choose.next_config()) != "end":
         assert isinstance(config, dict)
@@ -46,9 +46,9 @@ def one_by_one(state: SweepState, **chooser: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[list[Known]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[list[KnownTrial]]:
     """What Optuna is told at each of its suggestions."""
-    seen: list[list[Known]] = []
+    seen: list[list[KnownTrial]] = []
     suggest = choice.suggest_optuna
 
     def listening(*arguments: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_the_default_settings_come_first_and_the_end_after_the_last_trial(sweep:
     assert values[0] == {}
     assert len(values) == 7
     assert list(state.records) == list(range(7))
-    base, space = state.ledger.base, state.ledger.space
+    base, space = state.manifest.base, state.manifest.space
     assert all(space.contains(tried) and why_invalid(space, base, tried) is None for tried in values[1:])
 
 
@@ -83,36 +83,36 @@ def test_the_same_seed_chooses_the_same_and_another_seed_something_else(sweep: B
 
 def test_a_grid_is_tried_in_its_order_as_far_as_trials_reach(sweep: Begin) -> None:
     whole = sweep("whole", space=GRID, search="grid", scheduler="none")
-    assert trial_count(whole.ledger) == 6
+    assert trial_count(whole.manifest) == 6
     values = one_by_one(whole)
-    assert values[1:] == whole.ledger.space.grid()
+    assert values[1:] == whole.manifest.space.grid()
     assert sorted({tried[RATE] for tried in values[1:]}) == pytest.approx([1e-4, 1e-3, 1e-2])
     part = sweep("part", space=GRID, search="grid", scheduler="none", trials=4)
     assert one_by_one(part) == values[:5]
 
 
 def test_the_number_of_trials_is_what_was_asked_for_where_there_is_no_grid(sweep: Begin) -> None:
-    assert trial_count(sweep(trials=40).ledger) == 40
+    assert trial_count(sweep(trials=40).manifest) == 40
 
 
 def test_a_trial_is_on_record_as_soon_as_it_is_chosen(sweep: Begin) -> None:
     state = sweep()
-    config = Chooser(state, {}).next_config()
+    config = SuggestionQueue(state, {}).next_config()
     assert config == config_of(0, {})
-    record = state.ledger.journal.read()[0]
+    record = state.manifest.journal.read()[0]
     assert (record.values, record.ended, record.lineage) == ({}, "", [{"epoch": 0, "from": None, "values": {}}])
 
 
 def test_trials_to_go_on_with_come_first_from_their_checkpoints(sweep: Begin) -> None:
     state = sweep(search="random", scheduler="asha", trials=5)
-    values = {number: suggest_random(state.ledger.space, state.ledger.base, 0, number) for number in (1, 2, 3)}
+    values = {number: suggest_random(state.manifest.space, state.manifest.base, 0, number) for number in (1, 2, 3)}
     for number in (2, 1, 3):
         state.records[number] = TrialRecord(number, values[number], history={1: {"Qabf": 0.5}, 2: {"Qabf": 0.6}})
     state.records[1].checkpoints = {1: "one@1", 2: "one@2"}
     state.records[3].ended = "stopped"
     going = to_go_on(state.records, None)
     state.records |= going
-    choose = Chooser(state, going)
+    choose = SuggestionQueue(state, going)
     configs = [choose.next_config() for _ in range(6)]
     assert configs[:2] == [config_of(1, values[1], "one@2"), config_of(2, values[2], "")]
     assert [config["number"] for config in configs[2:5] if isinstance(config, dict)] == [0, 4, 5]
@@ -126,10 +126,10 @@ def test_a_copied_trial_goes_on_from_its_donors_checkpoint(sweep: Begin) -> None
         state.begin(number, values)
         for epoch in (1, 2):
             state.records[number].history[epoch] = {"Qabf": 0.5}
-            state.kept(number, epoch, f"{number}@{epoch}")
+            state.saved(number, epoch, f"{number}@{epoch}")
     state.exploited(1, 2, 2, {**values, RATE: 2e-3})
     going = to_go_on(state.records, 2)
-    choose = Chooser(state, going)
+    choose = SuggestionQueue(state, going)
     assert choose.next_config() == config_of(1, {**values, RATE: 2e-3}, "2@2")
     assert choose.next_config() == config_of(2, values, "2@2")
 
@@ -138,21 +138,21 @@ def test_a_resumed_sweep_chooses_what_it_would_have_chosen(sweep: Begin) -> None
     common = {"search": "optuna", "scheduler": "none", "trials": 9}
     whole = one_by_one(sweep("whole", **common))
     state = sweep("part", **common)
-    choose = Chooser(state, {})
+    choose = SuggestionQueue(state, {})
     for _ in range(6):
         config = choose.next_config()
         assert isinstance(config, dict)
         end(state, config["number"])
-        state.ledger.journal.write(state.records[config["number"]])
-    later = SweepState(state.ledger, state.judge, "", "")
-    later.records = state.ledger.journal.read()
+        state.manifest.journal.write(state.records[config["number"]])
+    later = SweepState(state.manifest, state.scoreboard, "", "")
+    later.records = state.manifest.journal.read()
     assert one_by_one(later) == whole[6:]
 
 
 @pytest.mark.parametrize("concurrent", [1, 2, 3])
 def test_optuna_without_a_scheduler_waits_for_the_trials_that_it_learns_from(sweep: Begin, concurrent: int) -> None:
     state = sweep(search="optuna", scheduler="none", trials=6)
-    choose = Chooser(state, {}, concurrent=concurrent)
+    choose = SuggestionQueue(state, {}, concurrent=concurrent)
     begun = [choose.next_config() for _ in range(concurrent)]
     assert all(isinstance(config, dict) for config in begun)
     assert choose.next_config() is None
@@ -167,7 +167,7 @@ def test_optuna_without_a_scheduler_waits_for_the_trials_that_it_learns_from(swe
 
 @pytest.mark.parametrize("options", [{"scheduler": "asha"}, {"scheduler": "none", "search": "random"}], ids=str)
 def test_others_do_not_wait(sweep: Begin, options: dict[str, Any]) -> None:
-    choose = Chooser(sweep(trials=6, **options), {}, concurrent=2)
+    choose = SuggestionQueue(sweep(trials=6, **options), {}, concurrent=2)
     assert all(isinstance(choose.next_config(), dict) for _ in range(7))
 
 
@@ -177,7 +177,7 @@ def test_which_of_two_trials_ends_first_does_not_change_the_next_one(sweep: Begi
     chosen = []
     for name, early in (("early", True), ("late", False)):
         state = sweep(name, search="optuna", scheduler="none", trials=8)
-        choose = Chooser(state, {}, concurrent=2)
+        choose = SuggestionQueue(state, {}, concurrent=2)
         for number in range(6):
             assert isinstance(choose.next_config(), dict)
             if number != 5:
@@ -190,9 +190,9 @@ def test_which_of_two_trials_ends_first_does_not_change_the_next_one(sweep: Begi
     assert chosen[0] == chosen[1]
 
 
-def test_optuna_learns_what_each_trial_came_to(sweep: Begin, told: list[list[Known]]) -> None:
+def test_optuna_learns_what_each_trial_came_to(sweep: Begin, told: list[list[KnownTrial]]) -> None:
     state = sweep(search="optuna", scheduler="asha", trials=12)
-    choose = Chooser(state, {})
+    choose = SuggestionQueue(state, {})
     for _ in range(7):
         choose.next_config()
     end(state, 0, score=0.5)
@@ -223,7 +223,7 @@ def test_a_diverged_trials_neighbourhood_is_left(sweep: Begin) -> None:
     """All rates above 1e-3 diverge although their last numbers were the best."""
     rates: list[float] = []
     state = sweep(search="optuna", scheduler="none", trials=30, space={RATE: {"low": 1e-5, "high": 1e-1, "log": True}})
-    choose = Chooser(state, {})
+    choose = SuggestionQueue(state, {})
     while isinstance(config := choose.next_config(), dict):
         rate = config["values"].get(RATE, 1e-4)
         rates.append(rate)
@@ -237,13 +237,13 @@ def test_a_diverged_trials_neighbourhood_is_left(sweep: Begin) -> None:
 
 
 def test_the_best_of_earlier_sweeps_is_tried_first_and_the_others_are_learnt_from(
-    sweep: Begin, told: list[list[Known]]
+    sweep: Begin, told: list[list[KnownTrial]]
 ) -> None:
     best = {RATE: 1e-3, STEPS: 3, ALPHA: 1.0}
     earlier = [
-        Known({RATE: 5e-3, STEPS: 1, ALPHA: 2.0}, 0.3, "finished"),
-        Known(best, 0.9, "finished"),
-        Known({RATE: 5e-4, STEPS: 2, ALPHA: 2.0}, None, "finished"),
+        KnownTrial({RATE: 5e-3, STEPS: 1, ALPHA: 2.0}, 0.3, "finished"),
+        KnownTrial(best, 0.9, "finished"),
+        KnownTrial({RATE: 5e-4, STEPS: 2, ALPHA: 2.0}, None, "finished"),
     ]
     state = sweep(search="optuna", warm_start=["before"], trials=3)
     values = one_by_one(state, earlier=earlier)
@@ -256,18 +256,18 @@ def test_the_best_of_earlier_sweeps_is_tried_first_and_the_others_are_learnt_fro
 def test_earlier_values_that_are_no_settings_here_are_not_tried(sweep: Begin) -> None:
     # A width of 8 does not divide among 3 heads.
     good = {RATE: 1e-3, "network.heads": 4}
-    earlier = [Known({RATE: 2e-3, "network.heads": 3}, 0.9, "finished"), Known(good, 0.5, "finished")]
+    earlier = [KnownTrial({RATE: 2e-3, "network.heads": 3}, 0.9, "finished"), KnownTrial(good, 0.5, "finished")]
     space = {RATE: {"low": 1e-4, "high": 1e-2}, "network.heads": [2, 4]}
     assert one_by_one(sweep(space=space, trials=1), earlier=earlier) == [{}, good]
 
 
 def test_a_population_begins_with_random_values(sweep: Begin) -> None:
     state = sweep(scheduler="pbt", search="optuna", trials=4)
-    choose = Chooser(state, {})
+    choose = SuggestionQueue(state, {})
     assert choose.coming == [0, 1, 2, 3, 4]
-    ledger = state.ledger
+    manifest = state.manifest
     for number in (1, 4):
-        assert choose.values(number) == suggest_random(ledger.space, ledger.base, ledger.base.seed, number)
+        assert choose.values(number) == suggest_random(manifest.space, manifest.base, manifest.base.seed, number)
     assert choose.values(0) == {}
 
 

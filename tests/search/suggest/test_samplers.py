@@ -17,7 +17,7 @@ from refusion.config.settings import Settings
 from refusion.search.space.space import Space
 from refusion.search.space.validation import draw_valid, why_invalid
 from refusion.search.suggest import samplers as suggest
-from refusion.search.suggest.samplers import STARTUP, Known, suggest_optuna, suggest_random
+from refusion.search.suggest.samplers import STARTUP, KnownTrial, suggest_optuna, suggest_random
 
 Sampler = Literal["tpe", "gp"]
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp")
@@ -40,9 +40,9 @@ def quality(values: dict[str, Any]) -> float:
     return rate + kind - 0.2 * abs(values["schedule.inner_steps"] - 3)
 
 
-def finished(count: int, seed: int = 0) -> list[Known]:
+def finished(count: int, seed: int = 0) -> list[KnownTrial]:
     drawn = (suggest_random(SPACE, BASE, seed, number) for number in range(1, count + 1))
-    return [Known(values, quality(values), "finished") for values in drawn]
+    return [KnownTrial(values, quality(values), "finished") for values in drawn]
 
 
 def test_random_values_are_valid_differ_and_repeat() -> None:
@@ -55,17 +55,17 @@ def test_random_values_are_valid_differ_and_repeat() -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_first_suggestions_are_the_random_ones(sampler: Sampler) -> None:
-    known = [Known({}, 0.5, "finished")]  # the default settings lie outside the space
+    known = [KnownTrial({}, 0.5, "finished")]  # the default settings lie outside the space
     for number in range(1, STARTUP + 1):
         values = suggest_optuna(SPACE, BASE, sampler, 5, number, known)
         assert values == suggest_random(SPACE, BASE, 5, number)
-        known.append(Known(values, quality(values), "finished"))
+        known.append(KnownTrial(values, quality(values), "finished"))
     assert suggest_optuna(SPACE, BASE, sampler, 5, 11, known) != suggest_random(SPACE, BASE, 5, 11)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_same_knowledge_gives_the_same_values(sampler: Sampler) -> None:
-    known = [*finished(12), Known(suggest_random(SPACE, BASE, 0, 13), None, "running")]
+    known = [*finished(12), KnownTrial(suggest_random(SPACE, BASE, 0, 13), None, "running")]
     values = suggest_optuna(SPACE, BASE, sampler, 0, 14, known)
     random.seed(1)
     assert values == suggest_optuna(SPACE, BASE, sampler, 0, 14, list(known))
@@ -78,7 +78,7 @@ def test_another_process_with_other_string_hashes_suggests_the_same() -> None:
     """Optuna keeps sets of parameter names; a resumed sweep is another process."""
     here = [suggest_optuna(SPACE, BASE, "tpe", 0, number, finished(12)) for number in (13, 14)]
     program = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_suggest import *; "
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_samplers import *; "
         "print([suggest_optuna(SPACE, BASE, 'tpe', 0, number, finished(12)) for number in (13, 14)])"
     )
     done = subprocess.run(
@@ -93,14 +93,14 @@ def test_another_process_with_other_string_hashes_suggests_the_same() -> None:
 
 def searched(sampler: Sampler | None, seed: int, trials: int) -> float:
     """The mean quality of the last five trials."""
-    known: list[Known] = []
+    known: list[KnownTrial] = []
     for number in range(1, trials + 1):
         values = (
             suggest_random(SPACE, BASE, seed, number)
             if sampler is None
             else suggest_optuna(SPACE, BASE, sampler, seed, number, known)
         )
-        known.append(Known(values, quality(values), "finished"))
+        known.append(KnownTrial(values, quality(values), "finished"))
     return sum(trial.score or 0 for trial in known[-5:]) / 5
 
 
@@ -115,10 +115,10 @@ def test_what_was_tried_or_still_runs_is_not_asked_again(sampler: Sampler) -> No
     """With one integer to choose, four workers at once get four new ones although one value looks best."""
     space = Space.read({"schedule.inner_steps": {"low": 1, "high": 20}})
     known = [
-        Known({"schedule.inner_steps": k}, -abs(k - 9.0), "finished") for k in (1, 3, 5, 7, 12, 14, 16, 18, 19, 20)
+        KnownTrial({"schedule.inner_steps": k}, -abs(k - 9.0), "finished") for k in (1, 3, 5, 7, 12, 14, 16, 18, 19, 20)
     ]
     for number in range(11, 15):
-        known.append(Known(suggest_optuna(space, BASE, sampler, 0, number, known), None, "running"))
+        known.append(KnownTrial(suggest_optuna(space, BASE, sampler, 0, number, known), None, "running"))
     assert len({trial.values["schedule.inner_steps"] for trial in known}) == 14
 
 
@@ -126,11 +126,11 @@ def test_failed_trials_teach_nothing_and_lost_scores_count_as_the_worst() -> Non
     known = finished(12)
     bad = suggest_random(SPACE, BASE, 0, 99)
     plain = suggest_optuna(SPACE, BASE, "tpe", 0, 20, known)
-    assert suggest_optuna(SPACE, BASE, "tpe", 0, 20, [*known, Known(bad, None, "failed")]) == plain
+    assert suggest_optuna(SPACE, BASE, "tpe", 0, 20, [*known, KnownTrial(bad, None, "failed")]) == plain
     worst = min(trial.score for trial in known if trial.score is not None)
-    told = suggest_optuna(SPACE, BASE, "tpe", 0, 20, [*known, Known(bad, worst, "finished")])
+    told = suggest_optuna(SPACE, BASE, "tpe", 0, 20, [*known, KnownTrial(bad, worst, "finished")])
     for lost in (math.nan, -math.inf, None):
-        assert suggest_optuna(SPACE, BASE, "tpe", 0, 20, [*known, Known(bad, lost, "finished")]) == told
+        assert suggest_optuna(SPACE, BASE, "tpe", 0, 20, [*known, KnownTrial(bad, lost, "finished")]) == told
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -142,7 +142,7 @@ def test_invalid_combinations_are_asked_again(sampler: Sampler) -> None:
     known = []
     for number in range(1, 13):
         values = draw_valid(space, BASE, random.Random(number))
-        known.append(Known(values, values["network.width"] + values["network.heads"] * 2.0, "finished"))
+        known.append(KnownTrial(values, values["network.width"] + values["network.heads"] * 2.0, "finished"))
     for number in range(13, 19):
         values = suggest_optuna(space, BASE, sampler, 0, number, known)
         assert why_invalid(space, BASE, values) is None
@@ -156,7 +156,7 @@ def test_where_nothing_asked_will_do_a_random_draw_serves(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_space_that_is_used_up_gives_something_all_the_same(sampler: Sampler) -> None:
     space = Space.read({"schedule.inner_steps": [1, 2]})
-    known = [Known({"schedule.inner_steps": k}, float(k), "finished") for k in (1, 2)]
+    known = [KnownTrial({"schedule.inner_steps": k}, float(k), "finished") for k in (1, 2)]
     values = suggest_optuna(space, BASE, sampler, 0, 3, known, startup=2)
     assert values in ({"schedule.inner_steps": 1}, {"schedule.inner_steps": 2})
 

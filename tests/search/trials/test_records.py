@@ -35,7 +35,7 @@ def whole(number: int = 3) -> TrialRecord:
 
 
 def member(number: int, epoch: int, *copies: tuple[int, int], kept: range | None = None) -> TrialRecord:
-    """A member of a population after ``epoch`` epochs; ``copies``: (epoch, donor). Its rate tells where it is from."""
+    """A trial of PBT after ``epoch`` epochs; ``copies``: (epoch, donor). Its rate tells where it is from."""
     changes: list[tuple[int, int | None]] = [(0, None), *copies]
     lineage: list[dict[str, Any]] = [
         {"epoch": at, "from": donor, "values": {RATE: float(f"{number}.{at}")}} for at, donor in changes

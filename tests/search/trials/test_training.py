@@ -12,9 +12,9 @@ import yaml
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.meta.state import TrainingState
-from refusion.search.manifest import Ledger, SweepRequest, open_ledger
+from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.results.replay import Change, replayed
-from refusion.search.trials.training import Shelf, TrialPlan, TrialTraining
+from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 from refusion.training import loop
 from refusion.training.checkpoints import read_metrics
 from refusion.training.loop import TaskTraining
@@ -28,18 +28,18 @@ VALUES = {RATE: 2e-3, STEPS: 2, ALPHA: 0.5}
 
 
 @pytest.fixture
-def ledger_of(request_of: Callable[..., SweepRequest]) -> Callable[..., Ledger]:
-    return lambda *tasks, **given: open_ledger(request_of(task=list(tasks or ("IVIF",)), **given))
+def manifest_of(request_of: Callable[..., SweepRequest]) -> Callable[..., SweepManifest]:
+    return lambda *tasks, **given: open_manifest(request_of(task=list(tasks or ("IVIF",)), **given))
 
 
 @pytest.fixture
-def plan(ledger_of: Callable[..., Ledger], plan_of: Callable[..., TrialPlan]) -> Callable[..., TrialPlan]:
-    return lambda *tasks, **given: plan_of(ledger_of(*tasks, **given))
+def plan(manifest_of: Callable[..., SweepManifest], plan_of: Callable[..., TrialPlan]) -> Callable[..., TrialPlan]:
+    return lambda *tasks, **given: plan_of(manifest_of(*tasks, **given))
 
 
 @pytest.fixture
-def shelf(plan: Callable[..., TrialPlan]) -> Shelf:
-    return Shelf(plan())
+def cache(plan: Callable[..., TrialPlan]) -> TrialCache:
+    return TrialCache(plan())
 
 
 def learnt(numbers: Mapping[str, float]) -> dict[str, float]:
@@ -71,13 +71,13 @@ def test_a_plan_travels_and_gives_each_trial_its_settings(plan: Callable[..., Tr
     assert yaml.safe_load(yaml.safe_dump([there.base, there.space])) == [there.base, there.space]
 
 
-def test_values_that_do_not_go_together_are_refused(shelf: Shelf) -> None:
+def test_values_that_do_not_go_together_are_refused(cache: TrialCache) -> None:
     with pytest.raises(UserError, match=r"^--schedule.inner_steps must be"):
-        TrialTraining(shelf, {STEPS: 99})
+        TrialTraining(cache, {STEPS: 99})
 
 
 def test_a_trial_trains_epoch_by_epoch_to_its_end(plan: Callable[..., TrialPlan]) -> None:
-    training = TrialTraining(Shelf(plan(base={"schedule": {"epochs": 2}})), VALUES)
+    training = TrialTraining(TrialCache(plan(base={"schedule": {"epochs": 2}})), VALUES)
     assert (training.epoch, training.done) == (0, False)
     numbers = training.train_epoch()
     assert (training.epoch, training.done) == (1, False)
@@ -87,22 +87,22 @@ def test_a_trial_trains_epoch_by_epoch_to_its_end(plan: Callable[..., TrialPlan]
     assert (training.epoch, training.done) == (2, True)
 
 
-def test_one_task_trains_as_it_would_without_a_sweep(shelf: Shelf) -> None:
-    training = TrialTraining(shelf, VALUES)
+def test_one_task_trains_as_it_would_without_a_sweep(cache: TrialCache) -> None:
+    training = TrialTraining(cache, VALUES)
     numbers = training.train_epoch()
-    train, val = shelf.stores["IVIF"]
-    alone = TaskTraining(shelf.plan.settings(VALUES), "IVIF", train, val, training.share, training.device)
+    train, val = cache.stores["IVIF"]
+    alone = TaskTraining(cache.plan.settings(VALUES), "IVIF", train, val, training.shard, training.device)
     state = TrainingState(alone.settings, "IVIF")
     assert learnt(next(alone.epochs(state)).numbers) == learnt(numbers)
     assert same(of_state(state), of_state(training.states["IVIF"]))
 
 
 def test_two_tasks_of_one_trial_train_as_each_does_alone(plan: Callable[..., TrialPlan]) -> None:
-    together = TrialTraining(Shelf(plan("IVIF", "MIF")), VALUES)
+    together = TrialTraining(TrialCache(plan("IVIF", "MIF")), VALUES)
     for _ in range(2):
         both = learnt(together.train_epoch())
     for task in ("IVIF", "MIF"):
-        alone = TrialTraining(Shelf(plan(task)), VALUES)
+        alone = TrialTraining(TrialCache(plan(task)), VALUES)
         for _ in range(2):
             own = learnt(alone.train_epoch())
         assert {f"{task}/{name}": number for name, number in own.items()}.items() <= both.items()
@@ -111,13 +111,13 @@ def test_two_tasks_of_one_trial_train_as_each_does_alone(plan: Callable[..., Tri
 
 
 def test_a_trial_goes_on_from_its_checkpoint_bit_by_bit(plan: Callable[..., TrialPlan], tmp_path: Path) -> None:
-    shelf = Shelf(plan("IVIF", "MIF"))
-    whole = TrialTraining(shelf, VALUES)
+    cache = TrialCache(plan("IVIF", "MIF"))
+    whole = TrialTraining(cache, VALUES)
     whole.train_epoch()
     whole.save(tmp_path)
     expected = learnt(whole.train_epoch())
 
-    resumed = TrialTraining(Shelf(shelf.plan), VALUES)
+    resumed = TrialTraining(TrialCache(cache.plan), VALUES)
     resumed.load(tmp_path)
     assert resumed.epoch == 1
     assert learnt(resumed.train_epoch()) == expected
@@ -129,7 +129,7 @@ def test_a_trial_goes_on_from_its_checkpoint_bit_by_bit(plan: Callable[..., Tria
 def test_a_checkpoint_holds_numbers_settings_and_pictures_of_each_task(
     plan: Callable[..., TrialPlan], tmp_path: Path
 ) -> None:
-    training = TrialTraining(Shelf(plan("IVIF", "MIF")), VALUES)
+    training = TrialTraining(TrialCache(plan("IVIF", "MIF")), VALUES)
     numbers = training.train_epoch()
     training.save(tmp_path)
     for task in ("IVIF", "MIF"):
@@ -141,8 +141,8 @@ def test_a_checkpoint_holds_numbers_settings_and_pictures_of_each_task(
 
 
 def test_a_checkpoint_of_other_networks_is_refused(plan: Callable[..., TrialPlan], tmp_path: Path) -> None:
-    TrialTraining(Shelf(plan()), {}).save(tmp_path)
-    wider = TrialTraining(Shelf(plan(base={"network": {"width": 16}})), {})
+    TrialTraining(TrialCache(plan()), {}).save(tmp_path)
+    wider = TrialTraining(TrialCache(plan(base={"network": {"width": 16}})), {})
     with pytest.raises(UserError, match="is no checkpoint of these settings"):
         wider.load(tmp_path)
     with pytest.raises(UserError, match=r"fusion\.safetensors"):
@@ -179,7 +179,7 @@ def test_a_checkpoint_of_other_networks_is_refused(plan: Callable[..., TrialPlan
     ids=["tied", "own"],
 )
 def test_values_that_change_between_epochs_are_repeated_by_one_training(
-    ledger_of: Callable[..., Ledger],
+    manifest_of: Callable[..., SweepManifest],
     plan_of: Callable[..., TrialPlan],
     space: dict[str, Any],
     changes: list[dict[str, float]],
@@ -187,28 +187,28 @@ def test_values_that_change_between_epochs_are_repeated_by_one_training(
 ) -> None:
     """What PBT does to a trial, and the settings that its best.yaml will hold. Epoch 2 keeps the values of epoch 1."""
     inner = {"schedule": {"inner_rate": 1e-3}} if RATIO not in space else {}
-    ledger = ledger_of(space=space, base=inner)
-    shelf = Shelf(plan_of(ledger))
+    manifest = manifest_of(space=space, base=inner)
+    cache = TrialCache(plan_of(manifest))
     told: list[dict[str, float]] = []
     for epoch, values in enumerate([changes[0], changes[1], changes[1], changes[2]]):
-        changing = TrialTraining(shelf, values)
+        changing = TrialTraining(cache, values)
         if epoch:
             changing.load(tmp_path / str(epoch))
         told.append(learnt(changing.train_epoch()))
         changing.save(tmp_path / str(epoch + 1))
 
     history = [Change(epoch, values) for epoch, values in zip((0, 1, 3), changes, strict=True)]
-    settings = check([replayed(ledger.space, ledger.base, history)], ledger.base)
-    train, val = shelf.stores["IVIF"]
+    settings = check([replayed(manifest.space, manifest.base, history)], manifest.base)
+    train, val = cache.stores["IVIF"]
     state = TrainingState(settings, "IVIF")
-    replay = TaskTraining(settings, "IVIF", train, val, changing.share, changing.device)
+    replay = TaskTraining(settings, "IVIF", train, val, changing.shard, changing.device)
     assert [learnt(report.numbers) for report in replay.epochs(state)] == told
     assert same(of_state(state), of_state(changing.states["IVIF"]))
     torch.testing.assert_close(state.progress(), changing.states["IVIF"].progress(), rtol=0, atol=0)
 
 
 def test_trials_of_one_process_measure_the_average_of_the_sources_once(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    cache: TrialCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int] = []
     measure = loop.average_baseline
@@ -218,8 +218,8 @@ def test_trials_of_one_process_measure_the_average_of_the_sources_once(
         return measure(*arguments)
 
     monkeypatch.setattr(loop, "average_baseline", counted)
-    first = TrialTraining(shelf, VALUES).train_epoch()
-    second = TrialTraining(shelf, {}).train_epoch()
+    first = TrialTraining(cache, VALUES).train_epoch()
+    second = TrialTraining(cache, {}).train_epoch()
     assert len(measured) == 1
     assert second["baseline/Qabf"] == first["baseline/Qabf"] > 0
     assert second["Qabf"] != first["Qabf"]
@@ -227,20 +227,22 @@ def test_trials_of_one_process_measure_the_average_of_the_sources_once(
 
 def test_who_watches_is_told_of_every_task(plan: Callable[..., TrialPlan]) -> None:
     told: list[tuple[str, Progress]] = []
-    training = TrialTraining(Shelf(plan("IVIF", "MIF")), {}, watch=lambda task, progress: told.append((task, progress)))
+    training = TrialTraining(
+        TrialCache(plan("IVIF", "MIF")), {}, watch=lambda task, progress: told.append((task, progress))
+    )
     training.train_epoch()
     assert list(dict.fromkeys(task for task, _ in told)) == ["IVIF", "MIF"]
     assert {progress.phase for task, progress in told if task == "MIF"} == {"meta", "fusion", "validation"}
 
 
 def test_a_rate_that_is_far_too_high_is_told_as_divergence(plan: Callable[..., TrialPlan]) -> None:
-    training = TrialTraining(Shelf(plan(base={"schedule": {"fusion_steps": 12}})), {RATE: 1e30})
+    training = TrialTraining(TrialCache(plan(base={"schedule": {"fusion_steps": 12}})), {RATE: 1e30})
     with pytest.raises(TrainingDivergedError, match=r"^IVIF: the parameters stopped being finite numbers in epoch 1"):
         training.train_epoch()
     assert training.epoch == 0
 
 
-def test_a_note_is_shown_once_however_many_epochs_say_it(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_note_is_shown_once_however_many_epochs_say_it(cache: TrialCache, caplog: pytest.LogCaptureFixture) -> None:
     for text in ("no compiler", "no compiler", "no bfloat16", "no compiler"):
-        shelf.note(text)
+        cache.note(text)
     assert [record.getMessage() for record in caplog.records] == ["no compiler", "no bfloat16"]

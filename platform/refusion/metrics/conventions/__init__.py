@@ -1,1 +1,1 @@
-"""One file per convention: which function, with which peculiarities, computes each of its metrics."""
+"""Conventions of public evaluators, one file each: the metrics that they define otherwise than ``authors``."""

@@ -1,16 +1,16 @@
-"""``cddfuse``: the Python evaluator published with CDDFuse, which reads the sources as whole grey levels."""
+"""Convention ``cddfuse``: the Python evaluator published with CDDFuse, which reads the sources as whole grey levels."""
 
 from __future__ import annotations
 
 from functools import partial
 from math import e, inf, log
 
-from refusion.metrics.conventions.authors import DEFINITIONS as AUTHORS
-from refusion.metrics.deviations import peak_signal_to_noise_ratio
+from refusion.metrics.catalogue import AUTHORS
 from refusion.metrics.facts import Definition
-from refusion.metrics.fidelity import summed_vifp
-from refusion.metrics.information import mutual_information
-from refusion.metrics.structural import summed_ssim_of_range_two
+from refusion.metrics.families.deviations import peak_signal_to_noise_ratio
+from refusion.metrics.families.fidelity import summed_vifp
+from refusion.metrics.families.information import mutual_information
+from refusion.metrics.families.structural import summed_ssim_of_range_two
 
 _SAME = ("EN", "SD", "SF", "AG", "CC", "SCD", "MSE", "Qabf")
 
@@ -34,7 +34,7 @@ DEFINITIONS: dict[str, Definition] = {
         inf,
         smallest_side=41,
         adds_sources=True,
-        theirs="VIFF",
+        evaluator_name="VIFF",
         note="a flat source counts as 1",
     ),
 }

@@ -1,22 +1,22 @@
-"""``corrected``: as ``authors``, with what is a defect in the public evaluators mended."""
+"""Convention ``corrected``: ``authors`` with the defects of the public evaluators mended."""
 
 from __future__ import annotations
 
 from functools import partial
 from math import inf
 
-from refusion.metrics.contrast import mended_contrast_quality
-from refusion.metrics.conventions.authors import DEFINITIONS as AUTHORS
-from refusion.metrics.edges import mended_edge_preservation
+from refusion.metrics.catalogue import AUTHORS
 from refusion.metrics.facts import Definition
-from refusion.metrics.feature_information import (
+from refusion.metrics.families.contrast import corrected_contrast_quality
+from refusion.metrics.families.edges import corrected_edge_preservation
+from refusion.metrics.families.feature_information import (
     cosine_information,
     edge_strength_information,
     pixel_information,
     wavelet_information,
 )
-from refusion.metrics.information import cross_entropy
-from refusion.metrics.regional import mended_regional_error
+from refusion.metrics.families.information import cross_entropy
+from refusion.metrics.families.regional import corrected_regional_error
 
 DEFINITIONS: dict[str, Definition] = {
     **AUTHORS,
@@ -36,7 +36,7 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "FMI-DCT": Definition(partial(cosine_information, limited=True), 0, 1, smallest_side=3),
     "FMI-wavelet": Definition(partial(wavelet_information, limited=True), 0, 1),
-    "Q_CB": Definition(mended_contrast_quality, 0, 1, note="not stretched, borders repeated"),
-    "Q_CV": Definition(mended_regional_error, 0, inf, note="not stretched, borders repeated, slope 0.114"),
-    "Qabf": Definition(mended_edge_preservation, 0, 1, note="ties count as 1, angle difference wrapped"),
+    "Q_CB": Definition(corrected_contrast_quality, 0, 1, note="not stretched, borders repeated"),
+    "Q_CV": Definition(corrected_regional_error, 0, inf, note="not stretched, borders repeated, slope 0.114"),
+    "Qabf": Definition(corrected_edge_preservation, 0, 1, note="ties count as 1, angle difference wrapped"),
 }

@@ -1,19 +1,19 @@
-"""``tang``: L. Tang's MATLAB evaluator (Evaluation-for-Image-Fusion), the one that most IVIF tables come from."""
+"""Convention ``tang``: L. Tang's MATLAB evaluator (Evaluation-for-Image-Fusion), the source of most IVIF tables."""
 
 from __future__ import annotations
 
 from functools import partial
 from math import inf, log2, log10
 
-from refusion.metrics.artefacts import artefacts_of_first_source
-from refusion.metrics.conventions.authors import DEFINITIONS as AUTHORS
-from refusion.metrics.deviations import mean_squared_error, peak_signal_to_noise_ratio
-from refusion.metrics.exposure import mef_ssim, multi_scale_mef_ssim
+from refusion.metrics.catalogue import AUTHORS
 from refusion.metrics.facts import Definition
-from refusion.metrics.fidelity import summed_vifp
-from refusion.metrics.gradients import average_gradient
-from refusion.metrics.information import mutual_information
-from refusion.metrics.structural import gaussian_ssim
+from refusion.metrics.families.artefacts import artefacts_of_first_source
+from refusion.metrics.families.deviations import mean_squared_error, peak_signal_to_noise_ratio
+from refusion.metrics.families.exposure import mef_ssim, multi_scale_mef_ssim
+from refusion.metrics.families.fidelity import summed_vifp
+from refusion.metrics.families.gradients import average_gradient
+from refusion.metrics.families.information import mutual_information
+from refusion.metrics.families.structural import gaussian_ssim
 
 _SAME = ("EN", "SD", "SF", "CC", "SCD", "Qabf")
 
@@ -44,10 +44,10 @@ DEFINITIONS: dict[str, Definition] = {
         0,
         1,
         smallest_side=44,
-        theirs="MS_SSIM",
+        evaluator_name="MS_SSIM",
         note="three scales of MEF-SSIM, not Wang's",
     ),
-    "MEF-SSIM": Definition(mef_ssim, -1, 1, smallest_side=11, theirs="MEF_SSIM", note="the finest scale only"),
+    "MEF-SSIM": Definition(mef_ssim, -1, 1, smallest_side=11, evaluator_name="MEF_SSIM", note="the finest scale only"),
     "VIF": Definition(summed_vifp, 0, inf, smallest_side=41, adds_sources=True),
     "Nabf": Definition(
         artefacts_of_first_source,

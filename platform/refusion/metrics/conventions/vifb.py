@@ -1,4 +1,4 @@
-"""``vifb``: the MATLAB evaluator of the visible and infrared fusion benchmark (Zhang, Ye & Xiao, CVPRW 2020)."""
+"""Convention ``vifb``: the MATLAB evaluator of the VIFB benchmark (Zhang, Ye & Xiao, CVPRW 2020)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import replace
 from functools import partial
 from math import e, inf, log, log2, log10, sqrt
 
-from refusion.metrics.conventions.authors import DEFINITIONS as AUTHORS
-from refusion.metrics.deviations import psnr_of_root_error, root_error_per_pixel
+from refusion.metrics.catalogue import AUTHORS
 from refusion.metrics.facts import Definition
-from refusion.metrics.gradients import average_gradient, edge_intensity, spatial_frequency
-from refusion.metrics.information import cross_entropy, mutual_information
-from refusion.metrics.structural import summed_gaussian_ssim
+from refusion.metrics.families.deviations import psnr_of_root_error, root_error_per_pixel
+from refusion.metrics.families.gradients import average_gradient, edge_intensity, spatial_frequency
+from refusion.metrics.families.information import cross_entropy, mutual_information
+from refusion.metrics.families.structural import summed_gaussian_ssim
 
 DEFINITIONS: dict[str, Definition] = {
-    "EN": replace(AUTHORS["EN"], theirs="Entropy"),
-    "SD": replace(AUTHORS["SD"], theirs="Variance"),
+    "EN": replace(AUTHORS["EN"], evaluator_name="Entropy"),
+    "SD": replace(AUTHORS["SD"], evaluator_name="Variance"),
     "SF": Definition(
         partial(spatial_frequency, over_all_pixels=True),
         0,
         255 * sqrt(2),
-        theirs="Spatial_frequency",
+        evaluator_name="Spatial_frequency",
         note="divides by H·W",
     ),
     "AG": Definition(
@@ -28,23 +28,25 @@ DEFINITIONS: dict[str, Definition] = {
         0,
         1020,
         smallest_side=2,
-        theirs="Avg_gradient",
+        evaluator_name="Avg_gradient",
         note="divides by (H−1)(W−1)",
     ),
-    "EI": Definition(edge_intensity, 0, 255 * sqrt(20), theirs="Edge_intensity"),
+    "EI": Definition(edge_intensity, 0, 255 * sqrt(20), evaluator_name="Edge_intensity"),
     "MI": Definition(
-        partial(mutual_information, base=e), 0, 16 * log(2), adds_sources=True, theirs="Mutinf", note="nats"
+        partial(mutual_information, base=e), 0, 16 * log(2), adds_sources=True, evaluator_name="Mutinf", note="nats"
     ),
     "CE": Definition(
         cross_entropy,
         -log2(e) / e,
         inf,
-        theirs="Cross_entropy",
+        evaluator_name="Cross_entropy",
         note="grey levels that either image lacks are left out",
     ),
-    "RMSE": Definition(root_error_per_pixel, 0, 255, theirs="Rmse", note="root before the division: RMSE / sqrt(H·W)"),
+    "RMSE": Definition(
+        root_error_per_pixel, 0, 255, evaluator_name="Rmse", note="root before the division: RMSE / sqrt(H·W)"
+    ),
     "PSNR": Definition(
-        psnr_of_root_error, 10 * log10(255), inf, theirs="Psnr", note="RMSE / sqrt(H·W) in the place of MSE"
+        psnr_of_root_error, 10 * log10(255), inf, evaluator_name="Psnr", note="RMSE / sqrt(H·W) in the place of MSE"
     ),
     "SSIM": Definition(
         summed_gaussian_ssim,
@@ -52,10 +54,10 @@ DEFINITIONS: dict[str, Definition] = {
         2,
         smallest_side=11,
         adds_sources=True,
-        theirs="Ssim",
+        evaluator_name="Ssim",
         note="Gaussian window, inside the image",
     ),
     "Qabf": AUTHORS["Qabf"],
-    "Q_CB": replace(AUTHORS["Q_CB"], theirs="Qcb"),
-    "Q_CV": replace(AUTHORS["Q_CV"], theirs="Qcv"),
+    "Q_CB": replace(AUTHORS["Q_CB"], evaluator_name="Qcb"),
+    "Q_CV": replace(AUTHORS["Q_CV"], evaluator_name="Qcv"),
 }

@@ -1,1 +1,1 @@
-"""What a trial is judged by: metrics, their ranks, and the scoreboard."""
+"""Scores of trials: metrics, their ranks, and the scoreboard."""

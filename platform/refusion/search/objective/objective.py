@@ -1,4 +1,4 @@
-"""What makes one trial better than another: one metric, the average rank over several, or the Pareto front."""
+"""Objective of a search: one metric, the average rank over several, or the Pareto front."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _kind(goals: Sequence[Goal]) -> Literal["value", "rank"]:
 def _weights(parts: Sequence[str], text: str) -> dict[str, float]:
     weights: dict[str, float] = {}
     for part in parts:
-        written, colon, weight = (piece.strip() for piece in part.partition(":"))
+        written, colon, weight = (text.strip() for text in part.partition(":"))
         name = _metric(written, text)
         if name in weights:
             raise UserError(f"--objective {text}: {name} is named twice")
@@ -123,7 +123,7 @@ def _weight(written: str, name: str, text: str) -> float:
 
 
 def scores_at(objective: Objective, histories: Histories, epoch: int) -> dict[int, float]:
-    """How good each trial is that has finished ``epoch``, compared at just that epoch; higher is better.
+    """Scores the trials that have finished ``epoch``, compared at just that epoch; higher is better.
 
     ``value``: the metric itself (negated where lower is better), −inf where it is missing or no finite number. ``rank``
     and ``pareto``: in [0, 1], the share of the other trials that it beats (see `ranking`); alone 0.5.

@@ -1,4 +1,4 @@
-"""Every trial's results so far, and how good each is among the others: what the schedulers ask."""
+"""Scoreboard of a sweep: every trial's results so far, and its score among the others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from refusion.search.objective.objective import Objective, scores_at
 
 
-class Judge:
-    """Collects results and scores them afresh at every question, for ranks change with every new result."""
+class Scoreboard:
+    """Collects results and scores them afresh at every request, since ranks change with every new result."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -18,8 +18,8 @@ class Judge:
 
     def add(self, number: int, epoch: int, numbers: Mapping[str, Any]) -> None:
         """Keep the numbers that trial ``number`` reported after ``epoch`` epochs, in place of earlier ones."""
-        kept = {name: float(value) for name, value in numbers.items() if _is_number(value)}
-        self.histories.setdefault(number, {})[epoch] = kept
+        numeric = {name: float(value) for name, value in numbers.items() if _is_number(value)}
+        self.histories.setdefault(number, {})[epoch] = numeric
 
     def cut(self, number: int, epoch: int) -> None:
         """Forget what trial ``number`` reported after ``epoch``: it continues from there and will repeat it."""
@@ -41,5 +41,5 @@ class Judge:
 
 
 def _is_number(value: Any) -> bool:
-    """NumPy's numbers too; flags such as Tune's ``done`` are none."""
+    """Accepts NumPy's numbers too; flags such as Tune's ``done`` are none."""
     return isinstance(value, Real) and value is not True and value is not False

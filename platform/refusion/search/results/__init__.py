@@ -1,1 +1,1 @@
-"""What a sweep ends with: comparison, held-out pairs, replay."""
+"""Results of a sweep: comparison on held-out pairs, replay, best settings."""

@@ -1,4 +1,4 @@
-"""What a sweep ends with: the best trial, its settings as a file, its comparison with the defaults, its model."""
+"""Conclusion of a sweep: the best trial, its settings as a file, its comparison with the defaults, its model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refusion.config.layers import check
 from refusion.config.settings import BUILTIN, Settings
 from refusion.runtime.storage import Folder
 from refusion.search.objective.objective import Objective, best_trial
-from refusion.search.options import POPULATION
+from refusion.search.options import PBT_KINDS
 from refusion.search.results.comparison import Comparison, compare
 from refusion.search.results.held_out import Scores, TaskVal, score_all
 from refusion.search.results.replay import Change, replayed
@@ -25,7 +25,7 @@ from refusion.search.state import SweepState
 from refusion.search.trials.records import TrialRecord, chain
 from refusion.tracking.sweeps import BEST_FILE, COMPARISON_FILE, log_sweep_results
 
-# These say where and how a trial ran, not what was found.
+# Settings that say where and how a trial ran, not what was found.
 _NOT_IN_FILE = ("data", "workers", "threads", "gpu", "retries", "skip_bad_pairs", "checkpoints")
 
 
@@ -48,23 +48,23 @@ def choose_best(objective: Objective, records: Mapping[int, TrialRecord]) -> int
 
 
 def settings_of(state: SweepState, number: int) -> Settings:
-    """Settings with which one training repeats a trial, in a population also all that changed on its way."""
-    ledger = state.ledger
-    if ledger.options.scheduler in POPULATION and number != 0:
+    """Settings with which one training repeats a trial, with all that PBT changed on its way."""
+    manifest = state.manifest
+    if manifest.options.scheduler in PBT_KINDS and number != 0:
         # What it copied after its last epoch has not been trained.
         until = max(state.records[number].epoch, 1)
         changes = [Change(entry["epoch"], entry["values"]) for entry in chain(state.records, number, until)]
-        return check([replayed(ledger.space, ledger.base, changes)], ledger.base)
-    return check([ledger.space.settings(state.records[number].values)], ledger.base)
+        return check([replayed(manifest.space, manifest.base, changes)], manifest.base)
+    return check([manifest.space.settings(state.records[number].values)], manifest.base)
 
 
 def best_text(state: SweepState, number: int) -> str:
-    """The settings as a file for ``jobs/train_all_tasks.py --config``; what changes while training comes as pieces."""
+    """The settings as a file for ``jobs/train_all_tasks.py --config``; what changes while training is piecewise."""
     content = settings_of(state, number).model_dump(mode="json")
     for name in _NOT_IN_FILE:
         content.pop(name)
     head = (
-        f"# Trial {number} of sweep {state.ledger.name} (objective {state.ledger.options.objective}).\n"
+        f"# Trial {number} of sweep {state.manifest.name} (objective {state.manifest.options.objective}).\n"
         "# python jobs/train_all_tasks.py --config best.yaml --data DATA\n"
         "# repeats it at the sweep's budget; for a longer training lay --schedule.epochs and the like over it.\n"
     )
@@ -81,40 +81,40 @@ def conclude(
         digests: of all val pairs, by task.
         threads: CPUs per pair that is measured.
     """
-    best = choose_best(state.judge.objective, state.records)
+    best = choose_best(state.scoreboard.objective, state.records)
     if best is None:
         return None
     scores, why = _measure(state, best, val, threads, console)
-    comparison = None if why else compare(state.judge.objective, *_held_back(scores, best), seed=_seed(state))
+    comparison = None if why else compare(state.scoreboard.objective, *_held_out(scores, best), seed=_seed(state))
     text = best_text(state, best)
-    folder = state.ledger.folder
+    folder = state.manifest.folder
     (folder / BEST_FILE).write_text(text)
     plain = comparison.plain() if comparison else None
     if plain is not None:
         (folder / COMPARISON_FILE).write_text(json.dumps(plain, indent=1))
     if best in scores:
         register(state, best, scores[best], digests)
-    trouble = log_sweep_results(state.ledger.tracking_uri, state.parent, best, text, plain)
+    trouble = log_sweep_results(state.manifest.tracking_uri, state.parent, best, text, plain)
     if trouble:
         console.print(f"warning: the results could not be written to MLflow ({trouble})", markup=False)
     return Outcome(best, (folder / BEST_FILE).uri, comparison, why)
 
 
 def _seed(state: SweepState) -> int:
-    return state.ledger.base.seed % 2**32
+    return state.manifest.base.seed % 2**32
 
 
 def _measure(
     state: SweepState, best: int, val: Mapping[str, TaskVal], threads: int, console: Console
 ) -> tuple[dict[int, Scores], str]:
-    """The best trial on all val pairs and trial 0 on those held back; and why they cannot be compared, if so."""
+    """The best trial on all val pairs and trial 0 on those held out; and why they cannot be compared, if so."""
     records = state.records
-    held = sum(len(of_task.held_back) for of_task in val.values())
+    held = sum(len(of_task.held_out) for of_task in val.values())
     why = ""
     if best == 0:
         why = "no trial is better than the default settings"
     elif not held:
-        why = "no val pairs were held back (--held-back 0, or too few pairs)"
+        why = "no val pairs were held out (--held-out 0, or too few pairs)"
     elif 0 not in records or records[0].epoch != records[best].epoch:
         why = "the default settings (trial 0) were not trained as far as the best trial"
     places = {number: state.checkpoint_of(number) for number in ((best,) if why else (best, 0))}
@@ -123,29 +123,29 @@ def _measure(
         why = f"the checkpoint of trial {gone[0]} is not there any more"
     if best in gone:
         return {}, why
-    console.print(f"measuring trial {best} on all val pairs" + ("" if why else f", trial 0 on the {held} held back"))
+    console.print(f"measuring trial {best} on all val pairs" + ("" if why else f", trial 0 on the {held} held out"))
     wanted = [(best, places[best], {task: of_task.all for task, of_task in val.items()})]
     if not why:
-        wanted.append((0, places[0], {task: of_task.held_back for task, of_task in val.items()}))
+        wanted.append((0, places[0], {task: of_task.held_out for task, of_task in val.items()}))
     return score_all(wanted, threads, console), why
 
 
-def _held_back(scores: Mapping[int, Scores], best: int) -> tuple[Scores, Scores]:
-    """(best trial's, default settings') scores of the held-back pairs."""
+def _held_out(scores: Mapping[int, Scores], best: int) -> tuple[Scores, Scores]:
+    """(best trial's, default settings') scores of the held-out pairs."""
     return {name: scores[best][name] for name in scores[0]}, scores[0]
 
 
 def register(state: SweepState, best: int, scores: Scores, digests: Mapping[str, str]) -> None:
     """Register the best trial's fusion modules, one per task, with their scores over all val pairs, so that they
     compare with those of whole trainings."""
-    record, ledger = state.records[best], state.ledger
-    metric = ledger.base.validation.best_by
-    data: Literal["builtin", "folder"] = "builtin" if ledger.base.data == BUILTIN else "folder"
+    record, manifest = state.records[best], state.manifest
+    metric = manifest.base.validation.best_by
+    data: Literal["builtin", "folder"] = "builtin" if manifest.base.data == BUILTIN else "folder"
     recorder = state.recorder(best)
     if recorder is None:
         return
-    for task in ledger.options.task:
-        key = metric if len(ledger.options.task) == 1 else f"{task}/{metric}"
+    for task in manifest.options.task:
+        key = metric if len(manifest.options.task) == 1 else f"{task}/{metric}"
         of_task = [numbers[key] for numbers in scores.values() if key in numbers]
         with tempfile.TemporaryDirectory() as place:
             local = Path(place) / task

@@ -1,4 +1,4 @@
-"""The val pairs that the search never sees, and what trained modules make of them."""
+"""Val pairs that the search never sees, and the scores of trained modules on them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
 from refusion.fuse import fuse_luminance, load_module
 from refusion.images.colour import stretch
+from refusion.images.dataset import evenly_spaced
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import use_threads
+from refusion.runtime.progress_bar import progress_bar
 from refusion.runtime.storage import Folder
-from refusion.training.batches import spread
 from refusion.training.validation import measure
 
 Scores = dict[str, dict[str, float]]
@@ -32,14 +32,14 @@ class TaskVal:
 
     all: list[Pair]
     seen: list[Pair]
-    held_back: list[Pair]
+    held_out: list[Pair]
 
 
 def split_val(pairs: Sequence[Pair], share: float, validation: ValidationSettings, epochs: int) -> TaskVal:
-    """Some pairs for the search and some held back, evenly mixed; the search keeps at least one.
+    """Divides pairs into those for the search and those held out, evenly mixed; the search keeps at least one.
 
     Args:
-        share: of the pairs that is held back, 0 to below 1. Above 0, all pairs are held back beyond the most that
+        share: of the pairs that is held out, 0 to below 1. Above 0, all pairs are held out beyond the most that
             ``validation`` ever measures.
         validation: of the trials.
         epochs: of a trial that is not stopped.
@@ -48,9 +48,9 @@ def split_val(pairs: Sequence[Pair], share: float, validation: ValidationSetting
     if share > 0:
         wanted = max(round(len(pairs) * share), len(pairs) - _most_measured(len(pairs), validation, epochs))
         wanted = min(wanted, len(pairs) - 1)
-    held = set(spread(len(pairs), wanted)) if wanted else set()
-    seen, held_back = ([pair for index, pair in enumerate(pairs) if (index in held) is out] for out in (False, True))
-    return TaskVal(list(pairs), seen, held_back)
+    held = set(evenly_spaced(len(pairs), wanted)) if wanted else set()
+    seen, held_out = ([pair for index, pair in enumerate(pairs) if (index in held) is out] for out in (False, True))
+    return TaskVal(list(pairs), seen, held_out)
 
 
 def _most_measured(count: int, validation: ValidationSettings, epochs: int) -> int:
@@ -63,12 +63,13 @@ def _most_measured(count: int, validation: ValidationSettings, epochs: int) -> i
 
 
 def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int) -> dict[str, float]:
-    """All metrics of one pair, fused at full size by a checkpoint's fusion module, as in validation."""
+    """Computes all metrics of one pair, fused at full size by a checkpoint's fusion module, as in validation."""
     use_threads(threads)
     with tempfile.TemporaryDirectory() as place:
         local = Folder(str(Path(place) / task))
         local.replace_by(Folder(checkpoint) / task)
-        module = load_module(local.uri)
+        # The sweep has trained it: what it names is what the user has asked for.
+        module = load_module(local.uri, trust_code=True)
     sources = PairStore([Pair(**pair)], 0).sources(0)
     return measure(stretch(fuse_luminance(module, sources)), sources)
 
@@ -76,7 +77,9 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
 def score_all(
     wanted: Sequence[tuple[int, str, Mapping[str, Sequence[Pair]]]], threads: int, console: Console
 ) -> dict[int, Scores]:
-    """Every pair's metrics by trial, spread over the cluster; pairs and metrics are named ``TASK/…`` of several tasks.
+    """Computes every pair's metrics by trial, spread over the cluster.
+
+    Names of pairs and metrics begin with ``TASK/`` where there are several tasks.
 
     Args:
         wanted: (trial, its checkpoint's folder, pairs by task).
@@ -94,13 +97,12 @@ def score_all(
                 name = pair.name if single else f"{task}/{pair.name}"
                 scores[number][name] = {}
                 waiting[remote.remote(checkpoint, task, asdict(pair), threads)] = (number, task, name)
-    columns = (TextColumn("measuring val pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("", total=len(waiting))
+    of = len(waiting)
+    with progress_bar("measuring val pairs", console) as show:
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             number, task, name = waiting.pop(ready)
             found = ray.get(ready)
             scores[number][name] = found if single else {f"{task}/{metric}": value for metric, value in found.items()}
-            bar.advance(shown)
+            show(of - len(waiting), of)
     return scores

@@ -1,1 +1,1 @@
-"""Which trial goes on, stops or changes."""
+"""Schedulers: which trial goes on, stops or changes."""

@@ -9,7 +9,7 @@ from ray.tune.result import AUTO_RESULT_KEYS, DONE, TRIAL_ID
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from refusion.search.objective.objective import scores_at
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM
 
 SCORE = "score"
@@ -21,7 +21,7 @@ _NO_METRICS = frozenset({*AUTO_RESULT_KEYS, DONE, TRIAL_ID, NUMBER, EPOCH, SCORE
 
 Result = dict[str, Any]
 # (trial, epoch, whether it goes on)
-OnVerdict = Callable[[int, int, bool], None]
+OnDecision = Callable[[int, int, bool], None]
 
 
 def number_of(trial: Any) -> int:
@@ -29,20 +29,20 @@ def number_of(trial: Any) -> int:
     return int(trial.config[NUMBER])
 
 
-class Judged(FIFOScheduler):
+class ScoredScheduler(FIFOScheduler):
     """Judges every result and lets each trial train all its epochs; subclasses stop or exchange trials in ``decide``.
 
     Results hold the trial's finished epochs under ``EPOCH`` and its metrics by name; ``SCORE`` is put in here.
 
     Attributes:
-        on_verdict: told (trial, epoch, whether it goes on) where trials end by themselves; Tune stops none.
+        on_decision: told (trial, epoch, whether it goes on) where trials end by themselves; Tune stops none.
     """
 
-    on_verdict: OnVerdict | None = None
+    on_decision: OnDecision | None = None
 
-    def __init__(self, judge: Judge, epochs: int, **options: Any) -> None:
+    def __init__(self, scoreboard: Scoreboard, epochs: int, **options: Any) -> None:
         super().__init__(**options)
-        self.judge, self.epochs = judge, epochs
+        self.scoreboard, self.epochs = scoreboard, epochs
 
     @property
     def metric(self) -> None:
@@ -59,34 +59,34 @@ class Judged(FIFOScheduler):
         """
         histories = {
             number: history
-            for number, history in self.judge.histories.items()
+            for number, history in self.scoreboard.histories.items()
             if epoch in history and (among is None or number in among)
         }
-        keys = {goal.key for goal in self.judge.objective.goals}
+        keys = {goal.key for goal in self.scoreboard.objective.goals}
         for measured in range(epoch, 0, -1):
             if any(keys & history.get(measured, {}).keys() for history in histories.values()):
-                scores = scores_at(self.judge.objective, histories, measured)
+                scores = scores_at(self.scoreboard.objective, histories, measured)
                 return {number: max(score, WORST) for number, score in scores.items()}
         return {}
 
     def record(self, trial: Any, result: Result) -> None:
-        """Hand a result to the judge and put the trial's score into it, unless the result only reports a problem."""
+        """Put a result on the scoreboard and its score into the result, unless that only reports a problem."""
         if EPOCH not in result or result.get(PROBLEM):
             return
         number, epoch = number_of(trial), int(result[EPOCH])
         metrics = {
             key: value for key, value in result.items() if key not in _NO_METRICS and not key.startswith("config/")
         }
-        self.judge.add(number, epoch, metrics)
+        self.scoreboard.add(number, epoch, metrics)
         result[SCORE] = self.scores_at(epoch).get(number, WORST)
 
     def on_trial_result(self, controller: Any, trial: Any, result: Result) -> str:
         """Tune's question what becomes of a trial after one more epoch."""
         self.record(trial, result)
         decision = self._decision(controller, trial, result)
-        if self.on_verdict is None:
+        if self.on_decision is None:
             return decision
-        self.on_verdict(number_of(trial), int(result[EPOCH]), decision != TrialScheduler.STOP)
+        self.on_decision(number_of(trial), int(result[EPOCH]), decision != TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
     def _decision(self, controller: Any, trial: Any, result: Result) -> str:

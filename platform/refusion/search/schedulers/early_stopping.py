@@ -11,8 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.schedulers.hyperband import _Bracket
 
-from refusion.search.objective.scoreboard import Judge
-from refusion.search.schedulers.base import DEFAULT_TRIAL, SCORE, WORST, Judged, Result, number_of
+from refusion.search.objective.scoreboard import Scoreboard
+from refusion.search.schedulers.base import DEFAULT_TRIAL, SCORE, WORST, Result, ScoredScheduler, number_of
 from refusion.search.trials.trainable import EPOCH
 
 
@@ -47,22 +47,22 @@ def hyperband_rungs(epochs: int, grace: int, factor: int) -> list[int]:
     return sorted({start * factor**halving for s, start in enumerate(starts) for halving in range(s)})
 
 
-class Asha(Judged, AsyncHyperBandScheduler):
+class Asha(ScoredScheduler, AsyncHyperBandScheduler):
     """Asynchronous successive halving (Li et al., arXiv 1810.05934).
 
     A rung holds the scores, of this moment, of all trials that ever reached it, those of an earlier part of the sweep
     among them. A trial that is below the top 1/``factor`` of its rung is stopped, and so is one whose metrics are NaN.
     """
 
-    def __init__(self, judge: Judge, epochs: int, grace: int, factor: int) -> None:
+    def __init__(self, scoreboard: Scoreboard, epochs: int, grace: int, factor: int) -> None:
         super().__init__(
-            judge, epochs, time_attr=EPOCH, metric=SCORE, mode="max", max_t=epochs, grace_period=grace,
+            scoreboard, epochs, time_attr=EPOCH, metric=SCORE, mode="max", max_t=epochs, grace_period=grace,
             reduction_factor=factor,
         )  # fmt: skip
 
     def decide(self, controller: Any, trial: Any, result: Result) -> str:
         """STOP below the cutoff of the rung just reached."""
-        if any(not math.isfinite(result.get(goal.key, 0.0)) for goal in self.judge.objective.goals):
+        if any(not math.isfinite(result.get(goal.key, 0.0)) for goal in self.scoreboard.objective.goals):
             return str(TrialScheduler.STOP)
         number, epoch = number_of(trial), int(result[EPOCH])
         (bracket,) = self._brackets
@@ -95,15 +95,15 @@ class Bracket(_Bracket):
         return good, bad
 
 
-class HyperBand(Judged, HyperBandScheduler):
+class HyperBand(ScoredScheduler, HyperBandScheduler):
     """HyperBand (Li et al., arXiv 1603.06560) with brackets that start at ``grace`` epochs or later.
 
     The default trial trains beside the brackets. Members of a bracket are compared at the epoch of its rung.
     """
 
-    def __init__(self, judge: Judge, epochs: int, grace: int, factor: int) -> None:
+    def __init__(self, scoreboard: Scoreboard, epochs: int, grace: int, factor: int) -> None:
         super().__init__(
-            judge, epochs, time_attr=EPOCH, metric=SCORE, mode="max", max_t=epochs, reduction_factor=factor
+            scoreboard, epochs, time_attr=EPOCH, metric=SCORE, mode="max", max_t=epochs, reduction_factor=factor
         )
         starts = hyperband_starts(epochs, grace, factor)
         # Tune's own, in floating point, lose a bracket at 243 = 3⁵ and know no grace.
@@ -158,15 +158,15 @@ class HyperBand(Judged, HyperBandScheduler):
         return action
 
 
-class Median(Judged, MedianStoppingRule):
+class Median(ScoredScheduler, MedianStoppingRule):
     """The median stopping rule (Golovin et al., Google Vizier, KDD 2017).
 
     A trial is stopped whose best score is below the median, over the at least three other trials that came as far, of
     their mean scores from epoch ``grace`` on. Trials of an earlier part of the sweep count.
     """
 
-    def __init__(self, judge: Judge, epochs: int, grace: int) -> None:
-        super().__init__(judge, epochs, time_attr=EPOCH, metric=SCORE, mode="max", grace_period=grace)
+    def __init__(self, scoreboard: Scoreboard, epochs: int, grace: int) -> None:
+        super().__init__(scoreboard, epochs, time_attr=EPOCH, metric=SCORE, mode="max", grace_period=grace)
 
     def decide(self, controller: Any, trial: Any, result: Result) -> str:
         """STOP below the median."""

@@ -1,4 +1,4 @@
-"""What population-based training may change while a trial trains, and how it changes it (PBT's "explore").
+"""PBT's "explore": the settings that may change while a trial trains, and how they are changed.
 
 Source: Jaderberg et al., "Population Based Training of Neural Networks", arXiv 1711.09846 (explore: resample, perturb).
 """
@@ -9,7 +9,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from refusion.config.settings import ConstantRate, Settings, TiedRate
+from refusion.config.schedules import ConstantRate, TiedRate
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.search.space.parameter import Parameter
 from refusion.search.space.space import Space
@@ -18,14 +19,14 @@ from refusion.search.space.validation import why_invalid
 RATE = "schedule.rate.value"
 TIED_RATIO = "schedule.inner_rate.ratio"
 INNER_RATE = "schedule.inner_rate.value"
-MUTABLE = (RATE, TIED_RATIO, INNER_RATE, "schedule.inner_steps", "objective.alpha", "objective.beta", "outer.ratio")
+EXPLORABLE = (RATE, TIED_RATIO, INNER_RATE, "schedule.inner_steps", "objective.alpha", "objective.beta", "outer.ratio")
 
 _RESAMPLED = 0.25
 _FACTORS = (0.8, 1.25)
 _TRIES = 100
 
 
-def mutable(space: Space, base: Settings) -> None:
+def check_explorable(space: Space, base: Settings) -> None:
     """Check that every parameter can change while a trial trains and can be replayed as a schedule afterwards.
 
     Raises:
@@ -34,8 +35,8 @@ def mutable(space: Space, base: Settings) -> None:
     """
     for parameter in space.parameters:
         name = parameter.name
-        if name not in MUTABLE:
-            raise UserError(f"{name}: cannot change while a trial trains; PBT can search {', '.join(MUTABLE)}")
+        if name not in EXPLORABLE:
+            raise UserError(f"{name}: cannot change while a trial trains; PBT can search {', '.join(EXPLORABLE)}")
         if parameter.when:
             raise UserError(f"{name}: has a condition (when), but PBT searches all its parameters all the time")
         for choice in parameter.choices:
@@ -97,13 +98,13 @@ def _written(rate: Any) -> str:
     return f"{rate.kind}{warmed}"
 
 
-def check_population_space(kind: str, space: Space, base: Settings) -> None:
-    """Refuse what a population of this kind (pbt, pb2) cannot search.
+def check_pbt_space(kind: str, space: Space, base: Settings) -> None:
+    """Refuse a space that this kind (pbt, pb2) cannot search.
 
     Raises:
         UserError: a parameter cannot change while a trial trains, or PB2 is given something other than a range.
     """
-    mutable(space, base)
+    check_explorable(space, base)
     if kind == "pb2":
         for parameter in space.parameters:
             if parameter.kind == "choice" or parameter.when:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from ray.tune.schedulers.pb2 import PB2
 
-from refusion.search.objective.scoreboard import Judge
+from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.base import WORST, Result, number_of
 from refusion.search.schedulers.pbt import Population
 from refusion.search.space.space import Space
@@ -28,9 +28,9 @@ class Pb2(Population, PB2):
     singular) the new values are PBT's; so they are around a proposal that another trial has had already.
     """
 
-    def __init__(self, judge: Judge, epochs: int, interval: int, space: Space, *arguments: Any) -> None:
+    def __init__(self, scoreboard: Scoreboard, epochs: int, interval: int, space: Space, *arguments: Any) -> None:
         bounds = {parameter.name: [0.0, 1.0] for parameter in space.parameters}
-        super().__init__(judge, epochs, interval, space, *arguments, hyperparam_bounds={UNIT: bounds})
+        super().__init__(scoreboard, epochs, interval, space, *arguments, hyperparam_bounds={UNIT: bounds})
         # What (trial, epoch) was trained with, and which trial's score it has; apart from that, where copies began.
         self._trained: dict[tuple[str, int], tuple[int, dict[str, float]]] = {}
         self._copied: dict[tuple[str, int], tuple[int, dict[str, float]]] = {}

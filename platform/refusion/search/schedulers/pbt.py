@@ -12,8 +12,8 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.schedulers.pbt import _PBTTrialState
 
 from refusion.config.settings import Settings
-from refusion.search.objective.scoreboard import Judge
-from refusion.search.schedulers.base import DEFAULT_TRIAL, SCORE, WORST, Judged, Result, number_of
+from refusion.search.objective.scoreboard import Scoreboard
+from refusion.search.schedulers.base import DEFAULT_TRIAL, SCORE, WORST, Result, ScoredScheduler, number_of
 from refusion.search.schedulers.explore import explore
 from refusion.search.space.space import Space
 from refusion.search.trials.trainable import EPOCH, START, VALUES
@@ -25,7 +25,7 @@ OnExploit = Callable[[int, int, int, dict[str, Any]], None]
 logger = logging.getLogger(__name__)
 
 
-class Population(Judged):
+class Population(ScoredScheduler):
     """Synchronous exchanges, after every ``interval`` epochs, among all trials but the default one.
 
     Everybody waits until the slowest has come as far. Then each of the worst quarter takes over the checkpoint of one
@@ -34,7 +34,7 @@ class Population(Judged):
 
     def __init__(
         self,
-        judge: Judge,
+        scoreboard: Scoreboard,
         epochs: int,
         interval: int,
         space: Space,
@@ -44,7 +44,7 @@ class Population(Judged):
         **options: Any,
     ) -> None:
         super().__init__(
-            judge, epochs, time_attr=EPOCH, metric=SCORE, mode="max", perturbation_interval=interval, synch=True,
+            scoreboard, epochs, time_attr=EPOCH, metric=SCORE, mode="max", perturbation_interval=interval, synch=True,
             log_config=False, **options,
         )  # fmt: skip
         self.interval, self.space, self.base, self.seed = interval, space, base, seed
@@ -74,7 +74,7 @@ class Population(Judged):
             self._next_perturbation_sync = self._exchange_after(slowest)
 
     def _stands_at(self, trial: Any) -> int:
-        known = max(self.judge.histories.get(number_of(trial), {}), default=0)
+        known = max(self.scoreboard.histories.get(number_of(trial), {}), default=0)
         begun_at = self._begun_at.setdefault(trial, known)
         latest = trial.latest_checkpoint_result
         return int(latest.metrics.get(EPOCH, begun_at)) if latest else begun_at
@@ -174,7 +174,7 @@ class Population(Judged):
         number, epoch = number_of(trial), int(self._trial_state[donor].last_train_time)
         values = self.new_values(trial, donor, epoch)
         # Whatever it had trained beyond the donor's epoch is lost.
-        self.judge.cut(number, epoch)
+        self.scoreboard.cut(number, epoch)
         self.on_exploit(number, number_of(donor), epoch, dict(values))
         kept = {key: value for key, value in trial.config.items() if key != START}
         change = {EPOCH: epoch, "from": number_of(donor), VALUES: values}

@@ -37,7 +37,7 @@ class Parameter:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Both ends of the range (whole numbers for kind int).
+        """Ends of the range (whole numbers for kind int).
 
         Raises:
             UserError: there is none, the parameter has choices.
@@ -47,11 +47,11 @@ class Parameter:
         return self.low, self.high
 
     def active(self, values: Mapping[str, Any]) -> bool:
-        """Whether every condition holds; what is missing from ``values`` fulfils none."""
+        """True where every condition holds; what is missing from ``values`` fulfils none."""
         return all(name in values and values[name] in wanted for name, wanted in self.when)
 
     def holds(self, value: Any) -> bool:
-        """Whether ``value`` is one of the choices, or a number inside the range (a whole one for kind int)."""
+        """True where ``value`` is one of the choices, or a number inside the range (a whole one for kind int)."""
         if self.kind == "choice":
             return value in self.choices
         low, high = self.range
@@ -70,7 +70,7 @@ class Parameter:
         return self._nearest(self._position_to_number(random.random(), low - margin, high + margin))
 
     def to_unit(self, value: float) -> float:
-        """Where ``value`` lies between low (0) and high (1), on a logarithmic line where ``log`` is set."""
+        """Position of ``value`` between low (0) and high (1), on a logarithmic line where ``log`` is set."""
         low, high = self.range
         if self.log:
             return math.log(value / low) / math.log(high / low)
@@ -84,7 +84,7 @@ class Parameter:
         return self._nearest(self._position_to_number(position, low, high))
 
     def grid_values(self) -> Sequence[Any]:
-        """What a grid goes through: the choices, ``points`` values of a range, or all of an int range.
+        """Values of a grid: the choices, ``points`` values of a range, or all of an int range.
 
         Raises:
             UserError: a float range without ``points``.
@@ -152,7 +152,7 @@ class Parameter:
         return min(max(round(number) if self.kind == "int" else number, low), high)
 
     def plain(self) -> Any:
-        """What a sweep file says of this parameter."""
+        """Content of a sweep file for this parameter."""
         conditions = {name: wanted[0] if _alone(wanted) else list(wanted) for name, wanted in self.when}
         if self.kind == "choice":
             return {"choices": list(self.choices), "when": conditions} if conditions else list(self.choices)
@@ -165,5 +165,5 @@ class Parameter:
 
 
 def _alone(wanted: tuple[Any, ...]) -> bool:
-    """Whether a condition's values can be written as a single value: a list would be read as several."""
+    """True where a condition's values can be written as a single value: a list would be read as several."""
     return len(wanted) == 1 and not isinstance(cast("object", wanted[0]), list)

@@ -37,7 +37,7 @@ def read_parameters(content: Mapping[Any, Any]) -> tuple[Parameter, ...]:
 
 
 def needed(ordered: Sequence[Parameter], parameter: Parameter) -> dict[str, tuple[Any, ...]]:
-    """Which values of which others make ``parameter`` active, with all on which those in turn depend.
+    """Values of other parameters that make ``parameter`` active, with all on which those in turn depend.
 
     An empty tuple stands where no value does: two conditions contradict one another.
     """

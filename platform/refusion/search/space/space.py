@@ -39,7 +39,7 @@ class Space:
         return next(parameter for parameter in self.parameters if parameter.name == name)
 
     def plain(self) -> dict[str, Any]:
-        """What :meth:`read` takes, of plain types only."""
+        """Content that :meth:`read` takes, of plain types only."""
         return {parameter.name: parameter.plain() for parameter in self.parameters}
 
     def sample(self, random: random.Random) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Space:
         return values
 
     def sample_with(self, name: str, value: Any, random: random.Random) -> dict[str, Any]:
-        """As :meth:`sample`, but the parameter ``name`` is active and has that value."""
+        """Draws as :meth:`sample` does, but the parameter ``name`` is active and has that value."""
         allowed: dict[str, Sequence[Any]] = {**needed(self.parameters, self[name]), name: (value,)}
         values: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -61,7 +61,7 @@ class Space:
         return values
 
     def grid(self) -> list[dict[str, Any]]:
-        """All combinations of the parameters' grid values; the first varies slowest.
+        """Returns all combinations of the parameters' grid values; the first varies slowest.
 
         Raises:
             UserError: a float range lacks ``points``, or there are more than 100 000 combinations.
@@ -107,22 +107,22 @@ class Space:
         return {one.name: one.encoded(values[one.name]) for one in self.parameters if one.name in values}
 
     def contains(self, values: Mapping[str, Any]) -> bool:
-        """Whether ``values`` has exactly the parameters that it makes active, each inside its range or choices."""
+        """True where ``values`` has exactly the parameters that it makes active, each inside its range or choices."""
         active = [parameter for parameter in self.parameters if parameter.active(values)]
         if {parameter.name for parameter in active} != set(values):
             return False
         return all(parameter.holds(values[parameter.name]) for parameter in active)
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The nested changes of the settings that ``values`` stand for, as ``config_layers.check`` takes them.
+        """The nested changes of the settings that ``values`` stand for, as ``config.layers.check`` takes them.
 
-        Switches fall away; names that end in numbers become pieces: ``inner_steps.0`` and ``.4`` [[0, K], [4, K]].
+        Switches fall away; names that end in numbers become piecewise: ``inner_steps.0`` and ``.4`` [[0, K], [4, K]].
         """
         changes: dict[str, Any] = {}
         for name in sorted(values, key=len):  # a whole setting before its parts
             if not name.startswith("_"):
                 changes = _laid_over(changes, _nested(name, values[name]))
-        return {key: _numbered_as_pieces(change) for key, change in changes.items()}
+        return {key: _numbered_as_piecewise(change) for key, change in changes.items()}
 
     def to_unit(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Each value's place between low (0) and high (1), logarithmic where ``log`` is set.
@@ -148,9 +148,9 @@ def _laid_over(base: Any, change: Any) -> Any:
     return {**base, **{key: _laid_over(base.get(key), new) for key, new in change.items()}}
 
 
-def _numbered_as_pieces(change: Any) -> Any:
+def _numbered_as_piecewise(change: Any) -> Any:
     if not isinstance(change, Mapping):
         return change
     if change and all(key.isdecimal() for key in change):
         return [[epoch, change[str(epoch)]] for epoch in sorted(int(key) for key in change)]
-    return {key: _numbered_as_pieces(inner) for key, inner in change.items()}
+    return {key: _numbered_as_piecewise(inner) for key, inner in change.items()}

@@ -1,4 +1,4 @@
-"""Whether a search space can be searched over the given base settings, found out before any trial starts."""
+"""Checks that a search space can be searched over the given base settings, made before any trial starts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def draw_valid(space: Space, base: Settings, random: random.Random) -> dict[str,
 
 
 def why_invalid(space: Space, base: Settings, values: dict[str, Any]) -> str | None:
-    """What ``config_layers.check`` has against these values laid over ``base``; None if nothing."""
+    """Reason why ``config.layers.check`` refuses these values laid over ``base``; None if it does not."""
     try:
         check([space.settings(values)], base)
     except UserError as error:

@@ -1,1 +1,1 @@
-"""Where the next trial's values come from."""
+"""Suggestions: the values of the next trial."""

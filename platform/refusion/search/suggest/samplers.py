@@ -1,4 +1,4 @@
-"""The next trial's values, as a pure function of seed, trial number and what is known of the other trials.
+"""Samplers: the next trial's values as a pure function of seed, trial number and what is known of the other trials.
 
 Nothing is kept between two suggestions: an interrupted sweep goes on as it would have gone on.
 """
@@ -26,7 +26,7 @@ _TRIES = 10
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownTrial:
     """One trial of the sweep as far as a suggestion needs it.
 
     ``score`` is of finished trials (also of those stopped early), higher is better, NaN or infinite counts as the worst
@@ -54,10 +54,10 @@ def suggest_optuna(
     sampler: Literal["tpe", "gp"],
     seed: int,
     number: int,
-    known: Sequence[Known],
+    known: Sequence[KnownTrial],
     startup: int = STARTUP,
 ) -> dict[str, Any]:
-    """What an Optuna sampler suggests after ``known``; while fewer than ``startup`` are finished, a random draw.
+    """Values that an Optuna sampler suggests after ``known``; while fewer than ``startup`` are finished, a random draw.
 
     Args:
         space: what is searched.
@@ -110,7 +110,7 @@ def _sampler(kind: Literal["tpe", "gp"], seed: str) -> optuna.samplers.BaseSampl
     return optuna.samplers.TPESampler(seed=number, n_startup_trials=1, multivariate=True, group=True)
 
 
-def _as_optuna(space: Space, known: Known, worst: float) -> FrozenTrial:
+def _as_optuna(space: Space, known: KnownTrial, worst: float) -> FrozenTrial:
     params, distributions = space.encoded(known.values), space.distributions(known.values)
     if known.state == "finished":
         score = known.score if known.score is not None and math.isfinite(known.score) else worst
@@ -121,7 +121,7 @@ def _as_optuna(space: Space, known: Known, worst: float) -> FrozenTrial:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's log lines and its notes that an option is experimental."""
+    """Silences Optuna's log lines and its notes that an option is experimental."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

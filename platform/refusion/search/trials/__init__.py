@@ -1,1 +1,1 @@
-"""What a trial runs."""
+"""Trials of a sweep: what each one runs, where it fits, and its records."""

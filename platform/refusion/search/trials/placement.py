@@ -1,4 +1,4 @@
-"""How many trials fit side by side on a cluster, and what each one takes of it."""
+"""Placement of trials on a cluster: the number that fit side by side, and what each one takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refusion.search.options import SweepOptions
 
 
 @dataclass(frozen=True)
-class Room:
+class Placement:
     """Trials at a time, threads of each worker, and the resources that Tune reserves per trial."""
 
     concurrent: int
@@ -20,12 +20,12 @@ class Room:
     resources: dict[str, float]
 
 
-def find_room(cluster: Cluster, options: SweepOptions, base: Settings) -> Room:
-    """What a sweep may use.
+def find_placement(cluster: Cluster, options: SweepOptions, base: Settings) -> Placement:
+    """Places a sweep's trials.
 
     A trial of one worker takes its threads' CPUs (and its share of a GPU) and trains in its own process. One of several
     workers takes a CPU for its driver besides what Ray Train then takes for the workers, so that as many trials are
-    begun as can also have their workers: a trial whose workers found no room would wait for ever.
+    begun as can also have their workers: a trial whose workers do not fit would wait for ever.
 
     Raises:
         UserError: not even one trial fits; says what is asked for and what there is.
@@ -34,25 +34,25 @@ def find_room(cluster: Cluster, options: SweepOptions, base: Settings) -> Room:
         raise UserError("--gpu: there is no GPU in this cluster; leave --gpu out or join a node that has one")
     most = options.max_concurrent or options.trials + 1
     threads = base.threads or _threads(cluster, options, base, most)
-    room = _room(cluster, options, base, threads)
-    if room == 0:
+    fitting = _fitting(cluster, options, base, threads)
+    if fitting == 0:
         raise UserError(_refusal(cluster, options, base, threads))
-    nested = options.workers_per_trial > 1
-    resources: dict[str, float] = {"CPU": 1 if nested else threads}
-    if base.gpu and not nested:
+    multi_worker = options.workers_per_trial > 1
+    resources: dict[str, float] = {"CPU": 1 if multi_worker else threads}
+    if base.gpu and not multi_worker:
         resources["GPU"] = options.gpu_per_trial
-    return Room(min(room, most), threads, resources)
+    return Placement(min(fitting, most), threads, resources)
 
 
 def _threads(cluster: Cluster, options: SweepOptions, base: Settings, most: int) -> int:
     """The most threads with which no fewer trials run side by side than with one thread each."""
-    wanted = max(min(most, _room(cluster, options, base, 1)), 1)
+    wanted = max(min(most, _fitting(cluster, options, base, 1)), 1)
     numbers = range(cluster.default_threads(1), 1, -1)
-    return next((threads for threads in numbers if _room(cluster, options, base, threads) >= wanted), 1)
+    return next((threads for threads in numbers if _fitting(cluster, options, base, threads) >= wanted), 1)
 
 
-def _room(cluster: Cluster, options: SweepOptions, base: Settings, threads: int) -> int:
-    """How many trials fit side by side."""
+def _fitting(cluster: Cluster, options: SweepOptions, base: Settings, threads: int) -> int:
+    """Number of trials that fit side by side."""
     if options.workers_per_trial == 1:
         return sum(_trials_on(node, options.gpu_per_trial if base.gpu else None, threads) for node in cluster.nodes)
     workers = options.workers_per_trial
@@ -70,7 +70,7 @@ def _trials_on(node: Node, gpu_share: float | None, threads: int) -> int:
 
 
 def _workers(cluster: Cluster, gpu: bool, threads: int, drivers: int) -> int:
-    """How many workers still find room beside so many drivers of one CPU each, on whatever nodes those land."""
+    """Number of workers that still fit beside so many drivers of one CPU each, on whatever nodes those land."""
     fitting = [(node, node.workers(threads, gpu)) for node in cluster.nodes]
     # So many drivers cost a node its first worker, those that take its spare CPUs and one more; then every
     # ``threads`` of them one.
@@ -93,6 +93,6 @@ def _refusal(cluster: Cluster, options: SweepOptions, base: Settings, threads: i
     asked = f"--workers-per-trial {workers}" if workers > 1 else f"--threads {threads}"
     fewer = "--workers-per-trial or --threads" if workers > 1 else "--threads"
     return (
-        f"{asked}: a trial needs {need}, but this cluster ({cpus:g} CPUs, {gpus:g} GPUs) has no room for one; "
+        f"{asked}: a trial needs {need}, but this cluster ({cpus:g} CPUs, {gpus:g} GPUs) cannot hold one; "
         f"ask for fewer {fewer}, or add nodes"
     )

@@ -1,4 +1,4 @@
-"""What is known of every trial, kept in the sweep's folder after each epoch, so that a killed sweep can go on."""
+"""Records of the trials, kept in the sweep's folder after each epoch, so that a killed sweep can go on."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class TrialRecord:
             self.values = dict(self.lineage[-1]["values"])
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Content for JSON."""
         return asdict(self)
 
     @staticmethod
     def of(content: dict[str, Any]) -> TrialRecord:
-        """From what ``plain`` gave, after JSON has made its integer keys texts."""
+        """Record from what ``plain`` gave, after JSON has made its integer keys texts."""
         record = TrialRecord(**content)
         record.history = {int(epoch): numbers for epoch, numbers in record.history.items()}
         record.checkpoints = {int(epoch): folder for epoch, folder in record.checkpoints.items()}
@@ -84,7 +84,7 @@ class Journal:
         (self.folder / _FOLDER / f"{trial_name(record.number)}.json").write_text(json.dumps(record.plain(), indent=1))
 
     def read(self) -> dict[int, TrialRecord]:
-        """All records by number."""
+        """Records by number."""
         trials = self.folder / _FOLDER
         found = (TrialRecord.of(json.loads((trials / name).read_text())) for name in trials.names() if _is_record(name))
         return {record.number: record for record in sorted(found, key=lambda record: record.number)}
@@ -127,8 +127,10 @@ def start_of(record: TrialRecord, epoch: int, records: dict[int, TrialRecord]) -
 
 
 def chain(records: Mapping[int, TrialRecord], number: int, until: float = math.inf) -> list[dict[str, Any]]:
-    """What a population's member went through, before ``until`` epochs: its own changes from the last trial on that it
-    copied, and before that what that trial went through."""
+    """Changes of values that a PBT trial went through, before ``until`` epochs.
+
+    Its own changes count from the last trial on that it copied; before that, what that trial went through.
+    """
     own = [entry for entry in records[number].lineage if entry["epoch"] < until]
     copied = [index for index, entry in enumerate(own) if entry["from"] is not None]
     if not copied:

@@ -15,20 +15,20 @@ from refusion.errors import UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import use_threads
 from refusion.runtime.worker_environment import keep_freed_memory
-from refusion.search.trials.training import Shelf, TrialPlan, TrialTraining
+from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 from refusion.training.reports import Progress, TrainingDivergedError
 
 # Keys of a trial's configuration and of its results.
 NUMBER, VALUES, START, EPOCH, PROBLEM = "number", "values", "start", "epoch", "problem"
-# The board is told at most this often, in seconds.
+# Least seconds between two reports to the progress board.
 _TELL_EVERY = 1.0
 
 
-class Teller:
-    """Tells the board, if there is one, how far a trial is."""
+class ProgressReporter:
+    """Reports a trial's progress to the progress board, if there is one."""
 
-    def __init__(self, board: Any, number: int) -> None:
-        self.board, self.number = board, number
+    def __init__(self, progress_board: Any, number: int) -> None:
+        self.progress_board, self.number = progress_board, number
         self._told = 0.0
 
     def __call__(self, task: str, progress: Progress) -> None:
@@ -40,9 +40,9 @@ class Teller:
             self.says(where, epoch=progress.epoch + 1, done=progress.done)
 
     def says(self, phase: str, **more: Any) -> None:
-        """What the trial is doing."""
-        if self.board is not None:
-            self.board.update.remote(str(self.number), phase=phase, **more)
+        """Report what the trial is doing."""
+        if self.progress_board is not None:
+            self.progress_board.update.remote(str(self.number), phase=phase, **more)
 
 
 class Trial(tune.Trainable):
@@ -52,15 +52,15 @@ class Trial(tune.Trainable):
     instead of an exception, on which Tune would try again.
     """
 
-    def setup(self, config: dict[str, Any], plan: TrialPlan | None = None, board: Any = None) -> None:
-        """Once per process; ``plan`` and ``board`` come by ``tune.with_parameters``."""
+    def setup(self, config: dict[str, Any], plan: TrialPlan | None = None, progress_board: Any = None) -> None:
+        """Once per process; ``plan`` and ``progress_board`` come by ``tune.with_parameters``."""
         assert plan is not None
         logging.getLogger("ray").setLevel(logging.WARNING)
         use_threads(plan.threads)
         keep_freed_memory()
         make_available(str(plan.base["data"]), Path(plan.data_folder))
-        self.plan, self.board = plan, board
-        self.shelf = Shelf(plan)
+        self.plan, self.progress_board = plan, progress_board
+        self.cache = TrialCache(plan)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -75,7 +75,7 @@ class Trial(tune.Trainable):
         device = torch.device("cuda" if gpu else "cpu")
         try:
             self.training = TrialTraining(
-                self.shelf, config[VALUES], device=device, watch=Teller(self.board, self.number)
+                self.cache, config[VALUES], device=device, watch=ProgressReporter(self.progress_board, self.number)
             )
             if config.get(START):
                 with tune.Checkpoint(config[START]).as_directory() as folder:
@@ -112,10 +112,10 @@ class Trial(tune.Trainable):
             self.training.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from a checkpoint of this trial, or of the one whose place it takes in the population."""
+        """Go on from a checkpoint of this trial, or of the one from which PBT lets it go on."""
         self.training.load(Path(checkpoint))
 
 
-def rows_of(board: Any) -> dict[int, Any]:
-    """What the trials last told the board, by number."""
-    return {int(row.task): row for row in ray.get(board.snapshot.remote())}
+def rows_of(progress_board: Any) -> dict[int, Any]:
+    """Last report of each trial to the progress board, by number."""
+    return {int(row.task): row for row in ray.get(progress_board.snapshot.remote())}

@@ -17,8 +17,8 @@ from refusion.images.pairs import Pair
 from refusion.images.reading import write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import Shard
 from refusion.search.space.space import Space
-from refusion.training.batches import Share
 from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What all trials of a sweep share; plain values only, since it travels to other machines.
+    """Plan that all trials of a sweep share; plain values only, since it travels to other machines.
 
     Attributes:
         base: settings, over which a trial's values are laid.
@@ -55,8 +55,8 @@ class TrialPlan:
 
 
 @dataclass
-class Shelf:
-    """What one process keeps from trial to trial: decoded images, how the average of the sources scores, its notes."""
+class TrialCache:
+    """Cache of one process from trial to trial: decoded images, scores of the sources' average, its notes."""
 
     plan: TrialPlan
     baselines: dict[str, dict[tuple[int, ...], dict[str, float]]] = field(default_factory=dict)
@@ -71,39 +71,42 @@ class Shelf:
     @cached_property
     def stores(self) -> dict[str, tuple[PairStore, PairStore]]:
         """(train, val) images by task."""
-        room = (Settings.model_validate(self.plan.base).images.cache_mb << 20) // (2 * len(self.plan.pairs))
-        return {task: (_store(train, room), _store(val, room)) for task, (train, val) in self.plan.pairs.items()}
+        cache_bytes = (Settings.model_validate(self.plan.base).images.cache_mb << 20) // (2 * len(self.plan.pairs))
+        return {
+            task: (_store(train, cache_bytes), _store(val, cache_bytes))
+            for task, (train, val) in self.plan.pairs.items()
+        }
 
 
-def _store(pairs: Sequence[Mapping[str, Any]], room: int) -> PairStore:
-    return PairStore([Pair(**pair) for pair in pairs], room)
+def _store(pairs: Sequence[Mapping[str, Any]], cache_bytes: int) -> PairStore:
+    return PairStore([Pair(**pair) for pair in pairs], cache_bytes)
 
 
 class TrialTraining:
     """F, P and R of each task of a trial, trained one epoch after the other.
 
     Args:
-        shelf: the process's.
+        cache: the process's.
         values: what the search chose.
-        share: this worker's place among the trial's workers.
+        shard: this worker's place among the trial's workers.
         device: where the modules are.
         watch: told often about each task's progress.
     """
 
     def __init__(
         self,
-        shelf: Shelf,
+        cache: TrialCache,
         values: Mapping[str, Any],
-        share: Share | None = None,
+        shard: Shard | None = None,
         device: torch.device | None = None,
         watch: Callable[[str, Progress], None] = lambda _task, _progress: None,
     ) -> None:
-        self.shelf = shelf
-        self.settings = shelf.plan.settings(values)
-        self.share = share or Share()
+        self.cache = cache
+        self.settings = cache.plan.settings(values)
+        self.shard = shard or Shard()
         self.device = device or torch.device("cpu")
         self.watch = watch
-        self.states = {task: TrainingState(self.settings, task, self.device) for task in shelf.plan.pairs}
+        self.states = {task: TrainingState(self.settings, task, self.device) for task in cache.plan.pairs}
         self.reports: dict[str, EpochReport] = {}
 
     @property
@@ -113,7 +116,7 @@ class TrialTraining:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are trained."""
+        """True once all epochs are trained."""
         return self.epoch >= self.settings.schedule.epochs
 
     def train_epoch(self) -> dict[str, float]:
@@ -131,17 +134,17 @@ class TrialTraining:
         return numbers
 
     def _training(self, task: str) -> TaskTraining:
-        train, val = self.shelf.stores[task]
+        train, val = self.cache.stores[task]
         return TaskTraining(
             self.settings,
             task,
             train,
             val,
-            self.share,
+            self.shard,
             self.device,
             watch=lambda progress: self.watch(task, progress),
-            note=self.shelf.note,
-            baselines=self.shelf.baselines.setdefault(task, {}),
+            note=self.cache.note,
+            baselines=self.cache.baselines.setdefault(task, {}),
         )
 
     def save(self, folder: Path) -> None:
