@@ -1,4 +1,4 @@
-"""The three phases of ReFusion's meta-training: inner update, outer update, fusion update (METHOD: section 2)."""
+"""The three phases of meta-training, inner, outer and fusion update (docs/method.md, "The three phases")."""
 
 from __future__ import annotations
 
