@@ -74,7 +74,7 @@ def registered_name(task: str) -> str:
 
 
 def takes_best(holder: Mapping[str, str] | None, new: Version) -> bool:
-    """Returns True where a new version takes the alias ``best`` from the version with the holder's tags (None: nobody has it).
+    """Returns True where a new version takes the alias ``best`` from the holder, given by its tags or None.
 
     With equal validation pairs, score and convention the higher score has it. Scores that do not compare leave it to
     the newest, except that generated scenes never displace real pairs. A score that is not a number displaces nothing.
