@@ -15,7 +15,15 @@ from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.networks.reference import ReferenceFusionModule
-from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
+from refusion.objectives import (
+    FusionLoss,
+    FusionWeights,
+    GradientTerm,
+    Loss,
+    Reward,
+    fusion_loss,
+    reconstruction_loss,
+)
 from refusion.ops import fused_op as pieces
 from refusion.ops.backend import configure
 
@@ -65,6 +73,47 @@ def test_equals_autograd(steps: int, gradient: GradientTerm, with_targets: bool)
         )
         assert flat(reference).norm() > 1e-6
         assert relative_error(ours, reference) < 1e-9
+
+
+def contrast_loss(fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
+    """Smooth distance of logarithms, weighted by both pairs of weights, and a term that no weight scales."""
+    assert weights.gradient is not None
+    distance = torch.nn.functional.smooth_l1_loss(fused.exp().expand_as(sources), sources.exp(), reduction="none")
+    return (weights.intensity.square() * distance).mean() + (weights.gradient * fused.sigmoid()).mean() + fused.var()
+
+
+def linear_loss(fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
+    """Linear in the fused image, and without the second pair of weights."""
+    return (weights.intensity.exp() * (sources - fused)).mean()
+
+
+def worst_pixel(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+    return (rebuilt - sources).square().flatten(1).logsumexp(dim=1).mean()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("loss", [contrast_loss, linear_loss])
+@pytest.mark.parametrize("reward", [reconstruction_loss, worst_pixel])
+@pytest.mark.parametrize("general_way", [False, True])
+def test_equals_autograd_for_any_loss_and_any_reward(steps: int, loss: Loss, reward: Reward, general_way: bool) -> None:
+    given = setting(steps)
+    reference = meta_gradient_by_autograd(*given, loss=loss, reward=reward)
+    if general_way:
+        plain = ReferenceFusionModule(4, 2, 1).double()
+        plain.load_state_dict(given.fusion.state_dict())
+        given = given._replace(fusion=plain)
+    assert flat(reference).norm() > 1e-9
+    assert relative_error(meta_gradient(*given, loss=loss, reward=reward), reference) < 1e-9
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_loss_whose_gradient_knows_no_weights_gives_zeros(steps: int) -> None:
+    def loss(fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
+        return fused.mean() + weights.intensity.mean()
+
+    given = setting(steps)
+    assert not flat(meta_gradient(*given, loss=loss)).any()
+    assert not flat(meta_gradient_by_autograd(*given, loss=loss)).any()
 
 
 @pytest.mark.parametrize("steps", [2, 3])
@@ -200,7 +249,9 @@ def test_modules_stay_as_they_were(grad_mode: bool) -> None:
 
 def test_unroll_is_plain_gradient_descent() -> None:
     given = setting(3)
-    trajectory = unroll(given.fusion, given.loss_proposal, given.meta_train, given.inner_rates, beta=0.4)
+    trajectory = unroll(
+        given.fusion, given.loss_proposal, given.meta_train, given.inner_rates, loss=FusionLoss(beta=0.4)
+    )
     trained = copy.deepcopy(given.fusion)
     for k, (x, rate) in enumerate(zip(given.meta_train, given.inner_rates, strict=True)):
         fused = trained(x)
@@ -217,8 +268,8 @@ def test_unroll_is_plain_gradient_descent() -> None:
 
 def test_along_returns_the_outer_loss() -> None:
     given = setting(2)
-    trajectory = unroll(given.fusion, given.loss_proposal, given.meta_train, given.inner_rates)
-    gradients, outer_loss = meta_gradient_along(trajectory, *given)
+    trajectory = unroll(given.fusion, given.loss_proposal, given.meta_train, given.inner_rates, loss=FusionLoss())
+    gradients, outer_loss = meta_gradient_along(trajectory, *given, loss=FusionLoss())
     assert relative_error(gradients, meta_gradient(*given)) == 0.0
     trained = copy.deepcopy(given.fusion)
     nn.utils.vector_to_parameters(trajectory.parameters[-1], trained.parameters())

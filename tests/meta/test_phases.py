@@ -15,11 +15,12 @@ from torch import Tensor
 
 from refusion.config.settings import NetworkSettings, OuterSettings, Settings
 from refusion.meta import meta_gradient_by_autograd
-from refusion.meta.phases import Coefficients, adapt_reconstruction, doubled, fusion_update, meta_iteration
+from refusion.meta.metagradient import unroll
+from refusion.meta.phases import adapt_reconstruction, doubled, fusion_update, meta_iteration
 from refusion.meta.state import TrainingState
-from refusion.objectives import fusion_loss, reconstruction_loss
+from refusion.objectives import FusionLoss, FusionWeights, reconstruction_loss
 
-COEFFICIENTS = Coefficients(alpha=1.0, beta=0.5)
+LOSS = FusionLoss(alpha=1.0, beta=0.5)
 INNER_RATE, OUTER_RATE = 0.05, 1e-3
 
 
@@ -57,7 +58,7 @@ def iterate(state: TrainingState, inner_steps: int = 1, **changes: Any) -> dict[
     told: dict[str, Any] = {
         "inner_rates": [INNER_RATE] * inner_steps,
         "outer_rate": OUTER_RATE,
-        "coefficients": COEFFICIENTS,
+        "loss": LOSS,
     }
     return meta_iteration(state, images(1, inner_steps, 2), images(2, 2), **(told | changes))
 
@@ -143,11 +144,11 @@ def test_a_meta_iteration_follows_the_meta_gradient_through_the_adapted_reconstr
     fusion, fused, inner = copy.deepcopy(expected.fusion), [], []
     for x, rate in zip(fed, rates, strict=True):
         image = fusion(x)
-        loss = fusion_loss(image, x, expected.loss_proposal(x), COEFFICIENTS.alpha, COEFFICIENTS.beta)
-        slopes = torch.autograd.grad(loss, list(fusion.parameters()))
+        loss = LOSS(image, x, expected.loss_proposal(x))
+        grads = torch.autograd.grad(loss, list(fusion.parameters()))
         with torch.no_grad():
-            for parameter, slope in zip(fusion.parameters(), slopes, strict=True):
-                parameter.sub_(rate * slope)
+            for parameter, grad in zip(fusion.parameters(), grads, strict=True):
+                parameter.sub_(rate * grad)
         fused.append(image.detach())
         inner.append(loss.detach())
     adapted = adapt_reconstruction(expected.reconstruction, fused, targets, rates)
@@ -159,8 +160,7 @@ def test_a_meta_iteration_follows_the_meta_gradient_through_the_adapted_reconstr
         test_fed,
         rates,
         targets=test_targets,
-        alpha=COEFFICIENTS.alpha,
-        beta=COEFFICIENTS.beta,
+        loss=LOSS,
     )
     expected.outer.add(gradients, OUTER_RATE)
 
@@ -176,23 +176,63 @@ def test_a_meta_iteration_follows_the_meta_gradient_through_the_adapted_reconstr
 def test_a_fusion_update_moves_fusion_and_reconstruction_with_the_proposal_frozen() -> None:
     state = new_state()
     before = weights(state)
-    losses = fusion_update(state, images(3, 2), rate=1e-3, coefficients=COEFFICIENTS)
+    losses = fusion_update(state, images(3, 2), rate=1e-3, loss=LOSS)
     assert changed(state, before) == ["fusion", "reconstruction"]
     assert all(parameter.grad is None for module in state.modules().values() for parameter in module.parameters())
     assert sorted(losses) == ["fusion", "fusion_gradient", "fusion_intensity", "reconstruction"]
     assert all(loss.ndim == 0 and not loss.requires_grad for loss in losses.values())
 
 
+def squared_loss(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
+    return (weights.intensity * (sources - fused).square()).mean()
+
+
+def squared_reward(rebuilt: Tensor, sources: Tensor) -> Tensor:
+    return (rebuilt - sources).square().mean()
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_a_loss_and_a_reward_of_the_users_are_what_all_three_phases_follow(inner_steps: int) -> None:
+    objective: dict[str, Any] = {"loss": squared_loss, "reward": squared_reward, "swap": False}
+    state = new_state()
+    expected = copy.deepcopy(state)
+    losses = iterate(state, inner_steps, **objective)
+    x, y = images(1, inner_steps, 2), images(2, 2)
+    rates = [INNER_RATE] * inner_steps
+    trajectory = unroll(expected.fusion, expected.loss_proposal, x, rates, loss=squared_loss)
+    adapted = adapt_reconstruction(expected.reconstruction, trajectory.fused, list(x), rates, reward=squared_reward)
+    plain = adapt_reconstruction(expected.reconstruction, trajectory.fused, list(x), rates)
+    assert not torch.equal(next(adapted.parameters()), next(plain.parameters()))
+    gradients = meta_gradient_by_autograd(
+        expected.fusion, expected.loss_proposal, adapted, x, y, rates, loss=squared_loss, reward=squared_reward
+    )
+    expected.outer.add(gradients, OUTER_RATE)
+    torch.testing.assert_close(
+        list(state.loss_proposal.parameters()), list(expected.loss_proposal.parameters()), rtol=1e-9, atol=1e-11
+    )
+    assert sorted(losses) == ["inner", "outer"]
+
+    losses = fusion_update(state, images(3, 2), rate=1e-3, **objective)
+    with torch.no_grad():
+        fused = expected.fusion(images(3, 2))
+        weighed = expected.loss_proposal(images(3, 2))
+        rebuilt = expected.reconstruction(fused)
+    # A loss of the user's has no terms to be told apart.
+    assert sorted(losses) == ["fusion", "reconstruction"]
+    torch.testing.assert_close(losses["fusion"], squared_loss(fused, images(3, 2), weighed), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(losses["reconstruction"], squared_reward(rebuilt, images(3, 2)), rtol=1e-9, atol=1e-12)
+
+
 def test_a_fusion_update_is_one_step_of_adam_on_each_loss() -> None:
     state = new_state()
     expected = copy.deepcopy(state)
-    fusion_update(state, images(3, 2), rate=1e-3, coefficients=COEFFICIENTS)
+    fusion_update(state, images(3, 2), rate=1e-3, loss=LOSS)
 
     fed, targets = doubled(images(3, 2), swap=True)
     weighed = expected.loss_proposal(fed)
     image = expected.fusion(fed)
     adams = [torch.optim.Adam(module.parameters(), lr=1e-3) for module in (expected.fusion, expected.reconstruction)]
-    fusion_loss(image, fed, weighed, COEFFICIENTS.alpha, COEFFICIENTS.beta).backward()
+    LOSS(image, fed, weighed).backward()
     reconstruction_loss(expected.reconstruction(image.detach()), targets).backward()
     for adam in adams:
         adam.step()
@@ -203,14 +243,14 @@ def test_a_fusion_update_is_one_step_of_adam_on_each_loss() -> None:
 
 def test_fusion_updates_bring_both_losses_down() -> None:
     state = new_state()
-    losses = [fusion_update(state, images(3, 2), rate=2e-3, coefficients=COEFFICIENTS) for _ in range(15)]
+    losses = [fusion_update(state, images(3, 2), rate=2e-3, loss=LOSS) for _ in range(15)]
     for name in ("fusion", "reconstruction"):
         assert float(losses[-1][name]) < float(losses[0][name])
 
 
 def test_swapping_makes_the_fusion_loss_indifferent_to_the_order_of_the_sources() -> None:
     def loss(sources: Tensor, swap: bool) -> float:
-        told = {"rate": 1e-3, "coefficients": COEFFICIENTS, "swap": swap}
+        told = {"rate": 1e-3, "loss": LOSS, "swap": swap}
         return float(fusion_update(new_state(), sources, **told)["fusion"])
 
     sources = images(3, 2)
@@ -269,7 +309,7 @@ def test_two_workers_with_half_a_batch_each_meta_learn_what_one_does(inner_steps
     told: dict[str, Any] = {
         "inner_rates": [INNER_RATE] * inner_steps,
         "outer_rate": OUTER_RATE,
-        "coefficients": COEFFICIENTS,
+        "loss": LOSS,
     }
     whole = new_state()
     meta_iteration(whole, meta_train, meta_test, **told)
@@ -283,7 +323,7 @@ def test_two_workers_with_half_a_batch_each_meta_learn_what_one_does(inner_steps
 
 def test_two_workers_with_half_a_batch_each_fuse_as_one_does() -> None:
     sources = images(6, 4)
-    told: dict[str, Any] = {"rate": 1e-3, "coefficients": COEFFICIENTS}
+    told: dict[str, Any] = {"rate": 1e-3, "loss": LOSS}
     whole = new_state()
     fusion_update(whole, sources, **told)
     halves = in_halves(lambda state, mine, average: fusion_update(state, sources[mine], average=average, **told))
