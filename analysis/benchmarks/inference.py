@@ -82,7 +82,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _module(options: argparse.Namespace) -> FusionModule:
     torch.manual_seed(0)
-    return load_module(options.checkpoint) if options.checkpoint else FusionModule().eval()
+    module = load_module(options.checkpoint) if options.checkpoint else FusionModule().eval()
+    if not isinstance(module, FusionModule):
+        raise UserError(f"--checkpoint {options.checkpoint}: holds another network than the built-in one")
+    return module
 
 
 def _sources(height: int, width: int) -> torch.Tensor:

@@ -5,11 +5,11 @@ import math
 import pytest
 
 from refusion.evaluation.table import Cell, Table, is_higher_better, number_text, table_of_one, table_of_several
-from refusion.statistics import Interval
+from refusion.statistics import MeanInterval
 
 
-def interval(mean: float, undefined: int = 0) -> Interval:
-    return Interval(mean, mean - 0.125, mean + 0.125, 4, undefined)
+def interval(mean: float, undefined: int = 0) -> MeanInterval:
+    return MeanInterval(mean, mean - 0.125, mean + 0.125, 4, undefined)
 
 
 def column(table: Table, head: str) -> list[Cell]:
@@ -63,7 +63,7 @@ def test_marks_stand_between_the_mean_and_the_rank() -> None:
 
 
 def test_a_method_without_a_metric_has_no_average_rank() -> None:
-    nothing = Interval(math.nan, math.nan, math.nan, 0, 5)
+    nothing = MeanInterval(math.nan, math.nan, math.nan, 0, 5)
     found = {
         "x": {"Q": interval(0.5), "R": interval(0.5), "S": nothing},
         "y": {"Q": nothing, "R": interval(0.75), "S": nothing},

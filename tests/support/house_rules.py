@@ -24,7 +24,7 @@ STANDS_ON = {
     "config": {"tasks", "errors", "import_path"},
     "objectives": {"errors"},
     "ops": {"errors"},
-    "networks": {"ops", "objectives", "errors", "import_path"},
+    "networks": {"config", "ops", "objectives", "errors", "import_path"},
     "images": {"config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
     "meta": {"config", "tasks", "errors", "objectives", "networks", "ops", "import_path"},

@@ -9,6 +9,7 @@ from typing import Any
 
 from refusion.baselines import BASELINES
 from refusion.cli.options import Parser
+from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.evaluation.report import FORMS
 from refusion.evaluation.request import Request
@@ -47,6 +48,8 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     ):
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
     given.split = given.split or _SPLIT
+    given.trust_code = trusted_code(given)
+    del given.network_kinds
     return Request(**vars(given))
 
 
@@ -91,6 +94,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--workers", type=_positive, metavar="N", help="pictures at once [CPUs of the cluster]")
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
+    add_trust_options(parser)
     return parser
 
 

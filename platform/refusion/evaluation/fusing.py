@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from refusion import baselines
 from refusion.fuse import fuse_luminance
 from refusion.images.colour import luminance, restore_colour, stretch, stretch_exact
-from refusion.networks import FusionModule
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Fused:
     picture: NDArray[np.uint8] | None = None
 
 
-def fuse_by_module(module: FusionModule, a: NDArray[np.float32], b: NDArray[np.float32]) -> Fused:
+def fuse_by_module(module: nn.Module, a: NDArray[np.float32], b: NDArray[np.float32]) -> Fused:
     """One forward pass at full size where the module is. The luminance is the very one that validation scores.
 
     Args:

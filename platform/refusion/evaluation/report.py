@@ -9,7 +9,7 @@ from refusion.evaluation.formats import as_latex, as_markdown, as_text
 from refusion.evaluation.results import REFERENCE, MethodScores
 from refusion.evaluation.table import INCOMPLETE, SIGNIFICANT, Table, is_higher_better, table_of_one, table_of_several
 from refusion.metrics import CATALOGUE, CONVENTIONS
-from refusion.statistics import Interval, mean_interval, paired_tests
+from refusion.statistics import MeanInterval, mean_interval, paired_tests
 from refusion.tasks import find_task
 
 Form = Literal["text", "markdown", "latex"]
@@ -88,15 +88,15 @@ def _caption(methods: Sequence[MethodScores], task: str, seed: int) -> str:
 
 
 def _one(
-    method: MethodScores, found: Mapping[str, Mapping[str, Interval]], higher: Mapping[str, bool]
+    method: MethodScores, found: Mapping[str, Mapping[str, MeanInterval]], higher: Mapping[str, bool]
 ) -> tuple[Table, list[str]]:
     return table_of_one(found[method.name], higher), ["↑ higher is better, ↓ lower is better."]
 
 
 def _several(
-    methods: Sequence[MethodScores], found: Mapping[str, Mapping[str, Interval]], higher: Mapping[str, bool]
+    methods: Sequence[MethodScores], found: Mapping[str, Mapping[str, MeanInterval]], higher: Mapping[str, bool]
 ) -> tuple[Table, list[str]]:
-    tests = paired_tests(methods[0], methods[1:], higher)
+    tests = paired_tests(methods[0].frame, {method.name: method.frame for method in methods[1:]}, higher)
     differing = tests[tests["p_holm"] < _LEVEL]
     table = table_of_several(found, higher, set(zip(differing["method"], differing["metric"], strict=True)))
     run = int(tests["p"].notna().sum())

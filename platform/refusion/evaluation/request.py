@@ -12,7 +12,12 @@ from refusion.evaluation.report import Form
 
 @dataclass(frozen=True)
 class Request:
-    """The options of jobs/evaluate.py, as they were given; ``methods`` are (option, value)."""
+    """The options of jobs/evaluate.py, as they were given.
+
+    Attributes:
+        methods: (option, value).
+        trust_code: whether code that a checkpoint names may be run: true for any, or the import paths that may be.
+    """
 
     methods: Sequence[tuple[Kind, str]]
     task: str
@@ -32,6 +37,7 @@ class Request:
     workers: int | None = None
     gpu: bool = False
     seed: int = 0
+    trust_code: bool | tuple[str, ...] = False
 
     @property
     def all_metrics(self) -> bool:

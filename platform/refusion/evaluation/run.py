@@ -28,14 +28,13 @@ from refusion.evaluation.request import Request
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scoring import Scored, Scorer, full_reference
 from refusion.evaluation.work_items import Picture, Piece
-from refusion.fuse import load_module
 from refusion.images.pairs import Pair
 from refusion.metrics.facts import Definition
 from refusion.metrics.lookup import find_definitions
 from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_bar import showing
+from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
-from refusion.tracking.registry import find_checkpoint
+from refusion.tracking.loading import load_module
 from refusion.tracking.store import open_store, resolve_tracking_uri, ui_command
 
 # Of a table that no terminal shows.
@@ -60,7 +59,7 @@ def run_evaluation(request: Request) -> int:
     store = _store(request)
     with terminated_is_interrupted():
         modules = {
-            method.name: load_module(find_checkpoint(method.value, request.tracking_uri))
+            method.name: load_module(method.value, tracking_uri=request.tracking_uri, trust_code=request.trust_code)
             for method in methods
             if method.kind == "checkpoint"
         }
@@ -71,7 +70,7 @@ def run_evaluation(request: Request) -> int:
         folders = _folders(request, methods, pictures)
         scorer = Scorer(tuple(definitions), request.convention, modules, folders)
         pieces = [Piece(method, picture) for method in methods for picture in pictures]
-        with showing("scoring", console) as tell:
+        with progress_bar("scoring", console) as tell:
             scored = score_all(scorer, pieces, workers=request.workers, gpu=request.gpu, tell=tell)
         results = _results(pieces, scored, request.convention)
         csv = csv_text(score_table(results))
@@ -113,7 +112,7 @@ def _store(request: Request) -> tuple[str, str] | None:
 
 
 def _pairs(request: Request, task: str, console: Console) -> list[Pair]:
-    with showing("checking sources", console) as tell:
+    with progress_bar("checking sources", console) as tell:
         if request.data is not None:
             return pairs_of_split(request.data, task, request.split, tell)
         if request.a is None or request.b is None:
@@ -142,7 +141,7 @@ def _pictures(
     ]
     neediest = max(definitions, key=lambda name: definitions[name].smallest_side)
     need = None if request.all_metrics else Need(neediest, definitions[neediest].smallest_side)
-    with showing("checking pictures", console) as tell:
+    with progress_bar("checking pictures", console) as tell:
         return pictures, check_fit(pictures, need, crop=request.align == "crop", tell=tell)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from refusion.errors import UserError
 from refusion.evaluation.align import find_window, what_to_crop
@@ -17,7 +18,6 @@ from refusion.evaluation.results import REFERENCE
 from refusion.evaluation.work_items import Piece
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
-from refusion.networks import FusionModule
 from refusion.ops.backend import configure
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
@@ -44,7 +44,7 @@ class Scorer:
 
     metrics: tuple[str, ...]
     convention: str
-    modules: Mapping[str, FusionModule] = field(default_factory=dict)
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
     saved: Mapping[str, str] = field(default_factory=dict)
 
     def score(self, piece: Piece, device: str = "cpu") -> Scored:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from refusion.evaluation.results import REFERENCE
 from refusion.metrics import CATALOGUE
-from refusion.statistics import Interval, ranks
+from refusion.statistics import MeanInterval, rank_table
 
 Array = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def is_higher_better(columns: Iterable[str]) -> dict[str, bool]:
     return {column: CATALOGUE[column.removeprefix(REFERENCE)].direction == "higher" for column in columns}
 
 
-def table_of_one(found: Mapping[str, Interval], higher: Mapping[str, bool]) -> Table:
+def table_of_one(found: Mapping[str, MeanInterval], higher: Mapping[str, bool]) -> Table:
     """A row per metric of one method."""
     rows = []
     for metric, interval in found.items():
@@ -67,7 +67,7 @@ def table_of_one(found: Mapping[str, Interval], higher: Mapping[str, bool]) -> T
 
 
 def table_of_several(
-    found: Mapping[str, Mapping[str, Interval]],
+    found: Mapping[str, Mapping[str, MeanInterval]],
     higher: Mapping[str, bool],
     significant: Collection[tuple[str, str]] = (),
 ) -> Table:
@@ -80,7 +80,7 @@ def table_of_several(
     """
     means = pd.DataFrame({name: {key: one.mean for key, one in of.items()} for name, of in found.items()}).T
     means = means.reindex(columns=list(higher))
-    places = ranks(means, higher)
+    places = rank_table(means, higher)
     average = _average(places)
     decimals = {metric: _decimals(means[metric]) for metric in higher}
     rows = []
@@ -128,13 +128,13 @@ def _decimals(values: Iterable[float]) -> int:
     return decimals
 
 
-def _ends(interval: Interval, decimals: int) -> str:
+def _ends(interval: MeanInterval, decimals: int) -> str:
     if math.isnan(interval.low):
         return NOTHING
     return f"[{number_text(interval.low, decimals)}, {number_text(interval.high, decimals)}]"
 
 
-def _gap_sign(interval: Interval) -> str:
+def _gap_sign(interval: MeanInterval) -> str:
     return INCOMPLETE if interval.undefined else ""
 
 

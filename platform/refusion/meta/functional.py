@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,17 @@ def split(vector: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tens
 def call(module: nn.Module, parameters: torch.Tensor, inputs: torch.Tensor) -> Any:
     """Returns the module's output with the flat vector in the place of its parameters and copies of its buffers."""
     named = dict(module.named_parameters())
+    return call_with(module, dict(zip(named, split(parameters, list(named.values())), strict=True)), inputs)
+
+
+def call_with(module: nn.Module, parameters: Mapping[str, torch.Tensor], inputs: torch.Tensor) -> Any:
+    """Returns the same with the parameters given by name, each that is used in several places once."""
+    given = {parameter: parameters[name] for name, parameter in module.named_parameters()}
+    # functional_call's own tying leaves its tensors behind in a submodule that has two names.
+    everywhere = {
+        f"{place}.{name}" if place else name: given[parameter]
+        for place, part in module.named_modules()
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False)
+    }
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    values = dict(zip(named, split(parameters, list(named.values())), strict=True))
-    return torch.func.functional_call(module, {**values, **buffers}, (inputs,))
+    return torch.func.functional_call(module, {**everywhere, **buffers}, (inputs,), tie_weights=False)

@@ -22,15 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import nn
 from torch.profiler import record_function
 
+from refusion.meta.curvature import curvature_along, tangent_of_image
 from refusion.meta.functional import Average, call, flatten, identity, leaf, split
 from refusion.objectives import FusionLoss, FusionWeights, GradientTerm, Loss, Reward, reconstruction_loss
-from refusion.ops.autodiff import jvp
 
 
 @dataclass
@@ -110,9 +109,9 @@ def meta_gradient_along(
         x, rate, theta, fused = meta_train[k], inner_rates[k], trajectory.parameters[k], trajectory.fused[k]
         weights = trajectory.weights[k]
         if k == 0:
-            tangent = _image_tangent(fusion, theta, adjoint, x)
+            tangent = tangent_of_image(fusion, theta, adjoint, x)
         else:
-            hessian_product, tangent = _hessian_product(fusion, theta, adjoint, x, weights, loss)
+            hessian_product, tangent = curvature_along(fusion, theta, adjoint, x, weights, loss)
             adjoint = adjoint - rate * average(hessian_product)
         grads = _grads_in_weights(fused, tangent, x, weights, loss)
         total -= rate * _vjp_of_proposal(loss_proposal, proposal, x, grads)
@@ -199,58 +198,6 @@ def _outer_grad(
         value = reward(rebuilt, targets)
         (grad,) = torch.autograd.grad(value, theta)
     return grad, value.detach()
-
-
-def _image_tangent(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Returns u = J_F(θ; x) · direction, (B, 1, H, W)."""
-    with torch.no_grad(), record_function("image tangent"):
-        return jvp(partial(call, fusion, inputs=x), [theta], [direction])[1]
-
-
-def _hessian_product(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss: Loss,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns H · direction, H the Hessian of L_f in θ with w fixed, and u = J_F(θ; x) · direction with it."""
-    # The attribute may be that of a module inside: ours, wrapped.
-    if not any(getattr(module, "supports_vjp_of_jvp", False) for module in fusion.modules()):
-        return _hessian_product_by_forward_over_backward(fusion, theta, direction, x, weights, loss)
-    theta = leaf(theta)
-    with torch.enable_grad(), record_function("Hessian product"):
-        fused, tangent = jvp(partial(call, fusion, inputs=x), [theta], [direction])
-        (grad,) = torch.autograd.grad(loss(fused, x, weights), fused, create_graph=True)
-        # ⟨∂L_f/∂f, u⟩ is the derivative of L_f along the direction; its gradient in θ is the Hessian's product.
-        (product,) = torch.autograd.grad((grad * tangent).sum(), theta)
-    return product, tangent.detach()
-
-
-def _hessian_product_by_forward_over_backward(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss: Loss,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the same for any module, in more time and memory."""
-
-    def value_of(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fused = call(fusion, parameters, x)
-        return loss(fused, x, weights), fused
-
-    def grad_of(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value, vjp, fused = torch.func.vjp(value_of, parameters, has_aux=True)  # type: ignore[misc]
-        # Not `torch.func.grad`: it always asks for the graph of the gradient, which forward mode does not need.
-        (grad,) = vjp(torch.ones_like(value), retain_graph=False, create_graph=False)
-        return grad, fused
-
-    with torch.enable_grad():
-        product, tangent = torch.func.jvp(grad_of, (theta,), (direction,))[1]
-    return product.detach(), tangent.detach()
 
 
 def _grads_in_weights(

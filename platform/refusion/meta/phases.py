@@ -59,7 +59,7 @@ def adapt_reconstruction(
     parameters = list(adapted.parameters())
     for image, target, rate in zip(fused, targets, rates, strict=True):
         loss = reward(adapted(image.detach()), target)
-        flat = average(flatten(torch.autograd.grad(loss, parameters)))
+        flat = average(flatten(_gradients(loss, parameters)))
         with torch.no_grad():
             for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
                 parameter.sub_(gradient, alpha=rate)
@@ -158,10 +158,10 @@ def fusion_update(
             fusion_term = loss.combined(*terms.values())
         else:
             fusion_term = loss(fused, fed, weights)
-        fusion_gradients = torch.autograd.grad(fusion_term, fusion_parameters)
+        fusion_gradients = _gradients(fusion_term, fusion_parameters)
     with record_function("fusion: R"):
         reconstruction_term = reward(state.reconstruction(fused.detach()), targets)
-        reconstruction_gradients = torch.autograd.grad(reconstruction_term, reconstruction_parameters)
+        reconstruction_gradients = _gradients(reconstruction_term, reconstruction_parameters)
 
     parameters = fusion_parameters + reconstruction_parameters
     flat = average(flatten((*fusion_gradients, *reconstruction_gradients)))
@@ -174,3 +174,8 @@ def fusion_update(
             optimiser.zero_grad(set_to_none=True)
     losses = {"fusion": fusion_term, **terms, "reconstruction": reconstruction_term}
     return {name: value.detach() for name, value in losses.items()}
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Returns ∂loss/∂parameters; zeros where a module of the user's has parameters that it does not use."""
+    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
@@ -20,6 +19,7 @@ from refusion.images.dataset import spread
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import use_threads
+from refusion.runtime.progress_bar import progress_bar
 from refusion.runtime.storage import Folder
 from refusion.training.validation import measure
 
@@ -68,7 +68,8 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
     with tempfile.TemporaryDirectory() as place:
         local = Folder(str(Path(place) / task))
         local.replace_by(Folder(checkpoint) / task)
-        module = load_module(local.uri)
+        # The sweep has trained it: what it names is what the user has asked for.
+        module = load_module(local.uri, trust_code=True)
     sources = PairStore([Pair(**pair)], 0).sources(0)
     return measure(stretch(fuse_luminance(module, sources)), sources)
 
@@ -96,13 +97,12 @@ def score_all(
                 name = pair.name if single else f"{task}/{pair.name}"
                 scores[number][name] = {}
                 waiting[remote.remote(checkpoint, task, asdict(pair), threads)] = (number, task, name)
-    columns = (TextColumn("measuring val pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("", total=len(waiting))
+    of = len(waiting)
+    with progress_bar("measuring val pairs", console) as show:
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             number, task, name = waiting.pop(ready)
             found = ray.get(ready)
             scores[number][name] = found if single else {f"{task}/{metric}": value for metric, value in found.items()}
-            bar.advance(shown)
+            show(of - len(waiting), of)
     return scores
