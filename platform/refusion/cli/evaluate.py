@@ -11,7 +11,7 @@ from refusion.baselines import BASELINES
 from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.evaluation.report import FORMS
+from refusion.evaluation.report import FORMATS
 from refusion.evaluation.request import Request
 from refusion.evaluation.run import run_evaluation
 from refusion.metrics.listing import help_text
@@ -87,7 +87,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")
     parser.add_argument("--align", choices=("crop",), help="let fused pictures differ from their sources by a border")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="scores, one row per picture")
-    parser.add_argument("--format", default=FORMS[0], choices=FORMS, help="of the printed table [%(default)s]")
+    parser.add_argument("--format", default=FORMATS[0], choices=FORMATS, help="of the printed table [%(default)s]")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write what checkpoints and baselines fuse")
     parser.add_argument("--experiment", metavar="NAME", help="record in this MLflow experiment [not recorded]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""The request for an evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refusion.evaluation.methods import Kind
-from refusion.evaluation.report import Form
+from refusion.evaluation.report import Format
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Request:
     convention: str = "authors"
     reference: Path | None = None
     align: str | None = None
-    format: Form = "text"
+    format: Format = "text"
     save: Path | None = None
     experiment: str | None = None
     tracking_uri: str | None = None
@@ -41,5 +41,5 @@ class Request:
 
     @property
     def all_metrics(self) -> bool:
-        """Whether all are asked for that the convention has and the pictures are large enough for."""
+        """True where every metric is asked for that the convention has and the images are large enough for."""
         return self.metrics is not None and list(self.metrics) == ["all"]

@@ -16,8 +16,8 @@ from typing import Literal
 
 import torch
 
+import refusion.ops.inductor as inductor
 from refusion.errors import UserError
-from refusion.ops import inductor
 from refusion.ops.native import library
 
 Compile = bool | Literal["native", "inductor"] | None

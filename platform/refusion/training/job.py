@@ -14,7 +14,7 @@ from rich.console import Console
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import installed_command
 from refusion.images.dataset import TaskPairs, digests
-from refusion.meta.objective import check_objective
+from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
@@ -43,7 +43,8 @@ def train_all(request: RunRequest, console: Console) -> int:
     """
     ledger = open_ledger(request)
     settings = ledger.settings
-    check_objective(settings)
+    for note in rehearse(settings):
+        console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
     ledger.check_same_images({task.task: digests(task) for task in pairs})
     experiment_id = open_store(ledger.tracking_uri, ledger.experiment)

@@ -12,7 +12,7 @@ import torch
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.meta.objective import loss_at, reward_of
 from refusion.meta.phases import fusion_update, meta_iteration
@@ -105,7 +105,7 @@ class TaskTraining:
 
     def _val_indices(self, epoch: int) -> list[int]:
         wanted = self.settings.validation.images
-        return spread(len(self.val), None if wanted is None else at(wanted, epoch))
+        return evenly_spaced(len(self.val), None if wanted is None else at(wanted, epoch))
 
     def _baseline(self, indices: list[int]) -> dict[str, float]:
         key = tuple(indices)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refusion.images.colour import restore_colour, stretch, stretch_exact
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.networks.full_size import fuse_full_size, propose_full_size
@@ -67,7 +67,7 @@ def validate(
     """
     mine = Measured()
     positions = range(shard.rank, len(indices), shard.world)
-    kept = set(spread(len(indices), pictures))
+    kept = set(evenly_spaced(len(indices), pictures))
     for done, position in enumerate(positions):
         index = indices[position]
         name = store.pairs[index].name

@@ -15,7 +15,7 @@ from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
 from refusion.fuse import fuse_luminance, load_module
 from refusion.images.colour import stretch
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import use_threads
@@ -48,7 +48,7 @@ def split_val(pairs: Sequence[Pair], share: float, validation: ValidationSetting
     if share > 0:
         wanted = max(round(len(pairs) * share), len(pairs) - _most_measured(len(pairs), validation, epochs))
         wanted = min(wanted, len(pairs) - 1)
-    held = set(spread(len(pairs), wanted)) if wanted else set()
+    held = set(evenly_spaced(len(pairs), wanted)) if wanted else set()
     seen, held_out = ([pair for index, pair in enumerate(pairs) if (index in held) is out] for out in (False, True))
     return TaskVal(list(pairs), seen, held_out)
 
