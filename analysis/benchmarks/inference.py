@@ -88,7 +88,7 @@ def _module(options: argparse.Namespace) -> FusionModule:
     return module
 
 
-def _sources(height: int, width: int) -> torch.Tensor:
+def sources_of(height: int, width: int) -> torch.Tensor:
     """Two pictures between smooth and rough, (1, 2, H, W) in [0, 1]."""
     rng = np.random.default_rng(0)
     pictures = [gaussian_filter(rng.normal(size=(height, width)), sigma) for sigma in (1.0, 3.0)]
@@ -106,16 +106,16 @@ def _prepared(name: str, options: argparse.Namespace) -> Callable[[], torch.Tens
         plain = ReferenceFusionModule(**sizes, blocks=blocks, expansion=expansion).eval()
         plain.load_state_dict(module.state_dict())
         module = plain
-    sources = _sources(options.height, options.width).to(options.device)
+    sources = sources_of(options.height, options.width).to(options.device)
     module = module.to(options.device)
-    call = partial(_forward if name in METHODS[:2] else fuse_tiled, module)
+    call = partial(forward if name in METHODS[:2] else fuse_tiled, module)
     wanted = None if name == METHODS[3] else False
     switched(wanted, options.device, partial(call, sources[..., :16, :16]))()
     return switched(wanted, options.device, partial(call, sources))
 
 
 @torch.no_grad()
-def _forward(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
+def forward(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
     fused: torch.Tensor = module(sources)
     return fused
 
