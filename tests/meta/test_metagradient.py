@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 import torch
+from meta_checks import RATES, flat, relative_error, setting
 from torch import nn
 
 import refusion.ops.fused_op as fused_op
@@ -18,46 +18,13 @@ from refusion.networks import FusionModule, LossProposalModule, ReconstructionMo
 from refusion.networks.reference import ReferenceFusionModule
 from refusion.objectives import (
     FusionLoss,
-    FusionWeights,
     GradientTerm,
-    Loss,
-    Reward,
     fusion_loss,
     reconstruction_loss,
 )
 from refusion.ops.backend import configure
 
-RATES = [0.5, 0.2, 0.9]
 STEP = 1e-6
-
-
-class Setting(NamedTuple):
-    fusion: nn.Module
-    loss_proposal: nn.Module
-    reconstruction: nn.Module
-    meta_train: torch.Tensor
-    meta_test: torch.Tensor
-    inner_rates: list[float]
-
-
-def setting(steps: int, learn_gradient_weights: bool = True) -> Setting:
-    torch.manual_seed(11)
-    return Setting(
-        FusionModule(4, 2, 1).double(),
-        LossProposalModule(4, 2, 1, learn_gradient_weights=learn_gradient_weights).double(),
-        ReconstructionModule(4, 2, 1).double(),
-        torch.rand(steps, 2, 2, 9, 8, dtype=torch.float64),
-        torch.rand(2, 2, 8, 9, dtype=torch.float64),
-        RATES[:steps],
-    )
-
-
-def flat(tensors: list[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])
-
-
-def relative_error(ours: list[torch.Tensor], reference: list[torch.Tensor]) -> float:
-    return ((flat(ours) - flat(reference)).norm() / flat(reference).norm()).item()
 
 
 @pytest.mark.parametrize(
@@ -73,47 +40,6 @@ def test_equals_autograd(steps: int, gradient: GradientTerm, with_targets: bool)
         )
         assert flat(reference).norm() > 1e-6
         assert relative_error(ours, reference) < 1e-9
-
-
-def contrast_loss(fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
-    """Smooth distance of logarithms, weighted by both pairs of weights, and a term that no weight scales."""
-    assert weights.gradient is not None
-    distance = torch.nn.functional.smooth_l1_loss(fused.exp().expand_as(sources), sources.exp(), reduction="none")
-    return (weights.intensity.square() * distance).mean() + (weights.gradient * fused.sigmoid()).mean() + fused.var()
-
-
-def linear_loss(fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
-    """Linear in the fused image, and without the second pair of weights."""
-    return (weights.intensity.exp() * (sources - fused)).mean()
-
-
-def worst_pixel(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
-    return (rebuilt - sources).square().flatten(1).logsumexp(dim=1).mean()
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("loss", [contrast_loss, linear_loss])
-@pytest.mark.parametrize("reward", [reconstruction_loss, worst_pixel])
-@pytest.mark.parametrize("general_way", [False, True])
-def test_equals_autograd_for_any_loss_and_any_reward(steps: int, loss: Loss, reward: Reward, general_way: bool) -> None:
-    given = setting(steps)
-    reference = meta_gradient_by_autograd(*given, loss=loss, reward=reward)
-    if general_way:
-        plain = ReferenceFusionModule(4, 2, 1).double()
-        plain.load_state_dict(given.fusion.state_dict())
-        given = given._replace(fusion=plain)
-    assert flat(reference).norm() > 1e-9
-    assert relative_error(meta_gradient(*given, loss=loss, reward=reward), reference) < 1e-9
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_a_loss_whose_gradient_knows_no_weights_gives_zeros(steps: int) -> None:
-    def loss(fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
-        return fused.mean() + weights.intensity.mean()
-
-    given = setting(steps)
-    assert not flat(meta_gradient(*given, loss=loss)).any()
-    assert not flat(meta_gradient_by_autograd(*given, loss=loss)).any()
 
 
 @pytest.mark.parametrize("steps", [2, 3])
