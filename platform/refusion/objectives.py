@@ -65,7 +65,7 @@ class FusionLoss:
         beta: weight of the gradient term.
         gradient: kind of gradient term.
 
-    >>> sources = torch.tensor([[0.0], [1.0]]).expand(1, 2, 8, 1).reshape(1, 2, 4, 2)
+    >>> sources = torch.tensor([0.0, 1.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 2)
     >>> half = torch.full((1, 2, 4, 2), 0.5)
     >>> loss = FusionLoss(beta=0.0)
     >>> float(loss(sources.mean(dim=1, keepdim=True), sources, FusionWeights(half, half)))
