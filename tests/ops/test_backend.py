@@ -103,22 +103,6 @@ def test_our_code_runs_on_plain_tensors_of_single_precision() -> None:
     assert not any(runs_native(one) for one in (x.double(), x.to("meta"), x.as_subclass(Subclass)))
 
 
-def test_what_stands_against_compiling_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-
-    def failing(_: object) -> None:
-        tried.append(1)
-        raise OSError("there is no compiler")
-
-    monkeypatch.setattr(library, "shared_library", failing)
-    library.compiled.cache_clear()
-    try:
-        assert [configure(compile=True).not_compiled for _ in range(2)] == ["there is no compiler"] * 2
-    finally:
-        library.compiled.cache_clear()
-    assert len(tried) == 1
-
-
 PLAIN_SCRIPT = """
 import warnings
 import torch

@@ -46,6 +46,12 @@ def channel_attention(
         depthwise: (3C, 1, 3, 3).
         temperature: (heads, 1, 1), where heads divide C.
         projection: (C, C), of the result.
+
+    Example:
+        >>> x, norm = torch.rand(2, 5, 4, 8), (torch.ones(8), torch.zeros(8))
+        >>> weights = torch.rand(24, 8, 1, 1), torch.rand(24, 1, 3, 3)
+        >>> channel_attention(x, norm, *weights, temperature=torch.ones(4, 1, 1), projection=torch.eye(8)).shape
+        torch.Size([2, 5, 4, 8])
     """
     return run(_CHANNEL_ATTENTION, [x, *norm, pointwise, depthwise, temperature, projection])
 
@@ -64,6 +70,13 @@ def channel_cross_attention(
         convolutions1, convolutions2: of a stream, pointwise (3C, C, 1, 1) and depthwise (3C, 1, 3, 3), for q, k and v.
         temperatures: two of (heads, 1, 1), where heads divide C.
         projections: two of (C, C).
+
+    Example:
+        >>> x, convolutions = torch.rand(2, 5, 4, 8), (torch.rand(24, 8, 1, 1), torch.rand(24, 1, 3, 3))
+        >>> temperatures, projections = [torch.ones(4, 1, 1)] * 2, [torch.zeros(8, 8)] * 2
+        >>> joined = channel_cross_attention(x, x, convolutions, convolutions, temperatures, projections)
+        >>> torch.equal(joined, torch.cat((x, x), dim=3))
+        True
     """
     return run(_CROSS_ATTENTION, [x1, x2, *convolutions1, *convolutions2, *temperatures, *projections])
 
@@ -82,6 +95,11 @@ def gated_feed_forward(
         depthwise: (2N, 1, 3, 3).
         projection: (C, N, 1, 1).
         norm: weight and bias (C); without them there is no LayerNorm.
+
+    Example:
+        >>> x, weights = torch.rand(2, 5, 4, 8), (torch.rand(12, 8, 1, 1), torch.rand(12, 1, 3, 3))
+        >>> torch.equal(gated_feed_forward(x, *weights, projection=torch.zeros(8, 6, 1, 1)), x)
+        True
     """
     return run(_GATED_FEED_FORWARD, [x, *norm, pointwise, depthwise, projection])
 
