@@ -17,9 +17,10 @@ from refusion.meta import meta_gradient
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.ops.autodiff import jvp
 from refusion.ops.backend import Compile, configure, full, narrow, recomputes, runs_inductor, runs_native
+from refusion.ops.feed_forward import GatedFeedForward
 from refusion.ops.fused_op import FusedOp, run
 from refusion.ops.native import library
-from refusion.ops.sublayers import ChannelAttention, CrossAttention, GatedFeedForward
+from refusion.ops.sublayers import ChannelAttention, CrossAttention
 from refusion.ops.tiling import ALL_ROWS
 
 OPS = {
