@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -33,12 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
-    """Keep tests without the marker ``ray``, and the processes that they start, from starting Ray."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+    """Keep tests without the marker ``ray``, and the processes that they start, from starting Ray.
+
+    After the last test of a directory its Ray ends (`one_ray`).
+    """
     with pytest.MonkeyPatch.context() as patch:
         if item.get_closest_marker("ray") is None:
             patch.setenv("RAY_TMPDIR", NO_RAY)
-        return (yield)
+        result = yield
+    leaves = nextitem is None or nextitem.path.parent != item.path.parent
+    if leaves and "ray" in sys.modules and (ray := sys.modules["ray"]).is_initialized():
+        ray.shutdown()
+    return result
 
 
 def _folder(name: str) -> Path:
