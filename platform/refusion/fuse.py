@@ -17,6 +17,7 @@ from torch import nn
 from refusion.config.settings import BUILTIN_NETWORK
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
+from refusion.import_path import is_import_path
 from refusion.networks.full_size import fuse_full_size
 from refusion.networks.published import load_published
 from refusion.networks.registry import build_fusion
@@ -60,22 +61,24 @@ def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
     try:
         network = yaml.safe_load(settings.read_text(encoding="utf-8"))["network"]
         kind, options = network.get("kind", BUILTIN_NETWORK), dict(network.get("options") or {})
-        own = kind == BUILTIN_NETWORK
-        sizes = {name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")} if own else {}
-        if own:
-            return build_fusion(kind, {}, sizes)
+        if kind == BUILTIN_NETWORK:
+            sizes = {name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")}
+            return build_fusion(BUILTIN_NETWORK, {}, sizes)
+        if not (isinstance(kind, str) and is_import_path(kind)):
+            raise ValueError(f"network.kind {kind!r} is no import path")
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-        described = "network: width, heads, blocks and expansion"
+        described = "network: width, heads, blocks and expansion, or kind: module:Class"
         raise UserError(
             f"{settings}: does not describe a fusion module ({described}); is it a checkpoint's?"
         ) from error
     # Whoever wrote the file chose this code; it is imported only for a user who has said so.
-    if not (trust_code is True or (isinstance(trust_code, Collection) and kind in trust_code)):
+    named = trust_code if isinstance(trust_code, Collection) and not isinstance(trust_code, str) else ()
+    if trust_code is not True and kind not in named:
         raise UserError(
             f"{settings}: its network is {kind}, code from outside of this package, which is not run unasked; if you "
             f"trust it, say --network.kind {kind} or --trust-code (in Python trust_code=True)"
         )
-    return build_fusion(str(kind), {str(name): value for name, value in options.items()}, {})
+    return build_fusion(kind, {str(name): value for name, value in options.items()}, {})
 
 
 def fuse_luminance(module: nn.Module, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
