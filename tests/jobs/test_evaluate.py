@@ -179,6 +179,7 @@ def job(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_job_writes_the_file_and_prints_the_table(data: Path, tmp_path: Path) -> None:
     pairs = data / "MIF" / "val"
     sources = ["--a", pairs / "a", "--b", pairs / "b", "--task", "MIF"]
@@ -189,6 +190,7 @@ def test_the_job_writes_the_file_and_prints_the_table(data: Path, tmp_path: Path
     assert list(scores(tmp_path / "new" / "out.csv").columns) == ["EN", "convention"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
