@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from distribution import rank_of, scheduler_of
 
 from refusion.ops.backend import configure
 
@@ -25,12 +26,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank_of(item.path))
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        # With `--dist loadgroup` one process runs all of a group: one Ray at a time, and each file's fixtures once.
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduler_of(config, log, ROOT)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
