@@ -76,7 +76,7 @@ def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> No
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_with_intermediate_results_recomputed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given = setting(steps)
     kept = meta_gradient(*given)
     monkeypatch.setattr(fused_op, "pixels_at_once", lambda _on_cpu: 20)
@@ -87,7 +87,7 @@ def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: p
 @pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_same_with_compiled_loops(steps: int) -> None:
+def test_the_same_with_inductor(steps: int) -> None:
     given = setting(steps)
     compiled = meta_gradient(*given)
     configure(compile=False)

@@ -1,4 +1,4 @@
-"""What is configured is run: compiled code or none, the plain script's default, wide maps in bfloat16."""
+"""The backend runs what is configured: compiled code or none, the plain script's default, wide maps in bfloat16."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ print(*warned)
 
 
 def of_plain_script(**environment: str) -> tuple[int, str, str]:
-    """How many warnings it gives, the digits of what it computes, and the warnings."""
+    """Number of its warnings, digits of its results, and the warnings."""
     done = subprocess.run(
         [sys.executable, "-c", PLAIN_SCRIPT], env=os.environ | environment, capture_output=True, text=True, check=True
     )

@@ -22,7 +22,7 @@ def _seed() -> None:
 
 
 def streams(count: int) -> list[torch.Tensor]:
-    """For each stream q, k and v of 8 channels, 4 heads, a projection to 6."""
+    """Inputs of streams: q, k and v of 8 channels, 4 heads, a projection to 6."""
     return random(*[(2, 3, 5, 24)] * count, *[(4, 1, 1)] * count, *[(6, 8)] * count)
 
 

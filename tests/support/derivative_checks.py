@@ -81,7 +81,7 @@ def check_vjp_of_jvp(function: Function, reference: Function, inputs: Tensors) -
 
 
 def check_hessian_product(function: Function, reference: Function, inputs: Tensors) -> None:
-    """For y² a backward pass through y's tangent, as training does it, gives what two backward passes give."""
+    """A backward pass through y's tangent, as training does it, gives y²'s Hessian product by two backward passes."""
     held = leaves(inputs)
     tangents = [torch.randn_like(tensor) * tensor.requires_grad for tensor in held]
     value, tangent = jvp(_joined(function), held, tangents)
@@ -121,5 +121,5 @@ def _grads(
 ) -> list[torch.Tensor]:
     """Gradients in the inputs that need them; zero where nothing depends on one."""
     needing = [tensor for tensor in inputs if tensor.requires_grad]
-    kept = {"retain_graph": True, "create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
-    return list(torch.autograd.grad(outputs, needing, grads, **kept))
+    options = {"retain_graph": True, "create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
+    return list(torch.autograd.grad(outputs, needing, grads, **options))

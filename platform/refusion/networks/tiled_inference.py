@@ -94,7 +94,7 @@ def _block(x: torch.Tensor, block: Block) -> torch.Tensor:
 
 
 def _feed_forward(x: torch.Tensor, norm: ChannelNorm, ffn: GatedFeedForward, rows: _Rows) -> torch.Tensor:
-    """Its own rows of a tile with neighbours, with the residual."""
+    """Feed-forward network with its residual, in a tile's own rows, from the tile with its neighbours."""
     native = SeparableConv.gated([x, *norm.affine, ffn.project_in.weight, ffn.dwconv.weight, ffn.project_out.weight])
     if native.is_served():
         return rows.inner(native.value())
@@ -105,7 +105,7 @@ def _feed_forward(x: torch.Tensor, norm: ChannelNorm, ffn: GatedFeedForward, row
 def _separable_conv(
     x: torch.Tensor, norm: ChannelNorm | None, pointwise: nn.Conv2d, depthwise: nn.Conv2d, rows: _Rows
 ) -> torch.Tensor:
-    """Its own rows of a tile with neighbours, after a norm, if any, a pointwise and a depthwise convolution."""
+    """Norm, if any, pointwise and depthwise convolution, in a tile's own rows, from the tile with its neighbours."""
     affine = () if norm is None else norm.affine
     native = SeparableConv.plain([x, *affine, pointwise.weight, depthwise.weight])
     if native.is_served():
