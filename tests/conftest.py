@@ -1,4 +1,4 @@
-"""What every test may ask for: the real data beside the checkout, a GPU, a quiet number of threads, Ray."""
+"""Fixtures for every test: the real data beside the checkout, a GPU, a quiet number of threads, Ray."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def published() -> Path:
 
 @pytest.fixture(scope="session")
 def evaluators() -> Path:
-    """What public evaluators return on small pairs."""
+    """Scores that public evaluators return on small pairs."""
     return _folder("evaluators")
 
 

@@ -1,4 +1,4 @@
-"""What the jobs' tests share: one Ray, a home for each file, the built-in scenes."""
+"""Fixtures that the jobs' tests share: one Ray, a home for each file, the built-in scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pytest-xdist hands tests to processes: a file to one process, all files that start Ray to one, those first."""
+"""Hands tests to pytest-xdist's processes: a file to one, and all files that start Ray to the same, first of all."""
 
 from __future__ import annotations
 
