@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from refusion.errors import UserError
 from refusion.evaluation.scoring import ItemScores, Scorer
 from refusion.evaluation.work_items import WorkItem
+from refusion.import_path import use_import_folders
 from refusion.runtime import cluster
 from refusion.runtime.distributed import use_threads
 
@@ -77,6 +79,22 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
+class _Packed:
+    """A scorer on its way: a worker looks into the user's folders before it unpacks a network from there."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.content = pickle.dumps(scorer)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Scorer], tuple[bytes]]:
+        return _unpacked, (self.content,)
+
+
+def _unpacked(content: bytes) -> Scorer:
+    use_import_folders()
+    scorer: Scorer = pickle.loads(content)
+    return scorer
+
+
 def _score(scorer: Scorer, item: WorkItem, device: str) -> ItemScores | str:
     """Scores one item in a worker; a UserError comes back as its message, not as Ray's traceback."""
     with _one_thread():
@@ -94,7 +112,7 @@ def _score_on_cluster(
     on_progress: Callable[[int, int], None],
 ) -> list[ItemScores]:
     remote = ray.remote(num_cpus=1, max_retries=2)(_score)
-    sent = ray.put(scorer)
+    sent = ray.put(_Packed(scorer))
     found: dict[int, ItemScores] = {}
     running: dict[Any, int] = {}
     waiting = iter(enumerate(items))

@@ -54,14 +54,15 @@ def notes(modules: Modules, network: NetworkSettings) -> list[str]:
         if setting in kinds and layers:
             found.append(
                 f"--{setting} {kinds[setting]}: is trained in evaluation mode, so that no image depends on chance or "
-                f"on the rest of its batch: {', '.join(sorted(layers))} keep the statistics they begin with and drop "
-                "nothing"
+                f"on the rest of its batch: of {', '.join(sorted(layers))}, batch norms keep the statistics they begin "
+                "with, and dropout is off"
             )
     return found
 
 
 def _has_two_modes(layer: nn.Module) -> bool:
-    return isinstance(layer, _DROPOUTS) or getattr(layer, "running_mean", None) is not None
+    drops = isinstance(layer, _DROPOUTS) and layer.p > 0
+    return drops or getattr(layer, "running_mean", None) is not None
 
 
 def _check_parameters(module: nn.Module, where: str) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from refusion.errors import UserError
 from refusion.home import installed_command
 from refusion.images.dataset import TaskPairs, digests
+from refusion.meta.rehearsal import rehearse
 from refusion.runtime import cluster
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_board
@@ -50,6 +51,8 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     """
     manifest = open_manifest(request)
     objective = Objective.parse(manifest.options.objective, manifest.options.task)
+    for note in rehearse(manifest.base):
+        console.print(note, markup=False, soft_wrap=True)
     pairs = check_and_tell(manifest.base, console)
     found = {task.task: digests(task) for task in pairs}
     manifest.check_same_images(found)

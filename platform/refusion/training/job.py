@@ -14,6 +14,7 @@ from rich.console import Console
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import installed_command
 from refusion.images.dataset import TaskPairs, digests
+from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
@@ -42,6 +43,8 @@ def train_all(request: RunRequest, console: Console) -> int:
     """
     manifest = open_manifest(request)
     settings = manifest.settings
+    for note in rehearse(settings):
+        console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
