@@ -75,6 +75,15 @@ class FusionModule(nn.Module):
 
     Raises:
         UserError: the heads do not divide the width.
+
+    Example:
+        >>> import torch
+        >>> from refusion.networks import FusionModule
+        >>> module = FusionModule()
+        >>> sum(parameter.numel() for parameter in module.parameters())
+        59856
+        >>> module(torch.rand(4, 2, 20, 30)).shape
+        torch.Size([4, 1, 20, 30])
     """
 
     supports_vjp_of_jvp = True

@@ -20,6 +20,15 @@ class LossProposalModule(nn.Module):
 
     Raises:
         UserError: the heads do not divide the width.
+
+    Example:
+        >>> import torch
+        >>> from refusion.networks import LossProposalModule
+        >>> weights = LossProposalModule()(torch.rand(4, 2, 20, 30))
+        >>> weights.intensity.shape, weights.gradient.shape
+        (torch.Size([4, 2, 20, 30]), torch.Size([4, 2, 20, 30]))
+        >>> torch.allclose(weights.intensity.sum(dim=1), torch.ones(4, 20, 30))
+        True
     """
 
     def __init__(

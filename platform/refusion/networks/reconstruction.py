@@ -17,6 +17,12 @@ class ReconstructionModule(nn.Module):
 
     Raises:
         UserError: the heads do not divide the width.
+
+    Example:
+        >>> import torch
+        >>> from refusion.networks import ReconstructionModule
+        >>> ReconstructionModule()(torch.rand(4, 1, 20, 30)).shape
+        torch.Size([4, 2, 20, 30])
     """
 
     def __init__(self, width: int = 32, heads: int = 8, blocks: int = 2, expansion: int = 2) -> None:
