@@ -92,7 +92,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         raise
     job.tell(outcomes, console)
     run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
-    return FinishedJob(ledger.run_name, ledger.folder, ledger.tracking_uri, run_ids, outcomes)
+    return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
 
 
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
