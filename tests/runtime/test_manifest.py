@@ -10,6 +10,7 @@ import yaml
 from refusion.errors import UserError
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 
+URI = "sqlite:////disk/mlflow.db"
 DIGESTS = {"IVIF": {"train": "11", "val": "22"}}
 
 
@@ -27,50 +28,49 @@ class Note(Manifest):
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own, so that nothing reaches the user's."""
     monkeypatch.setenv("REFUSION_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
 
 
 @pytest.fixture
 def first() -> Note:
     """A manifest that is written."""
-    note = Note.begin(JobRequest(run_name="first", experiment="study"), text="α")
+    note = Note.begin(JobRequest(run_name="first", experiment="study"), URI, text="α")
     note.digests = DIGESTS
     note.write({"text": note.text})
     return note
 
 
 def test_a_new_one_has_a_place_and_exists_once_it_is_written(home: Path) -> None:
-    note = Note.begin(JobRequest(run_name="first"), text="")
+    note = Note.begin(JobRequest(run_name="first"), URI, text="")
     assert note.folder.uri == str(home / "sweeps" / "first")
-    assert (note.experiment, note.tracking_uri) == ("refusion", f"sqlite:///{home / 'mlflow.db'}")
+    assert (note.experiment, note.tracking_uri) == ("refusion", URI)
     assert (note.resumed, note.digests) == (False, {})
     assert not note.folder.exists()
 
 
 def test_the_file_holds_the_common_and_the_own_fields(first: Note) -> None:
     assert yaml.safe_load((first.folder / "note.yaml").read_text()) == {
-        "tracking_uri": first.tracking_uri,
+        "tracking_uri": URI,
         "experiment": "study",
         "text": "α",
         "digests": DIGESTS,
     }
 
 
-def test_what_was_written_is_resumed_and_may_be_recorded_elsewhere(first: Note, home: Path) -> None:
+def test_what_was_written_is_resumed_and_may_be_recorded_elsewhere(first: Note) -> None:
     request = JobRequest(resume="first")
     content = Note.read(request)
-    resumed = Note.resume(request, content, text=content["text"])
+    resumed = Note.resume(request, content, content["tracking_uri"], text=content["text"])
     assert (resumed.name, resumed.folder, resumed.text) == (first.name, first.folder, "α")
-    assert (resumed.experiment, resumed.resumed, resumed.digests) == ("study", True, DIGESTS)
-    uri = f"sqlite:///{home / 'other.db'}"
-    moved = Note.resume(JobRequest(resume="first", tracking_uri=uri, experiment="moved"), content, text="")
-    assert (moved.tracking_uri, moved.experiment) == (uri, "moved")
+    assert (resumed.experiment, resumed.tracking_uri, resumed.digests) == ("study", URI, DIGESTS)
+    assert resumed.resumed
+    moved = Note.resume(JobRequest(resume="first", experiment="moved"), content, "sqlite:////other.db", text="")
+    assert (moved.tracking_uri, moved.experiment) == ("sqlite:////other.db", "moved")
 
 
 def test_a_name_that_is_taken_or_unknown_is_refused(first: Note) -> None:
     with pytest.raises(UserError, match="--run-name first: there is a sweep of this name"):
-        Note.begin(JobRequest(run_name=first.name), text="")
+        Note.begin(JobRequest(run_name=first.name), URI, text="")
     with pytest.raises(UserError, match=r"--resume second: there is no such sweep in .*there are: first"):
         Note.read(JobRequest(resume="second"))
 
@@ -101,6 +101,6 @@ def test_settings_that_differ_are_named_down_to_the_last_section() -> None:
 
 
 def test_the_storage_is_needed_to_resume_only_where_it_is_not_ours(tmp_path: Path) -> None:
-    assert Note.begin(JobRequest(run_name="first"), text="").resume_arguments() == ["--resume", "first"]
-    elsewhere = Note.begin(JobRequest(run_name="first", storage=str(tmp_path / "disk")), text="")
+    assert Note.begin(JobRequest(run_name="first"), URI, text="").resume_arguments() == ["--resume", "first"]
+    elsewhere = Note.begin(JobRequest(run_name="first", storage=str(tmp_path / "disk")), URI, text="")
     assert elsewhere.resume_arguments() == ["--resume", "first", "--storage", str(tmp_path / "disk")]

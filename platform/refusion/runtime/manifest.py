@@ -12,7 +12,6 @@ from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.runtime.run_names import new_name, resumed_name
 from refusion.runtime.storage import Folder
-from refusion.tracking.store import resolve_tracking_uri
 
 DEFAULT_EXPERIMENT = "refusion"
 
@@ -54,7 +53,7 @@ class Manifest:
         return Folder.at(refusion_home() / f"{cls.kind}s")
 
     @classmethod
-    def begin(cls, request: JobRequest, **own: Any) -> Self:
+    def begin(cls, request: JobRequest, tracking_uri: str, **own: Any) -> Self:
         """Returns the manifest of a new run or sweep, not written yet; ``own`` are the fields of the subclass.
 
         Raises:
@@ -65,7 +64,7 @@ class Manifest:
         return cls(
             name=name,
             folder=storage / name,
-            tracking_uri=resolve_tracking_uri(request.tracking_uri),
+            tracking_uri=tracking_uri,
             experiment=request.experiment or DEFAULT_EXPERIMENT,
             **own,
         )
@@ -82,13 +81,13 @@ class Manifest:
         return dict(yaml.safe_load((storage / name / cls.file).read_text()))
 
     @classmethod
-    def resume(cls, request: JobRequest, content: Mapping[str, Any], **own: Any) -> Self:
+    def resume(cls, request: JobRequest, content: Mapping[str, Any], tracking_uri: str, **own: Any) -> Self:
         """Returns the manifest to go on with, from what ``read`` returned; ``own`` are the fields of the subclass."""
         name = str(request.resume)
         return cls(
             name=name,
             folder=cls._storage(request) / name,
-            tracking_uri=resolve_tracking_uri(request.tracking_uri or content["tracking_uri"]),
+            tracking_uri=tracking_uri,
             experiment=request.experiment or content["experiment"],
             resumed=True,
             digests=content["digests"],

@@ -16,6 +16,7 @@ from refusion.search.schedulers.explore import check_pbt_space
 from refusion.search.space.space import Space
 from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
+from refusion.tracking.store import resolve_tracking_uri
 
 # Options that may differ in a resumed sweep.
 _CHANGEABLE_OPTIONS = ("trials", "max_concurrent")
@@ -108,7 +109,9 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         raise UserError(
             f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs})"
         )
-    return SweepManifest.begin(request, options=options, space=space, base=base)
+    return SweepManifest.begin(
+        request, resolve_tracking_uri(request.tracking_uri), options=options, space=space, base=base
+    )
 
 
 def _resumed(request: SweepRequest, name: str) -> SweepManifest:
@@ -127,4 +130,5 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     SweepManifest.refuse_changes(name, changed)
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
-    return SweepManifest.resume(request, content, options=options, space=Space.read(content["space"]), base=base)
+    uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
+    return SweepManifest.resume(request, content, uri, options=options, space=Space.read(content["space"]), base=base)

@@ -11,6 +11,7 @@ from refusion.config.settings import Settings
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
 from refusion.tasks import TaskName
+from refusion.tracking.store import resolve_tracking_uri
 
 # Anything else would make a resumed run another training under the old name.
 _CHANGEABLE = (
@@ -61,10 +62,12 @@ def open_manifest(request: RunRequest) -> RunManifest:
             it was asked to change what a resumed run cannot change.
     """
     if request.resume is None:
-        return RunManifest.begin(request, settings=with_absolute_data(check(request.changes)))
+        settings = with_absolute_data(check(request.changes))
+        return RunManifest.begin(request, resolve_tracking_uri(request.tracking_uri), settings=settings)
     content = RunManifest.read(request)
     before = Settings.model_validate(content["settings"])
     settings = with_absolute_data(check(request.changes, before))
     changed = changed_settings(before.model_dump(), settings.model_dump(), _CHANGEABLE)
     RunManifest.refuse_changes(request.resume, changed)
-    return RunManifest.resume(request, content, settings=settings, earlier_tasks=before.tasks)
+    uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
+    return RunManifest.resume(request, content, uri, settings=settings, earlier_tasks=before.tasks)
