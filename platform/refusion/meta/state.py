@@ -79,7 +79,7 @@ class TrainingState:
         return bool(torch.isfinite(torch.stack(sums)).all())
 
     def progress(self) -> dict[str, Any]:
-        """Returns everything but the modules' weights, as plain values and tensors (loads with ``weights_only=True``)."""
+        """Returns all but the modules' weights, as plain values and tensors (loads with ``weights_only=True``)."""
         return {
             "fusion_adam": self.fusion_adam.state_dict(),
             "reconstruction_adam": self.reconstruction_adam.state_dict(),
