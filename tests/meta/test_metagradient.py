@@ -53,12 +53,13 @@ def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> No
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_intermediate_results_recomputed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given = setting(steps)
-    kept = meta_gradient(*given)
+    saved = meta_gradient(*given)
     monkeypatch.setattr(fused_op, "pixels_at_once", lambda _on_cpu: 20)
     configure(compile=False, recompute=True)
-    assert relative_error(meta_gradient(*given), kept) < 1e-9
+    assert relative_error(meta_gradient(*given), saved) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_inductor(steps: int) -> None:
@@ -68,6 +69,7 @@ def test_the_same_with_inductor(steps: int) -> None:
     assert relative_error(compiled, meta_gradient(*given)) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_compiled_code_is_as_near_to_double_precision_as_rounding_lets_it(steps: int) -> None:
@@ -204,6 +206,7 @@ def test_along_returns_the_outer_loss() -> None:
     assert not outer_loss.requires_grad
 
 
+@pytest.mark.slow
 def test_two_workers_agree_with_one_on_the_whole_batch() -> None:
     """Each vector that crosses workers is averaged, one more in each round, until both have averaged them all."""
     given = setting(3)

@@ -61,6 +61,7 @@ def test_optuna_gets_the_trials_that_lie_in_the_space(study: Study) -> None:
     assert len(searched(study, numbers).trials) == len(searched(changed, numbers).trials) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["importance_chart", "slices", "contour", "parallel_coordinates"])
 def test_pictures_of_a_sweep_with_conditions(study: Study, name: str) -> None:
     first = wide_and_tall(getattr(space_plots, name)(study))

@@ -38,6 +38,7 @@ def test_the_comparison_is_read_back_as_it_was(study: Study) -> None:
     assert math.isnan(found.metrics["EN"].ours)
 
 
+@pytest.mark.slow
 def test_pictures_for_each_kind_of_sweep(study: Study, store: str) -> None:
     titles = {section.title: section for section in sections(study)}
     assert all(section.picture or section.table for section in titles.values())

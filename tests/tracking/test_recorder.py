@@ -207,6 +207,7 @@ sys.exit(recorder.unsent)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_to_one_file_at_once(uri: str, experiment: str, client: MlflowClient) -> None:
     job = start_job_run(uri, experiment, "two", {}, {})
     ids = [start_task_run(uri, experiment, job, task, task, {}) for task in ("MFIF", "MEIF")]

@@ -26,7 +26,7 @@ PARTS = ("meta-iteration", "fusion update")
 
 
 class Way(NamedTuple):
-    """How our step is run."""
+    """A way to run our step."""
 
     compile: bool
     precision: Precision

@@ -81,6 +81,7 @@ def relative(change: Tensor, reference: Tensor) -> float:
     return ((change - reference).norm() / reference.norm()).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inner_steps", "swap", "restricted"), [(1, True, False), (2, True, False), (2, False, False), (2, True, True)]
 )
@@ -98,6 +99,7 @@ def test_an_epoch_ends_where_ours_ends(inner_steps: int, swap: bool, restricted:
         assert relative(theirs_now[name] - before, change) < 1e-9, name
 
 
+@pytest.mark.slow
 def test_adam_as_the_outer_step_and_a_loss_proposal_without_gradient_weights() -> None:
     ours, theirs = both_methods(settings("maxabs", kind="adam", accumulate=1))
     start = parameters(ours.state)

@@ -95,6 +95,7 @@ def test_agrees_with_the_definition(metric, triple, pixels: int, monkeypatch: py
     assert score(limited, *crops) == pytest.approx(reference(metric, *crops, limited=True), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_wavelet_form_agrees_with_the_definition(pair_of_triples) -> None:
     """An image of 3×3 has 102×102 coefficients, for the filters are long."""
     crops = [image[20:23, 22:25] for image in pair_of_triples[1]]
@@ -125,6 +126,7 @@ def test_a_batch_scores_as_its_images_do_and_nan_stays_in_its_image(metric, pair
         spoilt[0, 5, 6] = was
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(3, 12), st.integers(3, 12), st.integers(0, 2**32 - 1), st.sampled_from([2, 4, 256]))
 def test_limited_scores_lie_between_0_and_1(height: int, width: int, seed: int, levels: int) -> None:
