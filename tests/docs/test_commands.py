@@ -27,6 +27,7 @@ OTHERS = {
     "mlflow": {"backend-store-uri", "experiment-id"},
     "mypy": {"strict"},
     "mkdocs": {"strict"},
+    "on_gpu.sh": set(OPTION.findall((ROOT / "analysis/benchmarks/on_gpu.sh").read_text(encoding="utf-8"))),
 }
 
 
