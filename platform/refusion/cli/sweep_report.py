@@ -1,4 +1,7 @@
-"""The command line of analysis/sweep_report.py: a recorded sweep to a page, a table, and its best settings."""
+"""Report of a sweep as one page: best settings, learning curves, which parameters mattered.
+
+python analysis/sweep_report.py --sweep NAME --out DIR
+"""
 
 from __future__ import annotations
 
