@@ -33,8 +33,16 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
         trust_code: permission to run code from outside of this package where the checkpoint names such a network: True
             for any, or the import paths that may be.
 
+    Returns:
+        The module, (B,2,H,W) to (B,1,H,W).
+
     Raises:
         UserError: there is no such file or folder, it holds no fusion module, or it names code that is not trusted.
+
+    Example:
+        >>> load_module("nowhere/IVIF/final")
+        Traceback (most recent call last):
+        refusion.errors.UserError: nowhere/IVIF/final: there is no fusion.safetensors; give a checkpoint folder ...
     """
     path = Path(checkpoint).expanduser()
     if path.suffix == ".pth":
