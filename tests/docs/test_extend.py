@@ -18,7 +18,7 @@ from refusion.images.reading import read_image, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
 # A directive stands in a comment, which the site does not show, before the block that it is about.
-_BLOCK = re.compile(r"^<!-- (file|after|run)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^<!-- (file|after|instead|run)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
 
 
 class Block(NamedTuple):
@@ -57,11 +57,12 @@ class Place:
         for block in blocks:
             if block.directive == "file":
                 (self.folder / block.place).write_text(block.text)
-            elif block.directive == "after":
-                name, line = block.place.split(" | ")
+            elif block.directive in ("after", "instead"):
+                name, line = block.place.split(" | ", 1)
                 content = (self.folder / name).read_text()
                 assert content.count(f"{line}\n") == 1, line
-                (self.folder / name).write_text(content.replace(f"{line}\n", f"{line}\n{block.text}"))
+                before = f"{line}\n" if block.directive == "after" else ""
+                (self.folder / name).write_text(content.replace(f"{line}\n", before + block.text))
             elif block.language == "python":
                 script += block.text
             else:
@@ -100,6 +101,16 @@ def test_a_network_is_trained_fused_scored_and_swept_as_the_page_says(place: Pla
     assert pd.read_csv(place.folder / "scores.csv").filter(like="Qabf").notna().all(axis=None)
     place.carry_out(blocks_of("extend.md", "A search space"))
     assert any((place.folder / "home" / "sweeps" / "mine").rglob("best.yaml"))
+
+
+@pytest.mark.ray
+def test_a_loss_and_a_reward_are_trained_with(place: Place) -> None:
+    place.carry_out(blocks_of("extend.md", "A loss and a reward"))
+    assert (place.folder / "home" / "runs" / "losses" / "IVIF" / "final" / "fusion.safetensors").is_file()
+
+
+def test_a_rate_schedule_is_a_kind_of_rate(place: Place) -> None:
+    place.carry_out(blocks_of("extend.md", "A rate schedule"))
 
 
 @pytest.mark.slow
