@@ -53,10 +53,10 @@ def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> No
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_intermediate_results_recomputed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given = setting(steps)
-    kept = meta_gradient(*given)
+    saved = meta_gradient(*given)
     monkeypatch.setattr(fused_op, "pixels_at_once", lambda _on_cpu: 20)
     configure(compile=False, recompute=True)
-    assert relative_error(meta_gradient(*given), kept) < 1e-9
+    assert relative_error(meta_gradient(*given), saved) < 1e-9
 
 
 @pytest.mark.slow

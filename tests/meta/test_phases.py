@@ -19,13 +19,13 @@ LOSS = FusionLoss(alpha=1.0, beta=0.5)
 INNER_RATE, OUTER_RATE = 0.05, 1e-3
 
 
-def iterate(state: TrainingState, inner_steps: int = 1, **changes: Any) -> dict[str, Tensor]:
+def iterate(state: TrainingState, inner_steps: int = 1, **others: Any) -> dict[str, Tensor]:
     told: dict[str, Any] = {
         "inner_rates": [INNER_RATE] * inner_steps,
         "outer_rate": OUTER_RATE,
         "loss": LOSS,
     }
-    return meta_iteration(state, images(1, inner_steps, 2), images(2, 2), **(told | changes))
+    return meta_iteration(state, images(1, inner_steps, 2), images(2, 2), **(told | others))
 
 
 def test_a_batch_is_fed_twice_the_second_time_swapped() -> None:

@@ -22,7 +22,7 @@ INNER_RATE, OUTER_RATE = 0.05, 1e-3
 
 
 class Exchange:
-    """What workers average their vectors through. One thread per worker, and one of them runs at a time."""
+    """Exchange through which workers average their vectors. One thread per worker, and one of them runs at a time."""
 
     def __init__(self, workers: int) -> None:
         self.barrier = threading.Barrier(workers, timeout=60)
