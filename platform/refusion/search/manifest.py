@@ -13,10 +13,12 @@ from refusion.config.layers import check, leaves
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.import_path import is_import_path
 from refusion.runtime.run_names import new_name, resumed_name, with_absolute_data
 from refusion.runtime.storage import Folder
 from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
 from refusion.search.schedulers.explore import check_pbt_space
+from refusion.search.schedulers.imported import imported_scheduler
 from refusion.search.space.space import Space
 from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
@@ -109,6 +111,8 @@ class SweepManifest:
         """Options that resume this sweep, wherever they are given."""
         storage = self.folder.uri.rpartition("/")[0]
         arguments = ["--resume", self.name]
+        if is_import_path(self.options.scheduler):
+            arguments += ["--scheduler", self.options.scheduler]
         return arguments if storage == default_storage().uri else [*arguments, "--storage", storage]
 
 
@@ -149,6 +153,8 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         raise UserError(
             f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs})"
         )
+    if is_import_path(options.scheduler):
+        imported_scheduler(options.scheduler, base.schedule.epochs, base.seed)
     name = new_name(request.run_name, storage, "sweep")
     uri = resolve_tracking_uri(request.tracking_uri)
     return SweepManifest(name, storage / name, options, space, base, uri, request.experiment or "refusion", False, {})
@@ -176,6 +182,13 @@ def _resumed(request: SweepRequest, storage: Folder) -> SweepManifest:
     if changed:
         what = ", ".join(changed)
         raise UserError(f"--resume {name}: {what} cannot change in a resumed sweep; leave it out, or start a new sweep")
+    if is_import_path(before.scheduler):
+        if "scheduler" not in request.options:
+            raise UserError(
+                f"--resume {name}: decides by code of your own, which runs only if you name it again: "
+                f"--scheduler {before.scheduler}"
+            )
+        imported_scheduler(before.scheduler, base.schedule.epochs, base.seed)
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
