@@ -1,4 +1,4 @@
-"""Digests of what one seed leads to: to be held against those of another commit, on the same machine.
+"""Digests of the results of one seed, to be compared with those of another commit on the same machine.
 
 python analysis/golden_values.py --out golden.json                    # run all of it
 python analysis/golden_values.py --against golden.json                # run all of it again, and compare
@@ -32,7 +32,7 @@ _LONGER = (*_SHORT, "--schedule.epochs", "4", "--validation.every", "1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the jobs, print a line for each value, and return 1 where one differs from ``--against``."""
+    """Runs the jobs, prints a line for each value, and returns 1 where one differs from ``--against``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--code", type=Path, default=_ROOT, metavar="DIR", help="the checkout whose jobs run [this]")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the values are written")
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="golden-") as folder:
         for name, value in golden_values(options.code.resolve(), Path(folder)):
             found[name] = value
-            verdict = "" if name not in expected else "  same" if expected[name] == value else "  DIFFERS"
-            print(f"{name:40} {value}{verdict}", flush=True)
+            outcome = "" if name not in expected else "  same" if expected[name] == value else "  DIFFERS"
+            print(f"{name:40} {value}{outcome}", flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     missing = sorted(expected.keys() - found.keys())
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def golden_values(code: Path, home: Path) -> Iterator[tuple[str, str]]:
-    """(name, digest) of each result of the jobs of a checkout, which keep everything under ``home``."""
+    """Yields (name, digest) of each result of the jobs of a checkout, which keep everything under ``home``."""
     for name, compiled in (("train", ()), ("train --no-compile", ("--no-compile",))):
         run = name.replace(" --", "-")
         tasks = _TASKS if not compiled else ("IVIF",)

@@ -1,4 +1,4 @@
-"""What a sweep has found, as one page: best settings, learning curves, which parameters mattered.
+"""Report of a sweep as one page: best settings, learning curves, which parameters mattered.
 
 python analysis/sweep_report.py --sweep NAME --out DIR
 """

@@ -30,8 +30,8 @@ from step_gradient import switched
 from refusion.errors import UserError
 from refusion.fuse import load_module
 from refusion.images.colour import stretch
-from refusion.networks import FusionModule, fuse_in_strips
-from refusion.networks.reference import PlainFusionModule
+from refusion.networks import FusionModule, fuse_tiled
+from refusion.networks.reference import ReferenceFusionModule
 
 METHODS = ("straightforward network", "our forward pass", "in strips", "in strips, compiled")
 TARGET = 3.0
@@ -82,7 +82,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _module(options: argparse.Namespace) -> FusionModule:
     torch.manual_seed(0)
-    return load_module(options.checkpoint) if options.checkpoint else FusionModule().eval()
+    module = load_module(options.checkpoint) if options.checkpoint else FusionModule().eval()
+    if not isinstance(module, FusionModule):
+        raise UserError(f"--checkpoint {options.checkpoint}: holds another network than the built-in one")
+    return module
 
 
 def _sources(height: int, width: int) -> torch.Tensor:
@@ -100,12 +103,12 @@ def _prepared(name: str, options: argparse.Namespace) -> Callable[[], torch.Tens
         sizes = {"width": module.project_in_1.out_channels, "heads": module.FM.temperature1.shape[0]}
         blocks = len(module.encoder1)
         expansion = module.FM.project_E1.out_channels // (2 * sizes["width"])
-        plain = PlainFusionModule(**sizes, blocks=blocks, expansion=expansion).eval()
+        plain = ReferenceFusionModule(**sizes, blocks=blocks, expansion=expansion).eval()
         plain.load_state_dict(module.state_dict())
         module = plain
     sources = _sources(options.height, options.width).to(options.device)
     module = module.to(options.device)
-    call = partial(_forward if name in METHODS[:2] else fuse_in_strips, module)
+    call = partial(_forward if name in METHODS[:2] else fuse_tiled, module)
     wanted = None if name == METHODS[3] else False
     switched(wanted, options.device, partial(call, sources[..., :16, :16]))()
     return switched(wanted, options.device, partial(call, sources))

@@ -15,11 +15,15 @@ from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, v
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
-from refusion.networks.reference import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+from refusion.networks.reference import (
+    ReferenceFusionModule,
+    ReferenceLossProposalModule,
+    ReferenceReconstructionModule,
+)
 from refusion.ops.backend import Precision, configure
 
 FAST = (FusionModule, LossProposalModule, ReconstructionModule)
-PLAIN = (PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule)
+PLAIN = (ReferenceFusionModule, ReferenceLossProposalModule, ReferenceReconstructionModule)
 OURS, EAGER, TEXTBOOK = "meta_gradient", "meta_gradient, not compiled", "by autograd, straightforward networks"
 WARM_UP_CROP = 16
 INNER_RATE = 1e-2

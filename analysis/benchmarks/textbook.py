@@ -23,7 +23,11 @@ from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
 from refusion.meta.phases import Coefficients, doubled
 from refusion.meta.state import TrainingState
-from refusion.networks.reference import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+from refusion.networks.reference import (
+    ReferenceFusionModule,
+    ReferenceLossProposalModule,
+    ReferenceReconstructionModule,
+)
 from refusion.objectives import fusion_loss, reconstruction_loss
 
 Named = dict[str, Tensor]
@@ -33,9 +37,9 @@ Named = dict[str, Tensor]
 class TextbookState:
     """F, P and R as straightforward networks, with their optimisers."""
 
-    fusion: PlainFusionModule
-    loss_proposal: PlainLossProposalModule
-    reconstruction: PlainReconstructionModule
+    fusion: ReferenceFusionModule
+    loss_proposal: ReferenceLossProposalModule
+    reconstruction: ReferenceReconstructionModule
     fusion_adam: torch.optim.Adam
     reconstruction_adam: torch.optim.Adam
     outer: OuterOptimiser
@@ -46,9 +50,9 @@ def textbook_state(state: TrainingState, settings: Settings) -> TextbookState:
     network = settings.network
     shape = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
     learned_gradient = state.loss_proposal.gradient is not None
-    fusion = PlainFusionModule(network.width, **shape)
-    loss_proposal = PlainLossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)
-    reconstruction = PlainReconstructionModule(network.reconstruction_width, **shape)
+    fusion = ReferenceFusionModule(network.width, **shape)
+    loss_proposal = ReferenceLossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)
+    reconstruction = ReferenceReconstructionModule(network.reconstruction_width, **shape)
     like = next(state.fusion.parameters())
     for plain, ours in zip((fusion, loss_proposal, reconstruction), state.modules().values(), strict=True):
         plain.to(like)

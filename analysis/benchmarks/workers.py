@@ -41,7 +41,7 @@ from refusion.images.pairs import Pair, find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, average_over_workers, use_threads
-from refusion.runtime.progress_bar import showing
+from refusion.runtime.progress_bar import progress_bar
 from refusion.runtime.worker_environment import worker_environment
 from refusion.tasks import TASKS
 from refusion.training import loop
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     plan = _plan(options)
     settings = (Setting(1, options.workers), Setting(options.workers, 1))
     runs: dict[Setting, list[Run]] = {setting: [] for setting in settings}
-    with showing("training", Console(stderr=True)) as tell:
+    with progress_bar("training", Console(stderr=True)) as tell:
         for turn in range(options.repeats):
             for place, setting in enumerate(settings):
                 tell(turn * len(settings) + place, options.repeats * len(settings))

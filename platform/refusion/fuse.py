@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,39 @@ import safetensors
 import safetensors.torch
 import torch
 import yaml
+from torch import nn
 
+from refusion.config.settings import BUILTIN_NETWORK
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
-from refusion.networks import FusionModule, fuse_in_strips, load_published
+from refusion.networks.full_size import fuse_full_size
+from refusion.networks.published import load_published
+from refusion.networks.registry import build_fusion
 
-_WEIGHTS = "fusion.safetensors"
+_WEIGHTS, _SETTINGS = "fusion.safetensors", "settings.yaml"
 
 
-def load_module(checkpoint: str | Path) -> FusionModule:
-    """The fusion module of a checkpoint, on the CPU and in evaluation mode.
+def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = False) -> nn.Module:
+    """Loads the fusion module of a checkpoint on this machine, on the CPU and in evaluation mode.
 
     Args:
         checkpoint: a checkpoint folder of ours, the ``fusion.safetensors`` in it, or one of the authors' ``.pth``.
+        trust_code: whether code from outside of this package may be run where the checkpoint names such a network:
+            true for any, or the import paths that may be.
 
     Raises:
-        UserError: there is no such file or folder, or it holds no fusion module.
+        UserError: there is no such file or folder, it holds no fusion module, or it names code that is not trusted.
     """
     path = Path(checkpoint).expanduser()
     if path.suffix == ".pth":
         return load_published(path).eval()
     folder = path.parent if path.name == _WEIGHTS else path
-    for name in (_WEIGHTS, "settings.yaml"):
+    for name in (_WEIGHTS, _SETTINGS):
         if not (folder / name).is_file():
             raise UserError(
                 f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/final, or a .pth file"
             )
-    module = _module_of(folder / "settings.yaml")
+    module = _module_of(folder / _SETTINGS, trust_code)
     try:
         module.load_state_dict(safetensors.torch.load_file(str(folder / _WEIGHTS)))
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
@@ -48,24 +55,37 @@ def load_module(checkpoint: str | Path) -> FusionModule:
     return module.eval()
 
 
-def _module_of(settings: Path) -> FusionModule:
-    """A fusion module of the sizes in a checkpoint's settings, with whatever weights."""
+def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
+    """Builds the fusion module that a checkpoint's settings describe, with whatever weights."""
     try:
         network = yaml.safe_load(settings.read_text(encoding="utf-8"))["network"]
-        return FusionModule(**{name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")})
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, UserError) as error:
-        sizes = "network: width, heads, blocks and expansion"
-        raise UserError(f"{settings}: does not describe a fusion module ({sizes}); is it a checkpoint's?") from error
+        kind, options = network.get("kind", BUILTIN_NETWORK), dict(network.get("options") or {})
+        own = kind == BUILTIN_NETWORK
+        sizes = {name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")} if own else {}
+        if own:
+            return build_fusion(kind, {}, sizes)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        described = "network: width, heads, blocks and expansion"
+        raise UserError(
+            f"{settings}: does not describe a fusion module ({described}); is it a checkpoint's?"
+        ) from error
+    # Whoever wrote the file chose this code; it is imported only for a user who has said so.
+    if not (trust_code is True or (isinstance(trust_code, Collection) and kind in trust_code)):
+        raise UserError(
+            f"{settings}: its network is {kind}, code from outside of this package, which is not run unasked; if you "
+            f"trust it, say --network.kind {kind} or --trust-code (in Python trust_code=True)"
+        )
+    return build_fusion(str(kind), {str(name): value for name, value in options.items()}, {})
 
 
-def fuse_luminance(module: FusionModule, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def fuse_luminance(module: nn.Module, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """One forward pass at full size, where the module is: luminance (2, H, W) in [0, 1] to (H, W) in (0, 1)."""
     fed = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
-    fused: npt.NDArray[np.float32] = fuse_in_strips(module, fed)[0, 0].cpu().numpy()
+    fused: npt.NDArray[np.float32] = fuse_full_size(module, fed)[0, 0].cpu().numpy()
     return fused
 
 
-def fuse_pair(module: FusionModule, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def fuse_pair(module: nn.Module, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Fuse two registered pictures as the published inference does.
 
     Luminance of both, one forward pass at full size, min–max stretch to 0–255; chroma by the rule of ``tasks.Task``.
@@ -79,6 +99,12 @@ def fuse_pair(module: FusionModule, a: npt.NDArray[Any], b: npt.NDArray[Any]) ->
 
     Raises:
         UserError: the sizes differ.
+
+    >>> from refusion.networks import FusionModule
+    >>> a, b = np.zeros((24, 32), np.uint8), np.full((24, 32, 3), 90, np.uint8)
+    >>> fused = fuse_pair(FusionModule(width=8, blocks=1), a, b)
+    >>> fused.shape, fused.dtype
+    ((24, 32), dtype('uint8'))
     """
     if a.shape[:2] != b.shape[:2]:
         raise UserError(f"the two sources must be of one size, but are {_size(a)} and {_size(b)} pixels")

@@ -43,6 +43,12 @@ def import_environment() -> dict[str, str]:
     return {IMPORT_FOLDERS: os.pathsep.join(import_folders())}
 
 
+def use_import_folders() -> None:
+    """Lets this process import from the import folders."""
+    # Last, so that a file of the user's hides no module that others import.
+    sys.path += [folder for folder in import_folders() if folder not in sys.path]
+
+
 def resolve(path: str, setting: str) -> Any:
     """Imports the module of ``path`` and returns the function or class that it names.
 
@@ -62,8 +68,7 @@ def resolve(path: str, setting: str) -> Any:
     if not is_import_path(path):
         raise UserError(f"{where}: is no import path; write module:name, such as my_module:MyName")
     module_name, _, attribute = path.partition(":")
-    # Last, so that a file of the user's hides no module that others import.
-    sys.path += [folder for folder in import_folders() if folder not in sys.path]
+    use_import_folders()
     found = _import(module_name, where)
     file = getattr(found, "__file__", None) or "built in"
     for name in attribute.split("."):

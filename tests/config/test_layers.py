@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from refusion.config.layers import check, leaves, merge, read_settings_file
-from refusion.config.settings import ConstantRate, CosineRate, LinearSteps, PiecesRate, Settings, StepRate, TiedRate
+from refusion.config.schedules import ConstantRate, CosineRate, LinearSteps, PiecewiseRate, StepRate, TiedRate
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 
 
@@ -58,31 +59,48 @@ def test_an_inner_rate_can_be_tied_again() -> None:
     assert settings.schedule.inner_rate == TiedRate()
 
 
-def test_pieces_keep_nothing_of_another_kind_and_leave_nothing_to_it() -> None:
-    to_pieces = [schedule(rate={"warmup": 2, "every": 5}), schedule(rate={"kind": "pieces", "values": {0: 1e-3}})]
-    assert check(to_pieces).schedule.rate == PiecesRate(values=((0, 1e-3),))
-    assert check([*to_pieces, schedule(rate=2e-4)]).schedule.rate == ConstantRate(value=2e-4)
-    assert check([*to_pieces, schedule(rate={"kind": "cosine", "value": 1})]).schedule.rate == CosineRate(value=1)
-    assert check([schedule(rate=2e-4)], check(to_pieces)).schedule.rate == ConstantRate(value=2e-4)
+def test_piecewise_values_keep_nothing_of_another_kind_and_leave_nothing_to_it() -> None:
+    to_piecewise = [schedule(rate={"warmup": 2, "every": 5}), schedule(rate={"kind": "piecewise", "values": {0: 1e-3}})]
+    assert check(to_piecewise).schedule.rate == PiecewiseRate(values=((0, 1e-3),))
+    assert check([*to_piecewise, schedule(rate=2e-4)]).schedule.rate == ConstantRate(value=2e-4)
+    assert check([*to_piecewise, schedule(rate={"kind": "cosine", "value": 1})]).schedule.rate == CosineRate(value=1)
+    assert check([schedule(rate=2e-4)], check(to_piecewise)).schedule.rate == ConstantRate(value=2e-4)
 
 
-def test_pieces_from_epoch_0_on_replace_those_of_an_earlier_layer() -> None:
-    file = {"images": {"crop": {0: 64, 5: 128}}, "schedule": {"rate": {"kind": "pieces", "values": {0: 1, 3: 2}}}}
+def test_piecewise_values_from_epoch_0_on_replace_those_of_an_earlier_layer() -> None:
+    file = {"images": {"crop": {0: 64, 5: 128}}, "schedule": {"rate": {"kind": "piecewise", "values": {0: 1, 3: 2}}}}
     settings = check([file, {"images": {"crop": {0: 32}}}, schedule(rate={"values": {0: 3}})])
     assert settings.images.crop == ((0, 32),)
-    assert settings.schedule.rate == PiecesRate(values=((0, 3.0),))
+    assert settings.schedule.rate == PiecewiseRate(values=((0, 3.0),))
 
 
-def test_later_pieces_are_laid_over_those_of_an_earlier_layer() -> None:
+def test_later_piecewise_values_are_laid_over_those_of_an_earlier_layer() -> None:
     one_by_one = [schedule(inner_steps={"0": 1}), schedule(inner_steps={"4": 3}), schedule(inner_steps={"2": 2})]
     assert check(one_by_one).schedule.inner_steps == ((0, 1), (2, 2), (4, 3))
 
 
+def test_the_former_spelling_of_piecewise_is_read_and_the_present_one_is_written() -> None:
+    file = schedule(rate={"kind": "pieces", "values": {0: 1, 3: 2}}, inner_rate={"kind": "pieces", "values": [[0, 3]]})
+    settings = check([file])
+    assert settings.schedule.rate == PiecewiseRate(values=((0, 1.0), (3, 2.0)))
+    assert settings.schedule.inner_rate == PiecewiseRate(values=((0, 3.0),))
+    assert settings.model_dump()["schedule"]["rate"]["kind"] == "piecewise"
+    # Both spellings are one kind, so what an earlier layer says is kept.
+    later = schedule(rate={"kind": "pieces", "values": {5: 4}})
+    assert check([file, later]).schedule.rate == PiecewiseRate(values=((0, 1.0), (3, 2.0), (5, 4.0)))
+    assert check([file, schedule(rate={"kind": "piecewise"})]) == check([file])
+
+
+def test_another_kind_of_outer_step_keeps_all_other_settings_of_its_section() -> None:
+    outer = check([{"outer": {"accumulate": 4, "ratio": 3}}, {"outer": {"kind": "adam"}}]).outer
+    assert (outer.kind, outer.accumulate, outer.ratio) == ("adam", 4, 3.0)
+
+
 def test_another_form_of_inner_steps_replaces_the_first() -> None:
-    line, pieces = schedule(inner_steps={"start": 1, "end": 3}), schedule(inner_steps={0: 1, 4: 3})
-    assert check([line, pieces]).schedule.inner_steps == ((0, 1), (4, 3))
-    assert check([pieces, line]).schedule.inner_steps == LinearSteps(start=1, end=3)
-    assert check([pieces, schedule(inner_steps=2)]).schedule.inner_steps == 2
+    line, values = schedule(inner_steps={"start": 1, "end": 3}), schedule(inner_steps={0: 1, 4: 3})
+    assert check([line, values]).schedule.inner_steps == ((0, 1), (4, 3))
+    assert check([values, line]).schedule.inner_steps == LinearSteps(start=1, end=3)
+    assert check([values, schedule(inner_steps=2)]).schedule.inner_steps == 2
 
 
 def test_another_kind_of_network_or_outer_step_keeps_the_other_settings_of_its_section() -> None:
@@ -93,7 +111,7 @@ def test_another_kind_of_network_or_outer_step_keeps_the_other_settings_of_its_s
     assert check([{"outer": {"accumulate": 5}}, {"outer": {"kind": "adam"}}]).outer.accumulate == 5
 
 
-@pytest.mark.parametrize("kind", ["unet", "my_module", "a:b:c", "a.b:c.d", "os: system", ":C", "/tmp/file.py:C"])
+@pytest.mark.parametrize("kind", ["unet", "my_module", "a:b:c", "os: system", ":C", "/tmp/file.py:C"])
 def test_a_network_that_is_no_import_path_is_refused(kind: str) -> None:
     for name in ("kind", "loss_proposal_kind", "reconstruction_kind"):
         said = refusal({"network": {name: kind}})
@@ -148,40 +166,44 @@ def test_inner_steps_of_every_form(given: Any, expected: Any) -> None:
         ({"outer": {"kind": "sgd"}}, "--outer.kind must be 'normalised' or 'adam' (it is 'sgd')"),
         (
             schedule(inner_steps={"start": 1}),
-            "--schedule.inner_steps must be a number, pieces {0: …, epoch: …, …} or [[0, …], [epoch, …], …], "
+            "--schedule.inner_steps must be a number, piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …], "
             "or {start: …, end: …}, each K from 1 to 20 (it is {'start': 1})",
         ),
-        (schedule(inner_steps=[[1, 1]]), "--schedule.inner_steps: the pieces must begin with epoch 0 (it is [[1, 1]])"),
+        (
+            schedule(inner_steps=[[1, 1]]),
+            "--schedule.inner_steps: piecewise values must begin with epoch 0 (it is [[1, 1]])",
+        ),
         (
             {"images": {"crop": "large"}},
-            "--images.crop must be a number, or pieces {0: …, epoch: …, …} or [[0, …], [epoch, …], …] (it is 'large')",
+            "--images.crop must be a number, or piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …] "
+            "(it is 'large')",
         ),
         ({"images": {"crop": 4}}, "--images.crop must be at least 8 (it is 4)"),
-        ({"images": {"crop": {0: 64, 5: 4}}}, "--images.crop must be at least 8 in every piece (it is 4)"),
-        ({"images": {"crop": {5: 64}}}, "--images.crop: the pieces must begin with epoch 0 (it is {5: 64})"),
+        ({"images": {"crop": {0: 64, 5: 4}}}, "--images.crop must be at least 8 in every epoch (it is 4)"),
+        ({"images": {"crop": {5: 64}}}, "--images.crop: piecewise values must begin with epoch 0 (it is {5: 64})"),
         (
             {"outer": {"ratio": [[0, 1], [4, 2], [4, 3]]}},
-            "--outer.ratio: the epochs of the pieces must rise (it is [[0, 1], [4, 2], [4, 3]])",
+            "--outer.ratio: the epochs of piecewise values must rise (it is [[0, 1], [4, 2], [4, 3]])",
         ),
         (
             {"validation": {"images": {"first": 3}}},
-            "--validation.images: pieces are written {epoch: value, …} or [[epoch, value], …], "
+            "--validation.images: piecewise values are written {epoch: value, …} or [[epoch, value], …], "
             "each epoch a whole number (it is {'first': 3})",
         ),
         (
             {"objective": {"beta": {0: "much"}}},
-            "--objective.beta must be a valid number in every piece (it is 'much')",
+            "--objective.beta must be a valid number in every epoch (it is 'much')",
         ),
         (
-            schedule(rate={"kind": "pieces", "values": {0: 1e-3, 2: 0}}),
-            "--schedule.rate.values must be greater than 0 in every piece (it is 0)",
+            schedule(rate={"kind": "piecewise", "values": {0: 1e-3, 2: 0}}),
+            "--schedule.rate.values must be greater than 0 in every epoch (it is 0)",
         ),
         (
-            schedule(inner_rate={"kind": "pieces", "values": 3}),
-            "--schedule.inner_rate.values: pieces are written {epoch: value, …} or [[epoch, value], …], "
+            schedule(inner_rate={"kind": "piecewise", "values": 3}),
+            "--schedule.inner_rate.values: piecewise values are written {epoch: value, …} or [[epoch, value], …], "
             "each epoch a whole number (it is 3)",
         ),
-        (schedule(rate={"kind": "pieces"}), "--schedule.rate.values is missing"),
+        (schedule(rate={"kind": "piecewise"}), "--schedule.rate.values is missing"),
         ({"images": {"epochs": 5}}, "there is no setting --images.epochs here; did you mean --schedule.epochs?"),
     ],
 )
@@ -192,7 +214,7 @@ def test_a_wrong_setting_is_named_as_on_the_command_line(change: dict[str, Any],
 def test_an_unknown_kind_of_schedule_is_answered_with_the_known_ones() -> None:
     message = refusal(schedule(rate={"kind": "linear", "value": 1}))
     assert message.startswith("--schedule.rate.kind must be one of")
-    assert all(kind in message for kind in ("constant", "step", "cosine", "pieces", "(it is 'linear')"))
+    assert all(kind in message for kind in ("constant", "step", "cosine", "piecewise", "(it is 'linear')"))
 
 
 def test_a_setting_of_another_kind_is_named_without_pydantics_parts() -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from refusion.config.per_epoch import NumberOrPieces, are_pieces, at, read_pieces, starts
+from refusion.config.per_epoch import NumberOrPiecewise, at, is_piecewise, read_piecewise, starts
 
-SIDE: TypeAdapter[Any] = TypeAdapter(NumberOrPieces[Annotated[int, Field(ge=8)]])
+SIDE: TypeAdapter[Any] = TypeAdapter(NumberOrPiecewise[Annotated[int, Field(ge=8)]])
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ SIDE: TypeAdapter[Any] = TypeAdapter(NumberOrPieces[Annotated[int, Field(ge=8)]]
     ],
 )
 def test_every_written_form_becomes_the_same_pairs(written: Any) -> None:
-    assert are_pieces(written)
+    assert is_piecewise(written)
     assert SIDE.validate_python(written) == ((0, 8), (5, 16), (12, 9))
 
 
 def test_a_number_stays_a_number() -> None:
     assert SIDE.validate_python(8) == 8
-    assert not are_pieces(8)
+    assert not is_piecewise(8)
 
 
 @pytest.mark.parametrize(
@@ -42,29 +42,29 @@ def test_a_number_stays_a_number() -> None:
         ([[0, 8], [5, 9], [3, 9]], "must rise"),
         ([[0, 8], [0, 9]], "must rise"),
         ({0: 8, "0": 9}, "must rise"),
-        ([8, 9], "pieces are written"),
-        ([[0, 8, 9]], "pieces are written"),
-        ({0: 8, "five": 9}, "pieces are written"),
-        ([[0, 8], [1.5, 9]], "pieces are written"),
-        ([[0, 8], [True, 9]], "pieces are written"),
-        ([[0, 8], [-1, 9]], "pieces are written"),
-        ("0: 8", "pieces are written"),
+        ([8, 9], "piecewise values are written"),
+        ([[0, 8, 9]], "piecewise values are written"),
+        ({0: 8, "five": 9}, "piecewise values are written"),
+        ([[0, 8], [1.5, 9]], "piecewise values are written"),
+        ([[0, 8], [True, 9]], "piecewise values are written"),
+        ([[0, 8], [-1, 9]], "piecewise values are written"),
+        ("0: 8", "piecewise values are written"),
     ],
 )
-def test_what_makes_no_pieces_is_refused_with_the_reason(written: Any, reason: str) -> None:
+def test_what_is_not_piecewise_is_refused_with_the_reason(written: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        read_pieces(written)
+        read_piecewise(written)
 
 
 @pytest.mark.parametrize("written", [7, None, "many", {0: 8, 3: 7}, [[0, "many"]], [[0, None]]])
-def test_every_piece_obeys_the_numbers_own_rule(written: Any) -> None:
+def test_every_value_obeys_the_numbers_own_rule(written: Any) -> None:
     with pytest.raises(ValidationError):
         SIDE.validate_python(written)
 
 
-def test_a_piece_holds_from_its_epoch_to_the_next() -> None:
-    pieces = ((0, 1.0), (2, 0.5), (5, 2.0))
-    assert [at(pieces, epoch) for epoch in range(7)] == [1.0, 1.0, 0.5, 0.5, 0.5, 2.0, 2.0]
+def test_a_value_holds_from_its_epoch_to_the_next() -> None:
+    values = ((0, 1.0), (2, 0.5), (5, 2.0))
+    assert [at(values, epoch) for epoch in range(7)] == [1.0, 1.0, 0.5, 0.5, 0.5, 2.0, 2.0]
     assert at(3, 99) == 3
 
 
@@ -75,9 +75,9 @@ def test_looking_up_agrees_with_writing_every_epoch_down(later: dict[int, int], 
     for epoch in range(45):
         value = written.get(epoch, value)
         listed.append(value)
-    pieces = read_pieces(written)
-    assert [at(pieces, epoch) for epoch in range(45)] == listed
-    assert starts(pieces) == sorted(written)
+    values = read_piecewise(written)
+    assert [at(values, epoch) for epoch in range(45)] == listed
+    assert starts(values) == sorted(written)
 
 
 def test_starts_are_those_of_all_values() -> None:

@@ -8,21 +8,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import refusion.config
+from refusion.config.schedules import ConstantRate, CosineRate, LinearSteps, PiecewiseRate, StepRate, TiedRate
 from refusion.config.settings import (
-    ConstantRate,
-    CosineRate,
     ImagesSettings,
-    LinearSteps,
     NetworkSettings,
     ObjectiveSettings,
     OuterSettings,
-    PiecesRate,
     ScheduleSettings,
     Settings,
-    StepRate,
-    TiedRate,
     ValidationSettings,
 )
+
+
+def test_settings_are_offered_by_the_package() -> None:
+    assert refusion.config.Settings is Settings
 
 
 def test_the_defaults_are_the_published_schedule() -> None:
@@ -63,8 +63,8 @@ def test_settings_survive_plain_values(of: Settings) -> None:
         ({"value": 1.0, "every": 5}, StepRate(value=1.0, every=5)),
         ({"kind": "cosine", "value": 1.0, "end": 0.5}, CosineRate(value=1.0, end=0.5)),
         ({"kind": "constant", "value": 3}, ConstantRate(value=3.0)),
-        ({"kind": "pieces", "values": {5: 3e-4, 0: "1e-3"}}, PiecesRate(values=((0, 1e-3), (5, 3e-4)))),
-        ({"kind": "pieces", "values": [[0, 1], [5, 2]]}, PiecesRate(values=((0, 1.0), (5, 2.0)))),
+        ({"kind": "piecewise", "values": {5: 3e-4, 0: "1e-3"}}, PiecewiseRate(values=((0, 1e-3), (5, 3e-4)))),
+        ({"kind": "piecewise", "values": [[0, 1], [5, 2]]}, PiecewiseRate(values=((0, 1.0), (5, 2.0)))),
     ],
 )
 def test_a_rate_is_a_number_or_a_schedule(given: Any, expected: Any) -> None:
@@ -76,7 +76,7 @@ def test_a_rate_is_a_number_or_a_schedule(given: Any, expected: Any) -> None:
     [
         (0.01, ConstantRate(value=0.01)),
         ({"kind": "tied", "ratio": 2}, TiedRate(ratio=2.0)),
-        ({"kind": "pieces", "values": {0: 1}}, PiecesRate(values=((0, 1.0),))),
+        ({"kind": "piecewise", "values": {0: 1}}, PiecewiseRate(values=((0, 1.0),))),
     ],
 )
 def test_an_inner_rate_is_a_number_or_a_schedule_or_tied(given: Any, expected: Any) -> None:
@@ -97,15 +97,15 @@ def test_a_cosine_never_rises() -> None:
 @pytest.mark.parametrize(
     "values", [{}, {1: 1e-3}, [[0, 1e-3], [0, 1e-4]], {0: 0}, {0: 1e-3, 2: -1}, {0: 1e31}, {0: float("nan")}, 1e-3]
 )
-def test_pieces_of_a_rate_are_refused_where_they_make_no_sense(values: Any) -> None:
+def test_piecewise_rates_are_refused_where_they_make_no_sense(values: Any) -> None:
     for name in ("rate", "inner_rate"):
         with pytest.raises(ValidationError):
-            ScheduleSettings(**{name: {"kind": "pieces", "values": values}})
+            ScheduleSettings(**{name: {"kind": "piecewise", "values": values}})
 
 
-def test_pieces_of_a_rate_have_no_warm_up() -> None:
+def test_piecewise_rates_have_no_warm_up() -> None:
     with pytest.raises(ValidationError):
-        ScheduleSettings(rate={"kind": "pieces", "values": {0: 1e-3}, "warmup": 1})
+        ScheduleSettings(rate={"kind": "piecewise", "values": {0: 1e-3}, "warmup": 1})
 
 
 PIECEWISE: list[tuple[str, str, Any]] = [
@@ -128,15 +128,15 @@ def test_numbers_that_may_change_with_the_epoch(section: str, name: str, number:
 
 @pytest.mark.parametrize(("section", "name", "number"), PIECEWISE)
 @pytest.mark.parametrize("wrong", ["outside", "late", "twice", "text"])
-def test_numbers_in_pieces_are_refused_like_numbers(section: str, name: str, number: Any, wrong: str) -> None:
-    pieces = {
+def test_piecewise_numbers_are_refused_like_numbers(section: str, name: str, number: Any, wrong: str) -> None:
+    values = {
         "outside": [[0, number], [2, -1]],
         "late": [[1, number]],
         "twice": [[0, number], [0, number]],
         "text": {0: "much"},
     }
     with pytest.raises(ValidationError) as caught:
-        Settings.model_validate({section: {name: pieces[wrong]}})
+        Settings.model_validate({section: {name: values[wrong]}})
     assert caught.value.errors()[0]["loc"][:2] == (section, name)
 
 
@@ -146,16 +146,16 @@ def test_numbers_in_pieces_are_refused_like_numbers(section: str, name: str, num
 )
 @example([1e-5, 0.1 + 0.2, 5e-324], [1e300, 1 / 3])
 def test_settings_survive_a_yaml_file_to_the_last_bit(rates: list[float], weights: list[float]) -> None:
-    pieces = [[3 * number, value] for number, value in enumerate(weights)]
+    values = [[3 * number, value] for number, value in enumerate(weights)]
     settings = Settings.model_validate(
         {
             "schedule": {
-                "rate": {"kind": "pieces", "values": dict(enumerate(rates))},
+                "rate": {"kind": "piecewise", "values": dict(enumerate(rates))},
                 "inner_rate": rates[0],
                 "inner_steps": {0: 1, 4: 3},
             },
-            "objective": {"alpha": weights[0], "beta": pieces},
-            "outer": {"ratio": pieces},
+            "objective": {"alpha": weights[0], "beta": values},
+            "outer": {"ratio": values},
             "images": {"crop": {0: 32, 2: 64}, "subset": {0: 4, 3: 8}},
             "validation": {"images": {0: 1, 1: 2}},
         }

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from refusion.config.layers import check
-from refusion.evaluation.pictures import pairs_of_folders
+from refusion.evaluation.scenes import pairs_of_folders
 from refusion.images.pairs import Pair
 from refusion.images.reading import write_image
 from refusion.meta.state import TrainingState

@@ -33,15 +33,15 @@ def test_the_part_that_was_cut_is_found(
 ) -> None:
     window = Window(top, left, height, width)
     noise = np.random.default_rng(1).uniform(0, 255, scene.shape).astype(np.float32)
-    assert find_window(window.cut(scene), scene, noise) == window
-    assert find_window(window.cut(0.5 * scene + 0.5 * noise), noise, scene) == window
+    assert find_window(window.crop(scene), scene, noise) == window
+    assert find_window(window.crop(0.5 * scene + 0.5 * noise), noise, scene) == window
 
 
 def test_sources_are_found_in_a_larger_fused_picture(scene: NDArray[np.float32]) -> None:
     window = Window(4, 9, 44, 58)
     flat = np.full((44, 58), 9, np.float32)
-    assert find_window(scene, window.cut(scene), flat) == window
-    assert find_window(scene, flat, 255 - window.cut(255 - scene)) == window
+    assert find_window(scene, window.crop(scene), flat) == window
+    assert find_window(scene, flat, 255 - window.crop(255 - scene)) == window
 
 
 def test_flat_pictures_are_cut_from_the_centre() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from refusion.errors import UserError
-from refusion.evaluation.report import FORMS, report_text
+from refusion.evaluation.report import FORMATS, report_text
 from refusion.evaluation.results import MethodScores
 from refusion.metrics import CONVENTIONS
 from refusion.statistics import mean_interval
@@ -26,9 +26,9 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_caption_names_task_pictures_and_convention(form: Any) -> None:
-    text = words(report_text([scores("ours", SSIM=BASE)], form, task="ivif", width=300))
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_caption_names_task_pictures_and_convention(output_format: Any) -> None:
+    text = words(report_text([scores("ours", SSIM=BASE)], output_format, task="ivif", width=300))
     for part in ("IVIF", "infrared", "16 pictures", "ours", f"authors ({CONVENTIONS['authors'].title})", "bootstrap"):
         assert part in text
 
@@ -72,12 +72,12 @@ def test_too_few_pictures_for_any_difference_are_said_to_be_so() -> None:
     assert "With 5 pictures no difference can pass that test." in text
 
 
-@pytest.mark.parametrize("form", ["text", "markdown"])
-def test_undefined_scores_are_marked_and_named(form: Any) -> None:
+@pytest.mark.parametrize("output_format", ["text", "markdown"])
+def test_undefined_scores_are_marked_and_named(output_format: Any) -> None:
     gaps = BASE.copy()
     gaps[2:9] = math.nan
     methods = [scores("ours", SSIM=BASE, VIF=BASE), scores("flat", SSIM=BASE, VIF=gaps)]
-    text = words(report_text(methods, form, task="IVIF", width=200)).replace("\\", "")
+    text = words(report_text(methods, output_format, task="IVIF", width=200)).replace("\\", "")
     assert f"{np.nanmean(gaps):.4f}" in text
     names = ", ".join(f"road_{place:02d}" for place in range(2, 7))
     assert f"‡ undefined and left out of the mean: VIF of flat: {names} … and 2 more." in text

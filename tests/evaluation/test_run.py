@@ -100,9 +100,9 @@ def test_true_images_and_cropping(
     assert "max: " not in printed
 
 
-@pytest.mark.parametrize(("form", "last"), [("markdown", "\n\nscores of"), ("latex", "\n% scores of")])
-def test_other_forms(request_of: Any, form: str, last: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.run_evaluation(request_of(format=form)) == 0
+@pytest.mark.parametrize(("output_format", "last"), [("markdown", "\n\nscores of"), ("latex", "\n% scores of")])
+def test_other_formats(request_of: Any, output_format: str, last: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.run_evaluation(request_of(format=output_format)) == 0
     assert last in capsys.readouterr().out
 
 

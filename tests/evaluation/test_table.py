@@ -5,11 +5,11 @@ import math
 import pytest
 
 from refusion.evaluation.table import Cell, Table, is_higher_better, number_text, table_of_one, table_of_several
-from refusion.statistics import Interval
+from refusion.statistics import MeanInterval
 
 
-def interval(mean: float, undefined: int = 0) -> Interval:
-    return Interval(mean, mean - 0.125, mean + 0.125, 4, undefined)
+def interval(mean: float, undefined: int = 0) -> MeanInterval:
+    return MeanInterval(mean, mean - 0.125, mean + 0.125, 4, undefined)
 
 
 def column(table: Table, head: str) -> list[Cell]:
@@ -30,7 +30,7 @@ def test_directions_come_from_the_catalogue() -> None:
 def test_one_method_has_a_row_per_metric() -> None:
     table = table_of_one({"EN": interval(6.5), "CE": interval(0.75, undefined=1)}, {"EN": True, "CE": False})
     assert table.heads == ("metric", "better", "mean", "95 % interval", "pictures")
-    texts = [[cell.text + cell.after for cell in row] for row in table.rows]
+    texts = [[cell.text + cell.suffix for cell in row] for row in table.rows]
     assert texts == [
         ["EN", "↑", "6.500", "[6.375, 6.625]", "4"],
         ["CE", "↓", "0.7500‡", "[0.6250, 0.8750]", "4 of 5"],
@@ -40,17 +40,21 @@ def test_one_method_has_a_row_per_metric() -> None:
 def test_the_best_and_the_second_follow_the_direction() -> None:
     up = several(x=0.5, y=0.75, z=0.25)
     assert up.heads == ("method", "Q ↑", "average rank")
-    assert [cell.place for cell in column(up, "Q ↑")] == ["second", "best", ""]
-    assert [cell.after for cell in column(up, "Q ↑")] == [" (2)", " (1)", " (3)"]
+    assert [cell.highlight for cell in column(up, "Q ↑")] == ["second", "best", ""]
+    assert [cell.suffix for cell in column(up, "Q ↑")] == [" (2)", " (1)", " (3)"]
     down = several(higher=False, x=0.5, y=0.75, z=0.25)
-    assert [cell.place for cell in column(down, "Q ↓")] == ["second", "", "best"]
+    assert [cell.highlight for cell in column(down, "Q ↓")] == ["second", "", "best"]
     assert [cell.text for cell in column(down, "average rank")] == ["2.00", "3.00", "1.00"]
 
 
 def test_equal_methods_share_rank_and_place() -> None:
     cells = column(several(x=0.5, y=0.75, z=0.75), "Q ↑")
-    assert [(cell.place, cell.after) for cell in cells] == [("second", " (3)"), ("best", " (1.5)"), ("best", " (1.5)")]
-    assert {cell.place for cell in column(several(x=0.5, y=0.5), "Q ↑")} == {""}
+    assert [(cell.highlight, cell.suffix) for cell in cells] == [
+        ("second", " (3)"),
+        ("best", " (1.5)"),
+        ("best", " (1.5)"),
+    ]
+    assert {cell.highlight for cell in column(several(x=0.5, y=0.5), "Q ↑")} == {""}
 
 
 def test_marks_stand_between_the_mean_and_the_rank() -> None:
@@ -63,7 +67,7 @@ def test_marks_stand_between_the_mean_and_the_rank() -> None:
 
 
 def test_a_method_without_a_metric_has_no_average_rank() -> None:
-    nothing = Interval(math.nan, math.nan, math.nan, 0, 5)
+    nothing = MeanInterval(math.nan, math.nan, math.nan, 0, 5)
     found = {
         "x": {"Q": interval(0.5), "R": interval(0.5), "S": nothing},
         "y": {"Q": nothing, "R": interval(0.75), "S": nothing},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refusion.images.crops import CropPlan, cut, plan_fusion, plan_meta
+from refusion.images.crops import CropPlan, apply_crop, plan_fusion, plan_meta
 
 seeds = st.integers(0, 2**40)
 steps = st.integers(0, 10**6)
@@ -108,13 +108,13 @@ def test_crops_hold_the_images_own_pixels(
     height: int, width: int, crop: int, top: float, left: float, horizontal: bool, vertical: bool
 ) -> None:
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    piece = cut(np.stack([y, x]), CropPlan(0, top, left, horizontal, vertical), crop)
-    assert piece.shape == (2, crop, crop)
-    assert piece.flags["C_CONTIGUOUS"]
+    region = apply_crop(np.stack([y, x]), CropPlan(0, top, left, horizontal, vertical), crop)
+    assert region.shape == (2, crop, crop)
+    assert region.flags["C_CONTIGUOUS"]
     # Both sources are cut alike: rows hold one y each, columns one x each, and neighbours stay neighbours.
-    assert (piece[0] == piece[0][:, :1]).all()
-    assert (piece[1] == piece[1][:1]).all()
-    for places, side in ((piece[0][:, 0], height), (piece[1][0], width)):
+    assert (region[0] == region[0][:, :1]).all()
+    assert (region[1] == region[1][:1]).all()
+    for places, side in ((region[0][:, 0], height), (region[1][0], width)):
         jumps = np.abs(np.diff(places))
         assert (jumps == (0 if side == 1 else 1)).all()
         assert places.min() >= 0
@@ -123,20 +123,20 @@ def test_crops_hold_the_images_own_pixels(
 
 def test_crops_lie_where_the_plan_says() -> None:
     image = np.arange(2 * 10 * 12, dtype=np.float32).reshape(2, 10, 12)
-    np.testing.assert_array_equal(cut(image, CropPlan(0, 0.0, 0.999, False, False), 4), image[:, :4, 8:])
-    np.testing.assert_array_equal(cut(image, CropPlan(0, 0.5, 0.0, True, False), 4), image[:, 3:7, 3::-1])
-    np.testing.assert_array_equal(cut(image, CropPlan(0, 0.999, 0.0, False, True), 4), image[:, :5:-1, :4])
+    np.testing.assert_array_equal(apply_crop(image, CropPlan(0, 0.0, 0.999, False, False), 4), image[:, :4, 8:])
+    np.testing.assert_array_equal(apply_crop(image, CropPlan(0, 0.5, 0.0, True, False), 4), image[:, 3:7, 3::-1])
+    np.testing.assert_array_equal(apply_crop(image, CropPlan(0, 0.999, 0.0, False, True), 4), image[:, :5:-1, :4])
 
 
 def test_small_images_are_reflected() -> None:
     row = np.array([[[0, 1, 2]]], np.float32)
     plan = CropPlan(0, 0.3, 0.3, False, False)
-    np.testing.assert_array_equal(cut(row, plan, 9)[0, 0], [1, 2, 1, 0, 1, 2, 1, 0, 1])
+    np.testing.assert_array_equal(apply_crop(row, plan, 9)[0, 0], [1, 2, 1, 0, 1, 2, 1, 0, 1])
 
 
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        cut(np.zeros((2, 4, 4)), CropPlan(0, 0, 0, False, False), 0)
+        apply_crop(np.zeros((2, 4, 4)), CropPlan(0, 0, 0, False, False), 0)
     with pytest.raises(ValueError, match="at least 1"):
         plan_meta(0, "IVIF", 0, range(2), 0)
     with pytest.raises(ValueError, match="at least 1"):

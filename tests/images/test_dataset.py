@@ -8,7 +8,7 @@ from written_pairs import write_pairs
 
 from refusion.errors import UserError
 from refusion.images import dataset as sources
-from refusion.images.dataset import check_pairs, data_folder, make_available, spread
+from refusion.images.dataset import check_pairs, data_folder, evenly_spaced, make_available
 from refusion.images.reading import write_image
 
 
@@ -126,12 +126,12 @@ def test_only_builtin_scenes_are_made(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_few_of_many_are_spread_evenly(count: int, wanted: int | None, indices: list[int]) -> None:
-    assert spread(count, wanted) == indices
+    assert evenly_spaced(count, wanted) == indices
 
 
 @pytest.mark.parametrize("count", [1, 7, 50])
 @pytest.mark.parametrize("wanted", [1, 3, 49])
 def test_no_index_is_chosen_twice_or_out_of_range(count: int, wanted: int) -> None:
-    indices = spread(count, wanted)
+    indices = evenly_spaced(count, wanted)
     assert len(set(indices)) == len(indices) == min(count, wanted)
     assert set(indices) <= set(range(count))

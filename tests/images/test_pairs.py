@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from refusion.errors import UserError
-from refusion.images.pairs import Pair, Problem, dataset_digest, find_and_check, match, pictures_in, refuse
+from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check, images_by_stem, match
 
 
 def _save(path: Path, seed: int, shape: tuple[int, ...] = (24, 32, 3)) -> None:
@@ -132,14 +132,14 @@ def test_missing_folders_are_named(split: Path, missing: str) -> None:
 
 
 def test_refusing_lists_all_up_to_a_limit() -> None:
-    error = refuse([Problem(f"IVIF/train/a/{n}.png", "is empty") for n in range(60)])
+    error = bad_pairs_error([Problem(f"IVIF/train/a/{n}.png", "is empty") for n in range(60)])
     lines = str(error).splitlines()
     assert "60 problems" in lines[0]
     assert "--skip-bad-pairs" in lines[0]
     assert lines[1] == "  IVIF/train/a/0.png: is empty"
     assert len(lines) == 52
     assert "10 more" in lines[-1]
-    assert "1 problem in" in str(refuse([Problem("x", "is empty")]))
+    assert "1 problem in" in str(bad_pairs_error([Problem("x", "is empty")]))
 
 
 def test_the_digest_depends_on_content_alone(split: Path, tmp_path: Path) -> None:
@@ -193,4 +193,4 @@ def test_what_cannot_be_matched_is_named(folders: tuple[Path, Path], tmp_path: P
 def test_two_pictures_of_one_stem_are_refused(folders: tuple[Path, Path]) -> None:
     (folders[0] / "one.tif").touch()
     with pytest.raises(UserError, match=r"--fused .*one\.png and one\.tif have one stem"):
-        pictures_in("--fused", folders[0])
+        images_by_stem("--fused", folders[0])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from refusion.errors import UserError
 from refusion.images.colour import luminance
-from refusion.images.crops import cut, plan_fusion
+from refusion.images.crops import apply_crop, plan_fusion
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.reading import read_image
 from refusion.images.store import PairStore
@@ -84,7 +84,7 @@ def test_batches_are_cuts_of_the_sources(pairs: list[Pair], crop: int) -> None:
     assert batch.dtype == np.float32
     assert batch.flags["C_CONTIGUOUS"]
     for row, plan in zip(batch, plans, strict=True):
-        np.testing.assert_array_equal(row, cut(store.sources(plan.index), plan, crop))
+        np.testing.assert_array_equal(row, apply_crop(store.sources(plan.index), plan, crop))
 
 
 def test_threads_may_share_a_store(pairs: list[Pair]) -> None:

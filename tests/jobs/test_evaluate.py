@@ -21,9 +21,9 @@ from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.evaluation.methods import Method
 from refusion.evaluation.parallel import score_all
-from refusion.evaluation.pictures import pairs_of_split
-from refusion.evaluation.scoring import Scored, Scorer
-from refusion.evaluation.work_items import Picture, Piece
+from refusion.evaluation.scenes import pairs_of_split
+from refusion.evaluation.scoring import ItemScores, Scorer
+from refusion.evaluation.work_items import Scene, WorkItem
 from refusion.images.builtin import ensure_builtin
 from refusion.images.reading import read_image, write_image
 from refusion.images.store import PairStore
@@ -117,21 +117,21 @@ def test_a_workers_error_is_one_sentence(home: Path, data: Path, tmp_path: Path)
     pairs = pairs_of_split(str(data), "MIF", "val")
     gone = str(tmp_path / "gone.png")
     files = Method("files", "fused", str(tmp_path))
-    pieces = [Piece(MEAN, Picture(pair)) for pair in pairs] + [Piece(files, Picture(pairs[0], {"files": gone}))]
+    items = [WorkItem(MEAN, Scene(pair)) for pair in pairs] + [WorkItem(files, Scene(pairs[0], {"files": gone}))]
     with pytest.raises(UserError, match=rf"^{gone}: cannot be read"):
-        score_all(Scorer(("EN",), "authors"), pieces)
+        score_all(Scorer(("EN",), "authors"), items)
 
 
 @pytest.mark.ray
 def test_a_worker_that_dies_is_told(home: Path, data: Path) -> None:
     @dataclass(frozen=True)
     class Deadly(Scorer):
-        def score(self, piece: Piece, device: str = "cpu") -> Scored:
+        def score(self, item: WorkItem, device: str = "cpu") -> ItemScores:
             os._exit(1)
 
-    pieces = [Piece(MEAN, Picture(pair)) for pair in pairs_of_split(str(data), "MIF", "val")]
+    items = [WorkItem(MEAN, Scene(pair)) for pair in pairs_of_split(str(data), "MIF", "val")]
     with pytest.raises(UserError, match=r"^mean, .*: a worker ended .*fewer --workers"):
-        score_all(Deadly(("EN",), "authors"), pieces, workers=2)
+        score_all(Deadly(("EN",), "authors"), items, workers=2)
 
 
 @pytest.mark.ray
@@ -140,8 +140,8 @@ def test_no_more_pieces_are_under_way_than_workers(home: Path, data: Path, tmp_p
     class Watched(Scorer):
         folder: str = str(tmp_path)
 
-        def score(self, piece: Piece, device: str = "cpu") -> Scored:
-            sign = Path(self.folder) / f"{piece.method.name}-{piece.picture.pair.name}"
+        def score(self, item: WorkItem, device: str = "cpu") -> ItemScores:
+            sign = Path(self.folder) / f"{item.method.name}-{item.scene.pair.name}"
             sign.touch()
             # A worker's process may take longer to start than the other takes for everything.
             deadline = time.monotonic() + 60
@@ -151,24 +151,24 @@ def test_no_more_pieces_are_under_way_than_workers(home: Path, data: Path, tmp_p
             seen = len(list(Path(self.folder).glob("[xyz]-*")))
             (Path(self.folder) / "met").touch()
             sign.unlink()
-            return Scored({"seen": seen, "threads": torch.get_num_threads()})
+            return ItemScores({"seen": seen, "threads": torch.get_num_threads()})
 
     methods = [Method(name, "baseline", "average") for name in "xyz"]
-    pictures = [Picture(pair) for pair in pairs_of_split(str(data), "MIF", "val")]
-    pieces = [Piece(method, picture) for method in methods for picture in pictures]
+    pictures = [Scene(pair) for pair in pairs_of_split(str(data), "MIF", "val")]
+    items = [WorkItem(method, picture) for method in methods for picture in pictures]
     told: list[int] = []
-    found = score_all(Watched(("EN",), "authors"), pieces, workers=2, tell=lambda done, _of: told.append(done))
+    found = score_all(Watched(("EN",), "authors"), items, workers=2, on_progress=lambda done, _of: told.append(done))
     assert max(one.scores["seen"] for one in found) == 2
     assert {one.scores["threads"] for one in found} == {1}
-    assert told == list(range(1, len(pieces) + 1))
+    assert told == list(range(1, len(items) + 1))
 
 
 @pytest.mark.ray
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_cluster_without_a_gpu_says_so(home: Path, data: Path) -> None:
-    pieces = [Piece(MEAN, Picture(pair)) for pair in pairs_of_split(str(data), "MIF", "val")]
+    items = [WorkItem(MEAN, Scene(pair)) for pair in pairs_of_split(str(data), "MIF", "val")]
     with pytest.raises(UserError, match="--gpu: there is no GPU in this cluster"):
-        score_all(Scorer(("EN",), "authors"), pieces, gpu=True)
+        score_all(Scorer(("EN",), "authors"), items, gpu=True)
 
 
 @pytest.mark.parametrize(("task", "stem"), [("MIF", "harvardct_41004"), ("MEIF", "mefb_Chair")])

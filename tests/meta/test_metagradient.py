@@ -14,7 +14,7 @@ from torch import nn
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
-from refusion.networks.reference import PlainFusionModule
+from refusion.networks.reference import ReferenceFusionModule
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
 from refusion.ops import fused_op as pieces
 from refusion.ops.backend import configure
@@ -70,7 +70,7 @@ def test_equals_autograd(steps: int, gradient: GradientTerm, with_targets: bool)
 @pytest.mark.parametrize("steps", [2, 3])
 def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> None:
     given = setting(steps)
-    plain = PlainFusionModule(4, 2, 1).double()
+    plain = ReferenceFusionModule(4, 2, 1).double()
     plain.load_state_dict(given.fusion.state_dict())
     assert relative_error(meta_gradient(plain, *given[1:]), meta_gradient_by_autograd(*given)) < 1e-9
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refusion.networks import FusionModule
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 
 
 def test_parameter_count() -> None:
@@ -46,7 +46,7 @@ def test_derivatives_of_second_order_and_forward_mode_agree() -> None:
         (found,) = torch.autograd.grad(module(held).square().sum(), held)
         return found
 
-    value, change = with_change(module, [sources], [direction])
+    value, change = jvp(module, [sources], [direction])
     (reverse_over_forward,) = torch.autograd.grad((2 * value * change).sum(), sources)
     (first,) = torch.autograd.grad(module(sources).square().sum(), sources, create_graph=True)
     (double_backward,) = torch.autograd.grad((first * direction).sum(), sources)

@@ -11,7 +11,7 @@ import torch
 
 from refusion.errors import UserError
 from refusion.networks import FusionModule, load_published
-from refusion.networks.reference import PlainFusionModule
+from refusion.networks.reference import ReferenceFusionModule
 from refusion.tasks import TASKS
 
 EXPECTED = [
@@ -54,7 +54,7 @@ def test_same_images_as_the_authors(shared_data: Path, published: Path, task: st
     tolerance = 1e-5
     if np.abs(fused - expected).max() > tolerance:
         # In large pictures a processor's rounding shows: on some the plain network is as far from the authors' images.
-        plain = PlainFusionModule()
+        plain = ReferenceFusionModule()
         plain.load_state_dict(module.state_dict())
         with torch.no_grad():
             plainly = plain(sources)[0, 0].numpy()

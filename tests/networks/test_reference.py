@@ -7,12 +7,16 @@ import torch
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
-from refusion.networks.reference import PlainFusionModule, PlainLossProposalModule, PlainReconstructionModule
+from refusion.networks.reference import (
+    ReferenceFusionModule,
+    ReferenceLossProposalModule,
+    ReferenceReconstructionModule,
+)
 
 KINDS = {
-    "fusion": (FusionModule, PlainFusionModule, 2),
-    "loss proposal": (LossProposalModule, PlainLossProposalModule, 2),
-    "reconstruction": (ReconstructionModule, PlainReconstructionModule, 1),
+    "fusion": (FusionModule, ReferenceFusionModule, 2),
+    "loss proposal": (LossProposalModule, ReferenceLossProposalModule, 2),
+    "reconstruction": (ReconstructionModule, ReferenceReconstructionModule, 1),
 }
 
 

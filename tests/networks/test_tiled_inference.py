@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from refusion.networks import FusionModule, fuse_in_strips
+from refusion.networks import FusionModule, fuse_tiled
 from refusion.networks import tiled_inference as in_strips
-from refusion.networks.reference import PlainFusionModule
+from refusion.networks.reference import ReferenceFusionModule
 
 
-def modules(**sizes: int) -> tuple[FusionModule, PlainFusionModule]:
+def modules(**sizes: int) -> tuple[FusionModule, ReferenceFusionModule]:
     """Ours and the plain one with equal weights, biases among them."""
     torch.manual_seed(0)
-    module, plain = FusionModule(**sizes), PlainFusionModule(**sizes)
+    module, plain = FusionModule(**sizes), ReferenceFusionModule(**sizes)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -39,7 +39,7 @@ def test_agrees_with_the_plain_network(strip: None, shape: tuple[int, ...]) -> N
     sources = torch.rand(shape)
     with torch.no_grad():
         expected = plain(sources)
-    torch.testing.assert_close(fuse_in_strips(module, sources), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(fuse_tiled(module, sources), expected, rtol=0, atol=1e-5)
 
 
 def test_agrees_in_double_precision_to_its_last_digits(strip: None) -> None:
@@ -47,7 +47,7 @@ def test_agrees_in_double_precision_to_its_last_digits(strip: None) -> None:
     sources = torch.rand(2, 2, 23, 31, dtype=torch.float64)
     with torch.no_grad():
         expected = plain.double()(sources)
-    torch.testing.assert_close(fuse_in_strips(module.double(), sources), expected, rtol=0, atol=1e-13)
+    torch.testing.assert_close(fuse_tiled(module.double(), sources), expected, rtol=0, atol=1e-13)
 
 
 def test_a_flat_picture_is_none_to_divide_by(strip: None) -> None:
@@ -55,12 +55,12 @@ def test_a_flat_picture_is_none_to_divide_by(strip: None) -> None:
     black = torch.zeros(1, 2, 11, 8, dtype=torch.float64)
     with torch.no_grad():
         expected = plain.double()(black)
-    torch.testing.assert_close(fuse_in_strips(module.double(), black), expected, rtol=0, atol=1e-13)
+    torch.testing.assert_close(fuse_tiled(module.double(), black), expected, rtol=0, atol=1e-13)
 
 
 def test_leaves_no_graph() -> None:
     module, _ = modules(width=8, heads=2, blocks=1)
-    assert not fuse_in_strips(module, torch.rand(1, 2, 8, 8)).requires_grad
+    assert not fuse_tiled(module, torch.rand(1, 2, 8, 8)).requires_grad
 
 
 @pytest.mark.gpu
@@ -69,4 +69,4 @@ def test_a_gpu_gives_the_same(strip: None) -> None:
     sources = torch.rand(1, 2, 64, 80)
     with torch.no_grad():
         expected = plain(sources)
-    torch.testing.assert_close(fuse_in_strips(module.cuda(), sources.cuda()).cpu(), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(fuse_tiled(module.cuda(), sources.cuda()).cpu(), expected, rtol=0, atol=1e-4)

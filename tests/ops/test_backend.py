@@ -15,7 +15,7 @@ from refusion.errors import UserError
 from refusion.meta import meta_gradient
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.ops import inductor
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.backend import Compile, configure, full, narrow, recomputes, runs_inductor, runs_native
 from refusion.ops.feed_forward import FeedForward
 from refusion.ops.fused_op import ALL_ROWS, Part, run
@@ -196,8 +196,8 @@ def value_and_derivatives(part: Part[object], inputs: list[torch.Tensor]) -> lis
     slope = torch.randn_like(value)
     slopes = torch.autograd.grad(value, held, slope)
     with torch.no_grad():
-        moved = with_change(lambda *given: run(part, given), inputs, changes)
-    through = with_change(lambda *given: run(part, given), held, changes)
+        moved = jvp(lambda *given: run(part, given), inputs, changes)
+    through = jvp(lambda *given: run(part, given), held, changes)
     return [value, *slopes, *moved, *torch.autograd.grad(through, held, [slope, slope])]
 
 

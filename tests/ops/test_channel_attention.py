@@ -7,7 +7,7 @@ import pytest
 import torch
 from derivative_checks import CHECKS, Check, assert_near, leaves, random
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.channel_attention import (
     Attended,
     attend_among,
@@ -42,7 +42,7 @@ def test_derivatives_without_a_graph(count: int) -> None:
     assert_near(attended.results(), outs)
     assert_near(attended.backward(slopes), torch.autograd.grad(outs, held, slopes))
     for stream, found in enumerate(attention_change(inputs, changes)):
-        assert_near(found, with_change(lambda *given, i=stream: attend_among(*given)[i], inputs, changes))
+        assert_near(found, jvp(lambda *given, i=stream: attend_among(*given)[i], inputs, changes))
 
 
 def test_two_streams_take_each_others_q() -> None:
@@ -72,7 +72,7 @@ def test_a_blank_image_in_forward_mode_is_finite() -> None:
     _, temperature, projection = streams(1)
     held = leaves([torch.zeros(1, 3, 5, 24, dtype=torch.float64), temperature, projection])
     changes = random(*(tensor.shape for tensor in held))
-    value, change = with_change(lambda *given: attend_among(*given)[0], held, changes)
+    value, change = jvp(lambda *given: attend_among(*given)[0], held, changes)
     assert torch.equal(value, torch.zeros_like(value))
     # At q = k = 0 all channels of a head count alike, and v's change is what passes.
     means = changes[0][..., 16:].unflatten(3, (4, 2)).mean(dim=4, keepdim=True).expand(-1, -1, -1, -1, 2)

@@ -13,7 +13,7 @@ from derivative_checks import CHECKS, Check, Function, assert_near, leaves
 from part_checks import cross_attention_inputs, feed_forward_inputs, self_attention_inputs
 
 from refusion.ops import fused_op as pieces
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.backend import configure
 from refusion.ops.feed_forward import FeedForward
 from refusion.ops.fused_op import Part, pieces_of, run
@@ -128,7 +128,7 @@ def test_one_parameter_alone_wants_slopes(
 def test_a_change_of_some_inputs_alone(name: str, pixels: int) -> None:
     part, plain, inputs = part_of(name)
     changes = [torch.randn_like(inputs[0]), *(torch.zeros_like(tensor) for tensor in inputs[1:])]
-    found = with_change(lambda x: run(part, [x, *inputs[1:]]), inputs[:1], changes[:1])
+    found = jvp(lambda x: run(part, [x, *inputs[1:]]), inputs[:1], changes[:1])
     assert_near(found, torch.autograd.functional.jvp(plain, tuple(inputs), tuple(changes)))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from derivative_checks import CHECKS, Check, assert_near, leaves, random
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.geglu import Gated, gated
 
 ALL = slice(None)
@@ -43,7 +43,7 @@ def test_rows_that_are_not_wanted_get_no_slope() -> None:
     held, change = leaves(random((2, 5, 4, 8), (2, 5, 4, 8)))
     rows = slice(1, 4)
     found = [*torch.autograd.grad(gated(held, rows).sum(), held)]
-    moved = with_change(lambda both: gated(both, rows), [held], [change])
+    moved = jvp(lambda both: gated(both, rows), [held], [change])
     found += torch.autograd.grad(moved, [held, change], random(moved[0].shape, moved[0].shape))
     for slope in found:
         assert slope[:, rows].all()
@@ -53,7 +53,7 @@ def test_rows_that_are_not_wanted_get_no_slope() -> None:
 @pytest.mark.usefixtures("loops")
 def test_far_gates_neither_overflow_nor_lose_their_slope() -> None:
     both = torch.tensor([[[[40.0, 3.0]], [[-40.0, 3.0]]]], dtype=torch.float64, requires_grad=True)
-    value, change = with_change(gated, [both], [torch.ones_like(both)])
+    value, change = jvp(gated, [both], [torch.ones_like(both)])
     assert value.flatten().tolist() == [120.0, 0.0]
     assert change.flatten().tolist() == [43.0, 0.0]
     (slope,) = torch.autograd.grad(change.sum(), both)

@@ -18,7 +18,7 @@ from derivative_checks import (
     random,
 )
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.layer_norm import Normalised, channel_norm
 
 
@@ -76,7 +76,7 @@ def test_derivatives_without_a_graph() -> None:
 def test_equal_channels_are_finite() -> None:
     held = leaves([torch.ones(1, 2, 3, 8, dtype=torch.float64), *random((8,), (8,))])
     changes = random(*(tensor.shape for tensor in held))
-    value, change = with_change(channel_norm, held, changes)
+    value, change = jvp(channel_norm, held, changes)
     assert_near([value], [held[2].expand_as(value)])
     for found in torch.autograd.grad([value, change], held, random(value.shape, value.shape)):
         assert torch.isfinite(found).all()

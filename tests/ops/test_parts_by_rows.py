@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.backend import configure
 from refusion.ops.fused_op import Part, run
 from refusion.ops.parts_by_rows import PartByRows, Slopes, Tensors
@@ -38,7 +38,7 @@ class Squares(PartByRows[torch.Tensor]):
         (x, weight), (dx, dweight) = inputs, changes
         return x**2 * weight, 2 * x * dx * weight + x**2 * dweight
 
-    def backward_through_change(
+    def vjp_of_jvp(
         self, inputs: Tensors, changes: Tensors, slopes: Tensors, wanted: Sequence[bool]
     ) -> tuple[Slopes, Slopes]:
         self.asked.append("backward through change")
@@ -112,7 +112,7 @@ def test_a_graph_of_the_slopes_goes_by_pytorch(part: Squared, inputs: list[torch
 def test_changes_and_the_slopes_through_them(part: Squared, inputs: list[torch.Tensor]) -> None:
     x, weight = inputs
     dx, dweight = torch.randn_like(x).requires_grad_(), torch.randn_like(weight)
-    pair = with_change(lambda *given: run(part, given), [x, weight], [dx, dweight])
+    pair = jvp(lambda *given: run(part, given), [x, weight], [dx, dweight])
     plain = x**2 * weight, 2 * x * dx * weight + x**2 * dweight
     torch.testing.assert_close(pair, plain)
     slopes = [torch.randn_like(one) for one in pair]
@@ -124,7 +124,7 @@ def test_changes_and_the_slopes_through_them(part: Squared, inputs: list[torch.T
 def test_slopes_in_the_changes_of_parameters_go_by_pytorch(part: Squared, inputs: list[torch.Tensor]) -> None:
     x, weight = inputs
     dx, dweight = torch.randn_like(x), torch.randn_like(weight).requires_grad_()
-    _, change = with_change(lambda *given: run(part, given), [x, weight], [dx, dweight])
+    _, change = jvp(lambda *given: run(part, given), [x, weight], [dx, dweight])
     (found,) = torch.autograd.grad(change.sum(), [dweight])
     torch.testing.assert_close(found, (x**2).sum(dim=(0, 1, 2)))
     assert asked(part) == []
@@ -133,5 +133,5 @@ def test_slopes_in_the_changes_of_parameters_go_by_pytorch(part: Squared, inputs
 def test_a_change_of_the_maps_alone(part: Squared, inputs: list[torch.Tensor]) -> None:
     x, weight = (tensor.detach() for tensor in inputs)
     dx = torch.randn_like(x)
-    _, change = with_change(lambda given: run(part, [given, weight]), [x], [dx])
+    _, change = jvp(lambda given: run(part, [given, weight]), [x], [dx])
     torch.testing.assert_close(change, 2 * x * dx * weight)

@@ -1,24 +1,42 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
-from refusion.runtime.progress_bar import showing
+from refusion.runtime.progress_bar import progress_bar, progress_bars
 
 
 def shown(terminal: bool) -> str:
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=120)
-    with showing("scoring", console) as tell:
+    with progress_bar("scoring", console) as show:
         for done in range(1, 4):
-            tell(done, 14)
+            show(done, 14)
     return text.getvalue()
 
 
 def test_a_terminal_shows_what_is_done_of_how_much() -> None:
     assert "scoring" in shown(True)
     assert "3/14" in shown(True)
+
+
+def test_a_bar_is_there_before_anything_is_done() -> None:
+    text = io.StringIO()
+    with progress_bar("scoring", Console(file=text, force_terminal=True, width=120)):
+        pass
+    assert "scoring" in text.getvalue()
+
+
+def test_each_label_has_a_bar_of_its_own() -> None:
+    text = io.StringIO()
+    with progress_bars(Console(file=text, force_terminal=True, width=120)) as show:
+        show("IVIF/train", 3, 5)
+        show("IVIF/val", 1, 2)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text.getvalue())
+    assert re.search(r"IVIF/train \S+ 3/5 ", plain)
+    assert re.search(r"IVIF/val +\S+ 1/2 ", plain)
 
 
 def test_a_log_stays_empty() -> None:

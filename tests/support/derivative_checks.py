@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 
 Tensors = Sequence[torch.Tensor]
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
@@ -67,14 +67,14 @@ def check_double_backward(function: Function, plain: Function, inputs: Tensors) 
 
 def check_change(function: Function, plain: Function, inputs: Tensors) -> None:
     changes = _like(inputs)
-    found = with_change(_joined(function), list(inputs), changes)
+    found = jvp(_joined(function), list(inputs), changes)
     assert_near(found, torch.autograd.functional.jvp(_joined(plain), tuple(inputs), tuple(changes)))
 
 
-def check_backward_through_change(function: Function, plain: Function, inputs: Tensors) -> None:
+def check_vjp_of_jvp(function: Function, plain: Function, inputs: Tensors) -> None:
     """The slopes in inputs and changes from those in the value and in the change."""
     held, changes = leaves(inputs), leaves(_like(inputs))
-    found = with_change(_joined(function), held, changes)
+    found = jvp(_joined(function), held, changes)
     expected = torch.autograd.functional.jvp(_joined(plain), tuple(held), tuple(changes), create_graph=True)
     slopes = _like(expected)
     assert_near(*(_slopes(pair, held + changes, slopes) for pair in (found, expected)))
@@ -84,7 +84,7 @@ def check_hessian_product(function: Function, plain: Function, inputs: Tensors) 
     """That of y² by a backward pass through y's change, as training finds it, is that of two backward passes."""
     held = leaves(inputs)
     changes = [torch.randn_like(tensor) * tensor.requires_grad for tensor in held]
-    value, change = with_change(_joined(function), held, changes)
+    value, change = jvp(_joined(function), held, changes)
     found = _slopes([(2 * value * change).sum()], held)
     first = _slopes([_joined(plain)(*held).square().sum()], held, create_graph=True)
     directions = [change for change, tensor in zip(changes, held, strict=True) if tensor.requires_grad]
@@ -96,7 +96,7 @@ CHECKS: tuple[Check, ...] = (
     check_backward,
     check_double_backward,
     check_change,
-    check_backward_through_change,
+    check_vjp_of_jvp,
     check_hessian_product,
 )
 

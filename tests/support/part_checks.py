@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from derivative_checks import assert_near, leaves
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.fused_op import Part
 
 
@@ -37,7 +37,7 @@ def check_steps(part: Part[Any], inputs: Sequence[torch.Tensor], rows: slice) ->
         changes = [torch.randn_like(tensor) for tensor in inputs]
         moved = part.change(inputs, changes, rows)
     assert_near(found, torch.autograd.grad(whole, held, slope))
-    assert_near(moved, with_change(lambda *given: part(given, rows), list(inputs), changes))
+    assert_near(moved, jvp(lambda *given: part(given, rows), list(inputs), changes))
 
 
 def check_unwanted(part: Part[Any], inputs: Sequence[torch.Tensor], unwanted: int, rows: slice) -> None:

@@ -25,7 +25,7 @@ from refusion.tracking.runs import start_job_run
 def fuse(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module with the two functions that the logged model calls."""
     module = types.ModuleType("refusion.fuse")
-    module.load_module = lambda folder: yaml.safe_load((Path(folder) / "settings.yaml").read_text())  # type: ignore[attr-defined]
+    module.load_module = lambda folder, **_: yaml.safe_load((Path(folder) / "settings.yaml").read_text())  # type: ignore[attr-defined]
     module.fuse_pair = lambda loaded, a, b: np.full(np.shape(a), loaded["network"]["width"] + b.max(), np.uint8)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "refusion.fuse", module)
     return module

@@ -9,8 +9,9 @@ from typing import Any
 
 from refusion.baselines import BASELINES
 from refusion.cli.options import Parser
+from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.evaluation.report import FORMS
+from refusion.evaluation.report import FORMATS
 from refusion.evaluation.request import Request
 from refusion.evaluation.run import run_evaluation
 from refusion.metrics.listing import help_text
@@ -47,6 +48,8 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     ):
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
     given.split = given.split or _SPLIT
+    given.trust_code = trusted_code(given)
+    del given.network_kinds
     return Request(**vars(given))
 
 
@@ -84,13 +87,14 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")
     parser.add_argument("--align", choices=("crop",), help="let fused pictures differ from their sources by a border")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="scores, one row per picture")
-    parser.add_argument("--format", default=FORMS[0], choices=FORMS, help="of the printed table [%(default)s]")
+    parser.add_argument("--format", default=FORMATS[0], choices=FORMATS, help="of the printed table [%(default)s]")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write what checkpoints and baselines fuse")
     parser.add_argument("--experiment", metavar="NAME", help="record in this MLflow experiment [not recorded]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
     parser.add_argument("--workers", type=_positive, metavar="N", help="pictures at once [CPUs of the cluster]")
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
+    add_trust_options(parser)
     return parser
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from refusion.cli.options import Parser
+from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.fuse import fuse_pair, load_module
+from refusion.fuse import fuse_pair
 from refusion.images.pairs import match
 from refusion.images.reading import read_image, write_image
 from refusion.ops.backend import configure
+from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
-from refusion.tracking.registry import find_checkpoint
+from refusion.tracking.loading import load_module
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -35,26 +38,33 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the fused PNG files")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
+    add_trust_options(parser)
     options = parser.parse_args(list(arguments))
     task = find_task(options.task)
     console = Console()
     device = _device(options.device)
-    module = load_module(find_checkpoint(options.checkpoint, options.tracking_uri)).to(device)
+    trusted = trusted_code(options)
+    module = load_module(options.checkpoint, tracking_uri=options.tracking_uri, trust_code=trusted).to(device)
     configure(device)
     matched = match(options.a, options.b)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {options.out}: the folder cannot be made ({error.strerror})") from error
-    shown = track(matched, "fusing", console=console, disable=not console.is_terminal)
-    for name, a, b in shown:
-        sources = read_image(a), read_image(b)
-        if sources[0].shape[:2] != sources[1].shape[:2]:
-            (height_a, width_a), (height_b, width_b) = (source.shape[:2] for source in sources)
-            raise UserError(f"{a} is {width_a}×{height_a} but {b} is {width_b}×{height_b}: sources must be of one size")
-        write_image(options.out / f"{name}.png", fuse_pair(module, *sources))
+    with progress_bar("fusing", console) as show:
+        for done, (name, a, b) in enumerate(matched, start=1):
+            write_image(options.out / f"{name}.png", fuse_pair(module, *_sources(a, b)))
+            show(done, len(matched))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
     return 0
+
+
+def _sources(a: Path, b: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    sources = read_image(a), read_image(b)
+    if sources[0].shape[:2] != sources[1].shape[:2]:
+        (height_a, width_a), (height_b, width_b) = (source.shape[:2] for source in sources)
+        raise UserError(f"{a} is {width_a}×{height_a} but {b} is {width_b}×{height_b}: sources must be of one size")
+    return sources
 
 
 def _device(name: str) -> torch.device:

@@ -11,19 +11,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from refusion.config.per_epoch import NUMBER, PIECES, are_pieces
+from refusion.config.per_epoch import NUMBER, PIECEWISE, is_piecewise
+from refusion.config.schedules import InnerRate, current_kind, kinds, shared_settings
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
-# What survives in a schedule when its kind is changed: a cosine has no step size.
-_SHARED_BY_KINDS = ("value", "warmup")
-_KINDS = ("constant", "step", "cosine", "pieces", "tied")
+_KINDS = kinds(InnerRate)
 _INNER_STEPS = "schedule.inner_steps"
-_WRITTEN_PIECES = "pieces {0: …, epoch: …, …} or [[0, …], [epoch, …], …]"
+_PIECEWISE_FORMS = "piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …]"
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Reads the mapping in a YAML file.
 
     Raises:
         UserError: the file is missing, is no YAML, or holds something other than a mapping.
@@ -43,36 +42,45 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``change`` laid over it, section by section.
+    """Returns ``base`` with ``change`` laid over it, section by section.
 
-    A plain number laid over a schedule changes its value; another ``kind`` keeps only what both kinds have. Pieces
-    that begin with epoch 0 take the place of what was there; others are laid over the pieces there.
+    A plain number laid over a schedule changes its value; another ``kind`` keeps only what both kinds have. Piecewise
+    values that begin with epoch 0 take the place of the earlier ones; others are laid over them.
+
+    >>> merge({"images": {"crop": 64, "batch": 2}}, {"images": {"crop": 32}})
+    {'images': {'crop': 32, 'batch': 2}}
     """
     merged = dict(base)
     for key, new in change.items():
         old = merged.get(key)
-        is_rate = isinstance(old, Mapping) and old.get("kind") in _KINDS
+        is_rate = isinstance(old, Mapping) and current_kind(old.get("kind")) in _KINDS
         if isinstance(old, Mapping) and is_rate and isinstance(new, int | float | str):
             new = {"value": new} if "value" in old else {"kind": "constant", "value": new}
         if isinstance(old, Mapping) and isinstance(new, Mapping) and not _replaces(old, new):
-            if is_rate and new.get("kind", old["kind"]) != old["kind"]:
-                shared = () if new["kind"] in ("tied", "pieces") else _SHARED_BY_KINDS
-                old = {name: old[name] for name in shared if name in old}
-            merged[key] = merge(old, new)
+            merged[key] = merge(_of_same_kind(old, new), new)
         else:
             merged[key] = new
     return merged
 
 
 def _replaces(old: Mapping[str, Any], new: Mapping[Any, Any]) -> bool:
-    """Whether a mapping stands in the place of the old one instead of over it."""
-    if not are_pieces(new):
-        return are_pieces(old)
-    return not are_pieces(old) or any(int(epoch) == 0 for epoch in new)
+    """Returns true where a mapping takes the place of the old one instead of being laid over it."""
+    if not is_piecewise(new):
+        return is_piecewise(old)
+    return not is_piecewise(old) or any(int(epoch) == 0 for epoch in new)
+
+
+def _of_same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what is kept of a schedule whose kind ``new`` changes: a cosine has no step size."""
+    before, after = current_kind(old.get("kind")), current_kind(new.get("kind", old.get("kind")))
+    # Sections with a kind of their own have the same settings whatever it is.
+    if before not in _KINDS or after == before:
+        return old
+    return {name: value for name, value in old.items() if name in shared_settings(before, after)}
 
 
 def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) -> Settings:
-    """Settings from nested plain values, each laid over what came before (first ``base``, or the defaults).
+    """Returns settings from nested plain values, each laid over the earlier ones (first ``base``, or the defaults).
 
     Raises:
         UserError: names each wrong setting as it is written on the command line.
@@ -87,7 +95,7 @@ def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) ->
 
 
 def explain(error: ValidationError) -> str:
-    """One sentence per wrong setting, named as on the command line, joined by semicolons."""
+    """Returns one sentence per wrong setting, named as on the command line, joined by semicolons."""
     sentences: dict[str, str] = {}
     for item in error.errors():
         name = _written_name([str(part) for part in item["loc"]])
@@ -97,7 +105,7 @@ def explain(error: ValidationError) -> str:
 
 
 def _written_name(path: Sequence[str]) -> str:
-    """The setting's name without the parts that pydantic adds for the members of a union and of a list."""
+    """Returns the setting's name without the parts that pydantic adds for the members of a union and of a list."""
     known = dict(leaves(Settings))
     kept: list[str] = []
     for part in path:
@@ -113,7 +121,7 @@ def _written_name(path: Sequence[str]) -> str:
 def _sentence(name: str, item: Any) -> str:
     kind, value, where, context = item["type"], item["input"], item["loc"], item.get("ctx", {})
     if name == _INNER_STEPS and kind != "value_error":
-        forms = f"a number, {_WRITTEN_PIECES}, or {{start: …, end: …}}"
+        forms = f"a number, {_PIECEWISE_FORMS}, or {{start: …, end: …}}"
         return f"--{name} must be {forms}, each K from 1 to 20 (it is {value!r})"
     if kind == "extra_forbidden":
         near = _nearest(name)
@@ -123,7 +131,7 @@ def _sentence(name: str, item: Any) -> str:
         return f"--{name} is missing"
     if kind == "value_error":
         message = item["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(value, dict) and PIECES not in where else f" (it is {value!r})"
+        shown = "" if isinstance(value, dict) and PIECEWISE not in where else f" (it is {value!r})"
         return f"--{name}: {message}{shown}" if name else message
     if kind == "union_tag_invalid":
         return f"--{name}.kind must be one of {context['expected_tags']} (it is {context['tag']!r})"
@@ -136,14 +144,14 @@ def _sentence(name: str, item: Any) -> str:
     if kind == "tuple_type":
         return f"--{name} must be a list (it is {value!r})"
     if where[-1] == NUMBER and kind.endswith(("_type", "_parsing")):
-        return f"--{name} must be a number, or {_WRITTEN_PIECES} (it is {value!r})"
+        return f"--{name} must be a number, or {_PIECEWISE_FORMS} (it is {value!r})"
     message = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", "at least")
-    every = " in every piece" if [type(part) for part in where[-2:]] == [int, int] else ""
+    every = " in every epoch" if [type(part) for part in where[-2:]] == [int, int] else ""
     return f"--{name} {message.partition(', unable to parse')[0]}{every} (it is {value!r})"
 
 
 def _nearest(name: str) -> str | None:
-    """The setting that was probably meant: one of the same section with a similar name, else a similar one anywhere."""
+    """Returns the setting that was probably meant: a similar name in the same section, else a similar one anywhere."""
     known = [leaf for leaf, _ in leaves(Settings)]
     section, _, last = name.rpartition(".")
     if section in known:
@@ -158,7 +166,7 @@ def _nearest(name: str) -> str | None:
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """(dotted name, field) of every setting that is not itself a section."""
+    """Yields (dotted name, field) of every setting that is not itself a section."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):

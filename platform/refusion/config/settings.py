@@ -2,162 +2,100 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from refusion.config.per_epoch import NUMBER, PIECES, NumberOrPieces, Pieces, are_pieces, at, starts
+from refusion.config.per_epoch import NumberOrPiecewise, at, starts
+from refusion.config.schedules import (
+    InnerRate,
+    InnerSteps,
+    LinearSteps,
+    NonNegativeFloat,
+    PositiveFloat,
+    Rate,
+    Section,
+    StepRate,
+    TiedRate,
+    kinds,
+    of_kind,
+)
+from refusion.import_path import is_import_path
 from refusion.tasks import TaskName
 
 BUILTIN = "builtin"
 BUILTIN_NETWORK = "refusion"
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
-# Far beyond use, and still a float32 after Adam's own factors.
-RateValue = Annotated[float, Field(gt=0, le=1e30)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _Rate(_Section):
-    value: RateValue
-    warmup: NonNegativeFloat = Field(0.0, description="epochs of linear warm-up, from a tenth of the rate")
-
-
-class ConstantRate(_Rate):
-    """The same rate throughout."""
-
-    kind: Literal["constant"] = "constant"
-
-
-class StepRate(_Rate):
-    """Multiplied by ``factor`` every ``every`` epochs (published: divided by ten every 10 epochs)."""
-
-    kind: Literal["step"] = "step"
-    every: int = Field(10, ge=1, description="epochs between two steps")
-    factor: float = Field(0.1, gt=0, le=1, description="what the rate is multiplied by at each step")
-
-
-class CosineRate(_Rate):
-    """Half a cosine from ``value`` down to ``end`` over the epochs that follow the warm-up."""
-
-    kind: Literal["cosine"] = "cosine"
-    end: NonNegativeFloat = Field(0.0, description="rate at the end of the last epoch")
-
-    @model_validator(mode="after")
-    def _falls(self) -> CosineRate:
-        if self.end > self.value:
-            raise ValueError(f"the end of a cosine ({self.end:g}) must not lie above its value ({self.value:g})")
-        return self
-
-
-class PiecesRate(_Section):
-    """A rate per piece of the training, constant inside it: ``{0: 1e-3, 5: 3e-4}`` falls at epoch 5."""
-
-    kind: Literal["pieces"] = "pieces"
-    values: Pieces[RateValue]
-
-
-class TiedRate(_Section):
-    """The inner rate η as a multiple of the rate of the same moment (published: the same)."""
-
-    kind: Literal["tied"] = "tied"
-    ratio: PositiveFloat = Field(1.0, description="inner rate divided by rate")
-
-
-def _with_kind(default: str) -> BeforeValidator:
-    def fill(given: Any) -> Any:
-        if isinstance(given, int | float | str) and not isinstance(given, bool):
-            given = {"value": given}
-        return {"kind": default, **given} if isinstance(given, dict) else given
-
-    return BeforeValidator(fill)
-
-
-Rate = Annotated[ConstantRate | StepRate | CosineRate | PiecesRate, Field(discriminator="kind")]
-InnerRate = Annotated[TiedRate | ConstantRate | StepRate | CosineRate | PiecesRate, Field(discriminator="kind")]
-
-
-StepCount = Annotated[int, Field(ge=1, le=20)]
-
-
-class LinearSteps(_Section):
-    """K grows or falls linearly over the epochs, rounded to whole steps."""
-
-    start: StepCount
-    end: StepCount
-
-
-def _steps_form(given: object) -> str:
-    if are_pieces(given):
-        return PIECES
-    return "line" if isinstance(given, LinearSteps | dict) else NUMBER
-
-
-InnerSteps = Annotated[
-    Annotated[StepCount, Tag(NUMBER)] | Annotated[Pieces[StepCount], Tag(PIECES)] | Annotated[LinearSteps, Tag("line")],
-    Discriminator(_steps_form),
-]
-
-
-class ScheduleSettings(_Section):
-    """How long, how fast, and how many inner steps."""
+class ScheduleSettings(Section):
+    """Length of the training, its rates, and its inner steps."""
 
     epochs: int = Field(50, ge=1, description="epochs of meta-iterations followed by fusion steps")
     meta_iterations: int = Field(600, ge=0, description="inner + outer updates per epoch; 0: the loss stays as it is")
     fusion_steps: int | None = Field(None, ge=1, description="fusion updates per epoch; default one pass")
-    rate: Annotated[Rate, _with_kind("step")] = Field(
+    rate: Annotated[Rate, of_kind("step")] = Field(
         StepRate(value=1e-4),
-        description="rate of F and R: a number, or kind constant|step|cosine|pieces and its settings",
+        description=f"rate of F and R: a number, or kind {'|'.join(kinds(Rate))} and its settings",
     )
-    inner_rate: Annotated[InnerRate, _with_kind("constant")] = Field(
-        TiedRate(), description="inner rate η: a number, or kind tied|constant|step|cosine|pieces and its settings"
+    inner_rate: Annotated[InnerRate, of_kind("constant")] = Field(
+        TiedRate(), description=f"inner rate η: a number, or kind {'|'.join(kinds(InnerRate))} and its settings"
     )
     inner_steps: InnerSteps = Field(
-        1, description="inner steps K: a number, pieces {0: K, epoch: K, …}, or {start: …, end: …}"
+        1, description="inner steps K: a number, piecewise {0: K, epoch: K, …}, or {start: …, end: …}"
     )
 
+    def rate_at(self, position: float) -> float:
+        """Returns the rate of F and R at ``position`` epochs after the start (fractions count)."""
+        return self.rate.at(position, self.epochs)
 
-class OuterSettings(_Section):
-    """How the loss proposal module moves along the meta-gradient."""
+    def inner_rate_at(self, position: float) -> float:
+        """Returns the inner rate η at that moment: a multiple of the rate there, or a schedule of its own."""
+        if isinstance(self.inner_rate, TiedRate):
+            return self.inner_rate.ratio * self.rate_at(position)
+        return self.inner_rate.at(position, self.epochs)
+
+    def inner_steps_at(self, epoch: int) -> int:
+        """Returns K, the inner steps of each meta-iteration in that epoch (0-based)."""
+        if isinstance(self.inner_steps, LinearSteps):
+            return self.inner_steps.at(epoch, self.epochs)
+        return at(self.inner_steps, epoch)
+
+
+class OuterSettings(Section):
+    """Step of the loss proposal module along the meta-gradient."""
 
     kind: Literal["normalised", "adam"] = Field(
         "normalised", description="plain step of fixed max-norm (published), or Adam with a small eps"
     )
-    ratio: NumberOrPieces[PositiveFloat] = Field(
-        1.0, description="outer rate divided by rate: a number, or pieces {0: …, epoch: …, …}"
+    ratio: NumberOrPiecewise[PositiveFloat] = Field(
+        1.0, description="outer rate divided by rate: a number, or piecewise {0: …, epoch: …, …}"
     )
     accumulate: int = Field(2, ge=1, description="meta-iterations whose meta-gradients are added up for one step")
     adam_eps: PositiveFloat = Field(1e-12, description="Adam's eps; meta-gradients are as small as 1e-8")
 
 
-class ObjectiveSettings(_Section):
+class ObjectiveSettings(Section):
     """Coefficients of L_f = α·L_int + β·L_grad."""
 
-    alpha: NumberOrPieces[NonNegativeFloat] = Field(
-        1.0, description="weight of the intensity term: a number, or pieces {0: …, epoch: …, …}"
+    alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
+        1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
     )
-    beta: NumberOrPieces[NonNegativeFloat] = Field(
-        1.0, description="weight of the gradient term (at the end of the ramp): a number, or pieces"
+    beta: NumberOrPiecewise[NonNegativeFloat] = Field(
+        1.0, description="weight of the gradient term (at the end of the ramp): a number, or piecewise"
     )
     beta_ramp: Literal["linear", "constant"] = Field("linear", description="linear: β·(epoch + 1)/epochs")
     gradient: Literal["learned", "maxabs"] = Field("learned", description="learned weights v, or the larger gradient")
+
+    def beta_at(self, epoch: int, epochs: int) -> float:
+        """Returns β in that epoch (0-based): on the linear ramp, (epoch + 1)/epochs of its full value (published).
+
+        A piecewise β changes the full value; the ramp goes on.
+        """
+        beta = at(self.beta, epoch)
+        return beta if self.beta_ramp == "constant" else beta * (epoch + 1) / epochs
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> ObjectiveSettings:
@@ -170,14 +108,14 @@ class ObjectiveSettings(_Section):
         return self
 
 
-class ImagesSettings(_Section):
-    """What a batch is made of."""
+class ImagesSettings(Section):
+    """Crops and batches of image pairs."""
 
-    crop: NumberOrPieces[Annotated[int, Field(ge=8, le=4096)]] = Field(
-        128, description="side of the square crops, pixels: a number, or pieces {0: …, epoch: …, …}"
+    crop: NumberOrPiecewise[Annotated[int, Field(ge=8, le=4096)]] = Field(
+        128, description="side of the square crops, pixels: a number, or piecewise {0: …, epoch: …, …}"
     )
-    subset: NumberOrPieces[Count] | None = Field(
-        None, description="how many train pairs, evenly spread: a number, or pieces; default all"
+    subset: NumberOrPiecewise[Count] | None = Field(
+        None, description="number of train pairs, evenly spread: a number, or piecewise; default all"
     )
     batch: int = Field(2, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(True, description="feed each batch also with the two sources swapped")
@@ -185,7 +123,7 @@ class ImagesSettings(_Section):
 
 
 def _class_path(kind: str) -> str:
-    if kind != BUILTIN_NETWORK and re.fullmatch(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*:[A-Za-z_]\w*", kind) is None:
+    if kind != BUILTIN_NETWORK and not is_import_path(kind):
         raise ValueError(f"must be {BUILTIN_NETWORK!r}, or the import path of a class as module:Class")
     return kind
 
@@ -193,7 +131,7 @@ def _class_path(kind: str) -> str:
 NetworkKind = Annotated[str, AfterValidator(_class_path)]
 
 
-class NetworkSettings(_Section):
+class NetworkSettings(Section):
     """The three modules F, P and R: the built-in ones in chosen sizes, or classes of the user's by import path.
 
     The defaults are the published fusion network. Sizes are those of the built-in modules; another class takes its
@@ -235,25 +173,25 @@ class NetworkSettings(_Section):
         return self
 
 
-class ValidationSettings(_Section):
-    """What is measured on the full-size images of the val split."""
+class ValidationSettings(Section):
+    """Measurements on the full-size images of the val split."""
 
-    images: NumberOrPieces[Count] | None = Field(
-        None, description="how many pairs, evenly spread: a number, or pieces; default all"
+    images: NumberOrPiecewise[Count] | None = Field(
+        None, description="number of pairs, evenly spread: a number, or piecewise; default all"
     )
     every: int = Field(1, ge=1, description="epochs between two validations (the last epoch is always validated)")
     pictures: int = Field(3, ge=0, description="how many fused pairs and weight maps are kept as pictures")
     best_by: BestBy = Field("Qabf", description="metric that decides which checkpoint is the best")
 
 
-class CheckpointSettings(_Section):
-    """Which checkpoints stay."""
+class CheckpointSettings(Section):
+    """Number of checkpoints that are kept."""
 
     keep: int = Field(3, ge=1, description="newest checkpoints that are kept; the best is kept besides")
 
 
-class Settings(_Section):
-    """Everything that a training job can be told."""
+class Settings(Section):
+    """All settings of a training job."""
 
     tasks: tuple[TaskName, ...] = Field(
         ("IVIF", "MIF", "MFIF", "MEIF"), min_length=1, description="fusion tasks to train"

@@ -1,1 +1,1 @@
-"""Scores of fused pictures of any origin: who made them, what they score, which differences are more than chance."""
+"""Scores of fused images of any origin, side by side, with intervals and tests."""

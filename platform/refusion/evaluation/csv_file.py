@@ -1,4 +1,4 @@
-"""The CSV file of an evaluation: one row per picture (and method), one column per metric, the convention in each."""
+"""The CSV file of an evaluation: one row per image (and method), one column per metric, and the convention."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ _UNDEFINED = "nan"
 
 
 def score_table(methods: Sequence[MethodScores]) -> pd.DataFrame:
-    """Columns ``name``, with several methods ``method``, one per metric, ``convention``; rows in the order of names,
-    those of one name in the order of the methods."""
+    """Joins the scores of all methods in one table.
+
+    Returns:
+        Columns ``name``, with several methods ``method``, one per metric, ``convention``; rows in the order of names,
+        those of one name in the order of the methods.
+    """
     parts = []
     for method in methods:
         part = method.frame.copy()
@@ -30,15 +34,15 @@ def score_table(methods: Sequence[MethodScores]) -> pd.DataFrame:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """The table as CSV; numbers have all their digits, an undefined one is ``nan``."""
+    """Returns the table as CSV; numbers have all their digits, an undefined one is ``nan``."""
     return table.to_csv(index=False, na_rep=_UNDEFINED, lineterminator="\n")
 
 
 def check_writable(file: Path) -> Path:
-    """The absolute path of a file that can be written; its folder is made.
+    """Returns the absolute path of a file that can be written; its folder is created.
 
     Raises:
-        UserError: it cannot.
+        UserError: the path is a folder, or nothing can be written there.
     """
     path = file.expanduser().absolute()
     if path.is_dir():
@@ -53,10 +57,10 @@ def check_writable(file: Path) -> Path:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a text file so that it is there as a whole or not at all; what stood there before stays until then.
+    """Writes a text file atomically: the old content stands until the new one is complete.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     try:
         descriptor, part = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
@@ -74,6 +78,7 @@ def write_whole(file: Path, text: str) -> None:
 
 def _umask() -> int:
     # The only way to read it is to set it.
+    """Returns the process's umask."""
     found = os.umask(0)
     os.umask(found)
     return found

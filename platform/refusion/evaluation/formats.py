@@ -1,4 +1,4 @@
-"""A table set for a terminal, for GitHub or for a paper."""
+"""Formats of a score table: plain text for a terminal, Markdown for GitHub, LaTeX for a paper."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rich.text import Text
 
 from refusion.evaluation.table import Cell, Table
 
-# What fits across a page of two columns.
+# So many columns fit across a two-column page.
 _LATEX_COLUMNS = 7
 _GAP = 2
-# A longer name of a method is broken.
+# A longer method name is wrapped.
 _WIDEST_STUB = 40
 _STYLES = {"best": "bold", "second": "underline", "": ""}
 
@@ -51,17 +51,18 @@ _MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
 
 def as_text(table: Table, caption: str, notes: Sequence[str], width: int | None = None, styled: bool = False) -> str:
-    """For a terminal: as many columns side by side as fit, the others below them.
+    """Returns the table for a terminal: as many columns side by side as fit, the others below them.
 
     Args:
-        width: in characters; None: the terminal's, 80 where there is none.
+        table, caption, notes: the content.
+        width: in characters; None for the terminal's, 80 where there is none.
         styled: best bold and second underlined, with a terminal's control codes; else plain characters only.
     """
-    room = width or Console().width
-    parts = list(_split(table, lambda part: _width(part) <= room))
+    available = width or Console().width
+    parts = list(_split(table, lambda part: _width(part) <= available))
     console = Console(
         file=io.StringIO(),
-        width=max(room, *map(_width, parts)),
+        width=max(available, *map(_width, parts)),
         force_terminal=styled,
         color_system="standard" if styled else None,
         legacy_windows=False,
@@ -70,18 +71,18 @@ def as_text(table: Table, caption: str, notes: Sequence[str], width: int | None 
         emoji=False,
     )
     with console.capture() as printed:
-        console.print(Text(_one_line(caption), style="bold"), width=room)
+        console.print(Text(_one_line(caption), style="bold"), width=available)
         console.print()
         for part in parts:
             console.print(_rich(part))
             console.print()
         for note in notes:
-            console.print(Text(_one_line(note)), width=room)
+            console.print(Text(_one_line(note)), width=available)
     return "\n".join(line.rstrip() for line in printed.get().splitlines()) + "\n"
 
 
 def as_markdown(table: Table, caption: str, notes: Sequence[str]) -> str:
-    """For GitHub: best bold, second underlined, intervals on a second line of their cell."""
+    """Returns the table for GitHub: best bold, second underlined, intervals on a second line of their cell."""
     rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
     frame = pd.DataFrame(rows, columns=[_markdown(head) for head in table.heads])
     sides = ["left" if place < table.stub else "right" for place in range(len(table.heads))]
@@ -93,7 +94,7 @@ def as_markdown(table: Table, caption: str, notes: Sequence[str]) -> str:
 
 
 def as_latex(table: Table, caption: str, notes: Sequence[str], label: str) -> str:
-    """For a paper: a ``table*`` that needs the package booktabs; many columns come in several tabulars."""
+    """Returns the table as a LaTeX ``table*`` that needs the package booktabs; many columns make several tabulars."""
     text = " ".join([_latex(caption).rstrip(".") + ".", *(_latex(note) for note in notes)])
     heads = [r"\begin{table*}", r"\centering", f"\\caption{{{text}}}", f"\\label{{{label}}}"]
     parts = [_tabular(part) for part in _split(table, lambda part: len(part.heads) <= _LATEX_COLUMNS)]
@@ -105,7 +106,7 @@ def _one_line(text: str) -> str:
 
 
 def _split(table: Table, fits: Callable[[Table], bool]) -> Iterator[Table]:
-    """The table in parts, each with the stub and as many further columns, at least one, as fit."""
+    """Yields the table in parts, each with the stub and as many further columns, at least one, as fit."""
     stub = list(range(table.stub))
     columns: list[int] = []
     for column in range(table.stub, len(table.heads)):
@@ -122,7 +123,7 @@ def _columns(table: Table, columns: list[int]) -> Table:
 
 
 def _width(table: Table) -> int:
-    """In characters, with a blank on both sides of every column."""
+    """Returns the width in characters, with a blank on both sides of every column."""
     columns = zip(*(map(_lines, row) for row in table.rows), strict=True)
     widths = [
         max(cell_len(text) for text in (head, *(line for lines in column for line in lines)))
@@ -133,7 +134,7 @@ def _width(table: Table) -> int:
 
 
 def _lines(cell: Cell) -> tuple[str, str]:
-    return _one_line(cell.text) + cell.after, cell.below
+    return _one_line(cell.text) + cell.suffix, cell.second_line
 
 
 def _rich(table: Table) -> RichTable:
@@ -154,10 +155,10 @@ def _rich(table: Table) -> RichTable:
 
 def _rich_cell(cell: Cell) -> Text:
     text = Text()
-    text.append(_one_line(cell.text), style=_STYLES[cell.place])
-    text.append(cell.after)
-    if cell.below:
-        text.append(f"\n{cell.below}", style="dim")
+    text.append(_one_line(cell.text), style=_STYLES[cell.highlight])
+    text.append(cell.suffix)
+    if cell.second_line:
+        text.append(f"\n{cell.second_line}", style="dim")
     return text
 
 
@@ -167,8 +168,8 @@ def _markdown(text: str) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     text = _markdown(cell.text)
-    text = {"best": f"**{text}**", "second": f"<ins>{text}</ins>", "": text}[cell.place]
-    return text + cell.after + (f"<br>{_markdown(cell.below)}" if cell.below else "")
+    text = {"best": f"**{text}**", "second": f"<ins>{text}</ins>", "": text}[cell.highlight]
+    return text + cell.suffix + (f"<br>{_markdown(cell.second_line)}" if cell.second_line else "")
 
 
 def _latex(text: str) -> str:
@@ -186,8 +187,8 @@ def _tabular(table: Table) -> str:
     lines = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(map(_latex, table.heads)), r"\midrule"]
     for row in table.rows:
         lines.append(_latex_row(map(_latex_cell, row)))
-        if any(cell.below for cell in row):
-            small = (f"{{\\scriptsize {_latex(cell.below)}}}" if cell.below else "" for cell in row)
+        if any(cell.second_line for cell in row):
+            small = (f"{{\\scriptsize {_latex(cell.second_line)}}}" if cell.second_line else "" for cell in row)
             lines.append(_latex_row(small))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
@@ -198,5 +199,5 @@ def _latex_row(fields: Iterable[str]) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     text = _latex(cell.text)
-    text = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}", "": text}[cell.place]
-    return text + (" " if cell.after.startswith(" ") else "") + _latex(cell.after)
+    text = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}", "": text}[cell.highlight]
+    return text + (" " if cell.suffix.startswith(" ") else "") + _latex(cell.suffix)

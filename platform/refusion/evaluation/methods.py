@@ -1,4 +1,4 @@
-"""The ways to fuse that are compared: pictures that are there, trained modules, baselines; and their names."""
+"""The methods that are compared (folders of fused images, trained modules, baselines) and their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refusion.tasks import TASKS
 
 Kind = Literal["fused", "checkpoint", "baseline"]
 _MODEL_SCHEMES = ("models:", "runs:")
-# Where a finished run's module lies: RUN/TASK/final.
+# RUN/TASK/final holds a finished run's module.
 _FINAL = "final"
 
 
@@ -22,8 +22,8 @@ class Method:
     """One way to fuse.
 
     Attributes:
-        name: how tables, files and MLflow call it.
-        kind: "fused": the pictures of a folder; "checkpoint": a trained module; "baseline": a classical method.
+        name: in tables, files and MLflow.
+        kind: "fused" for the images of a folder, "checkpoint" for a trained module, "baseline" for a classical method.
         value: that folder, the checkpoint as it was given, or the baseline's name.
     """
 
@@ -33,12 +33,12 @@ class Method:
 
     @property
     def folder_name(self) -> str:
-        """The name as a folder may have it."""
+        """The name in a form that a folder may have."""
         return self.name.replace("/", "-")
 
 
 def find_methods(given: Sequence[tuple[Kind, str]]) -> list[Method]:
-    """The methods of the command line, in its order.
+    """Returns the methods of the command line, in its order.
 
     Args:
         given: option (without its dashes) and value; the value is ``VALUE`` or ``NAME=VALUE``.
@@ -66,7 +66,7 @@ def _method(kind: Kind, text: str) -> Method:
 
 
 def _split(text: str) -> tuple[str | None, str]:
-    """Name, where one is given, and value. A path that exists is one, whatever stands in it."""
+    """Splits NAME=VALUE; a path that exists is a value as a whole, even with an equals sign in it."""
     name, equals, value = text.partition("=")
     if not equals or "/" in name or Path(text).expanduser().exists():
         return None, text
@@ -83,7 +83,7 @@ def _own_name(kind: Kind, value: str) -> str:
 
 
 def _checkpoint_name(value: str) -> str:
-    """RUN/TASK (with the epoch, where it is not the final one), a file's stem, or what follows models:/."""
+    """Returns RUN/TASK (with the epoch, unless it is the final one), a file's stem, or the text after models:/."""
     if value.startswith(_MODEL_SCHEMES):
         return value.partition(":")[2].strip("/")
     if value.endswith(".pth"):

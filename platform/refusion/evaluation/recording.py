@@ -1,4 +1,4 @@
-"""What an evaluation says of itself in MLflow."""
+"""The record of an evaluation in MLflow."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def record(
     pairs: Sequence[Pair],
     files: Mapping[str, str],
 ) -> list[str]:
-    """Write a run per method.
+    """Writes one MLflow run per method.
 
     Args:
+        request: the options.
         store: address and experiment id.
+        task: the fusion task.
+        methods, results: of equal length.
+        pairs: the sources.
         files: text by the artifact's name; the same for all runs.
 
     Returns:
-        What could not be written, a line for each run.
+        One line for each run that could not be written as a whole.
     """
     uri, experiment_id = store
     how = {
@@ -69,7 +73,7 @@ def _source(request: Request) -> str:
 
 
 def summary(result: MethodScores, seed: int) -> dict[str, float]:
-    """Means, and as NAME_low and NAME_high the ends of their intervals, where there are any."""
+    """Returns the means, and as NAME_low and NAME_high the ends of their intervals, where there are any."""
     found: dict[str, float] = {}
     for name in result.frame.columns:
         interval = mean_interval(result.frame[name].to_numpy(), seed=seed)

@@ -1,4 +1,4 @@
-"""What was measured, as one readable piece: table, whose definitions, how sure, what is undefined."""
+"""The printed report of an evaluation: score table, convention, intervals, tests and undefined scores."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from refusion.evaluation.formats import as_latex, as_markdown, as_text
 from refusion.evaluation.results import REFERENCE, MethodScores
 from refusion.evaluation.table import INCOMPLETE, SIGNIFICANT, Table, is_higher_better, table_of_one, table_of_several
 from refusion.metrics import CATALOGUE, CONVENTIONS
-from refusion.statistics import Interval, mean_interval, paired_tests
+from refusion.statistics import MeanInterval, mean_interval, paired_tests
 from refusion.tasks import find_task
 
-Form = Literal["text", "markdown", "latex"]
-FORMS: tuple[Form, ...] = ("text", "markdown", "latex")
+Format = Literal["text", "markdown", "latex"]
+FORMATS: tuple[Format, ...] = ("text", "markdown", "latex")
 
 _LEVEL = 0.05
 _NAMES_SHOWN = 5
@@ -21,46 +21,48 @@ _NAMES_SHOWN = 5
 
 def report_text(
     methods: Sequence[MethodScores],
-    form: Form,
+    output_format: Format,
     *,
     task: str,
     seed: int = 0,
     width: int | None = None,
     styled: bool = False,
 ) -> str:
-    """The mean scores of one method, or of several side by side, with intervals, ranks, tests and what is undefined.
+    """Returns the mean scores of the methods side by side, with intervals, ranks, tests and undefined scores.
 
-    Best and second-best are bold and underlined; in unstyled text the rank in parentheses says it. A dagger marks the
+    Best and second-best are bold and underlined; unstyled text has the rank in parentheses instead. A dagger marks the
     methods that differ from the first by more than chance.
 
     Args:
         methods: at least one, all of one convention, with the same metrics and different names.
-        form: for a terminal, for GitHub, or for a paper (LaTeX with booktabs).
+        output_format: "text" for a terminal, "markdown" for GitHub, "latex" for a paper (with booktabs).
         task: the fusion task, named in the caption.
         seed: of the bootstrap.
-        width: of ``text``, in characters; None: the terminal's.
-        styled: whether ``text`` may hold a terminal's control codes.
+        width: of ``text``, in characters; None for the terminal's.
+        styled: True where ``text`` may hold a terminal's control codes.
 
     Raises:
         UserError: there is no such task.
-        ValueError: there is no such form, or the methods do not go into one table.
+        ValueError: there is no such format, or the methods do not go into one table.
     """
-    if form not in FORMS:
-        raise ValueError(f"there is no form {form!r}: choose from {', '.join(FORMS)}")
+    if output_format not in FORMATS:
+        raise ValueError(f"there is no format {output_format!r}: choose from {', '.join(FORMATS)}")
     _check(methods)
     higher = is_higher_better(methods[0].frame.columns)
-    found = {
+    intervals = {
         method.name: {metric: mean_interval(method.frame[metric].to_numpy(), seed=seed) for metric in higher}
         for method in methods
     }
-    table, notes = _several(methods, found, higher) if len(methods) > 1 else _one(methods[0], found, higher)
-    if len(methods) > 1 and (styled or form != "text"):
+    table, notes = _several(methods, intervals, higher) if len(methods) > 1 else _one(methods[0], intervals, higher)
+    if len(methods) > 1 and (styled or output_format != "text"):
         notes.insert(1, "Best bold, second-best underlined.")
     notes += [*_metric_notes(higher), *_undefined_notes(methods, higher)]
     caption = _caption(methods, task, seed)
-    if form == "latex":
+    if output_format == "latex":
         return as_latex(table, caption, notes, label=f"tab:{find_task(task).name.lower()}")
-    return as_markdown(table, caption, notes) if form == "markdown" else as_text(table, caption, notes, width, styled)
+    if output_format == "markdown":
+        return as_markdown(table, caption, notes)
+    return as_text(table, caption, notes, width, styled)
 
 
 def _check(methods: Sequence[MethodScores]) -> None:
@@ -88,17 +90,17 @@ def _caption(methods: Sequence[MethodScores], task: str, seed: int) -> str:
 
 
 def _one(
-    method: MethodScores, found: Mapping[str, Mapping[str, Interval]], higher: Mapping[str, bool]
+    method: MethodScores, intervals: Mapping[str, Mapping[str, MeanInterval]], higher: Mapping[str, bool]
 ) -> tuple[Table, list[str]]:
-    return table_of_one(found[method.name], higher), ["↑ higher is better, ↓ lower is better."]
+    return table_of_one(intervals[method.name], higher), ["↑ higher is better, ↓ lower is better."]
 
 
 def _several(
-    methods: Sequence[MethodScores], found: Mapping[str, Mapping[str, Interval]], higher: Mapping[str, bool]
+    methods: Sequence[MethodScores], intervals: Mapping[str, Mapping[str, MeanInterval]], higher: Mapping[str, bool]
 ) -> tuple[Table, list[str]]:
-    tests = paired_tests(methods[0], methods[1:], higher)
+    tests = paired_tests(methods[0].frame, {method.name: method.frame for method in methods[1:]}, higher)
     differing = tests[tests["p_holm"] < _LEVEL]
-    table = table_of_several(found, higher, set(zip(differing["method"], differing["metric"], strict=True)))
+    table = table_of_several(intervals, higher, set(zip(differing["method"], differing["metric"], strict=True)))
     run = int(tests["p"].notna().sum())
     test = f"Wilcoxon signed-rank test over the pictures, two-sided, zeros split, Holm-corrected for {run} tests"
     notes = [

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""The request for an evaluation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refusion.evaluation.methods import Kind
-from refusion.evaluation.report import Form
+from refusion.evaluation.report import Format
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of jobs/evaluate.py, as they were given; ``methods`` are (option, value)."""
+    """The options of jobs/evaluate.py, as they were given.
+
+    Attributes:
+        methods: (option, value).
+        trust_code: whether code that a checkpoint names may be run: true for any, or the import paths that may be.
+    """
 
     methods: Sequence[tuple[Kind, str]]
     task: str
@@ -25,15 +30,16 @@ class Request:
     convention: str = "authors"
     reference: Path | None = None
     align: str | None = None
-    format: Form = "text"
+    format: Format = "text"
     save: Path | None = None
     experiment: str | None = None
     tracking_uri: str | None = None
     workers: int | None = None
     gpu: bool = False
     seed: int = 0
+    trust_code: bool | tuple[str, ...] = False
 
     @property
     def all_metrics(self) -> bool:
-        """Whether all are asked for that the convention has and the pictures are large enough for."""
+        """True where every metric is asked for that the convention has and the images are large enough for."""
         return self.metrics is not None and list(self.metrics) == ["all"]

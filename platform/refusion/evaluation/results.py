@@ -1,4 +1,4 @@
-"""What a method scored, picture by picture."""
+"""The scores of a method, image by image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-# Columns of metrics against a true image.
+# Prefix of the columns of metrics against a true image.
 REFERENCE = "ref_"
 
 
@@ -15,9 +15,9 @@ class MethodScores:
     """The scores of one way to fuse.
 
     Attributes:
-        name: how tables call it.
-        convention: whose definitions the scores follow.
-        frame: index: names of the pictures; a float64 column per metric, ``ref_NAME`` for one against a true image.
+        name: in tables.
+        convention: the convention whose definitions the scores follow.
+        frame: index: names of the images; a float64 column per metric, ``ref_NAME`` for one against a true image.
             NaN where a score is undefined.
     """
 

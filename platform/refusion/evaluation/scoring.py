@@ -1,4 +1,4 @@
-"""From the files of one scene to the scores of one method's picture of it. Knows nothing of Ray."""
+"""The scores of one method on one scene: read, fuse, save, align, score; no Ray."""
 
 from __future__ import annotations
 
@@ -9,23 +9,62 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from refusion import baselines
 from refusion.errors import UserError
 from refusion.evaluation.align import find_window, what_to_crop
-from refusion.evaluation.fusing import Fused, fuse_by_baseline, fuse_by_module, grey_levels
 from refusion.evaluation.results import REFERENCE
-from refusion.evaluation.work_items import Piece
+from refusion.evaluation.work_items import WorkItem
+from refusion.fuse import fuse_luminance
+from refusion.images.colour import luminance, restore_colour, stretch, stretch_exact
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
-from refusion.networks import FusionModule
 from refusion.ops.backend import configure
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Its result. ``cropped``: the picture was not of its sources' size and the part that both show was scored."""
+class FusedImage:
+    """The fused image that one method made of one pair.
+
+    Attributes:
+        luminance: (H, W), grey levels 0–255, the input of the metrics.
+        picture: (H, W) or (H, W, 3) uint8 with its colour, as it would be saved; None where the file exists already.
+    """
+
+    luminance: NDArray[np.uint8] | NDArray[np.float32]
+    picture: NDArray[np.uint8] | None = None
+
+
+def fuse_by_module(module: nn.Module, a: NDArray[np.float32], b: NDArray[np.float32]) -> FusedImage:
+    """Fuses a pair in one forward pass at full size, on the module's device.
+
+    The luminance equals the one that validation scores.
+
+    Args:
+        module: the trained fusion module.
+        a, b: (H, W) grey or (H, W, 3) RGB, 0–255, of one size.
+    """
+    raw = fuse_luminance(module, np.stack([luminance(a), luminance(b)]))
+    return FusedImage(stretch(raw), restore_colour(stretch_exact(raw), a, b))
+
+
+def fuse_by_baseline(name: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> FusedImage:
+    """Fuses a pair by a classical method, clipped and never stretched; ``a`` and ``b`` as for ``fuse_by_module``."""
+    fused = baselines.fuse_luminance(name, luminance(a), luminance(b)) * np.float32(255)
+    return FusedImage(np.rint(fused).astype(np.uint8), restore_colour(fused, a, b))
+
+
+def grey_levels(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the luminance of (H, W) grey or (H, W, 3) RGB, in grey levels on 0–255, as metrics take it."""
+    return luminance(image) * np.float32(255)
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """The scores of one work item; ``cropped`` where only the part was scored that image and sources have in common."""
 
     scores: dict[str, float]
     cropped: bool = False
@@ -33,59 +72,63 @@ class Scored:
 
 @dataclass(frozen=True)
 class Scorer:
-    """All that scoring takes besides the piece.
+    """The settings that scoring needs besides the work item.
 
     Attributes:
         metrics: names.
-        convention: whose definitions.
+        convention: the convention whose definitions apply.
         modules: by the name of a method of the kind "checkpoint"; on the CPU.
-        saved: folder for the fused pictures, by the name of the method; those that are not named are not saved.
+        save_folders: folder for the fused images, by the name of the method; methods without one are not saved.
     """
 
     metrics: tuple[str, ...]
     convention: str
-    modules: Mapping[str, FusionModule] = field(default_factory=dict)
-    saved: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    save_folders: Mapping[str, str] = field(default_factory=dict)
 
-    def score(self, piece: Piece, device: str = "cpu") -> Scored:
-        """Read, fuse where that is to be done, save where that is asked for, crop where sizes differ, score.
+    def score(self, item: WorkItem, device: str = "cpu") -> ItemScores:
+        """Reads, fuses where that is to be done, saves where that is asked for, crops where sizes differ, and scores.
 
         Args:
-            device: where a trained module works.
+            item: the method and the scene.
+            device: of a trained module, "cpu" or "cuda".
 
         Raises:
             UserError: a file cannot be read or written, or cannot be scored.
         """
-        method, picture = piece.method, piece.picture
-        a, b = (read_image(Path(file)) for file in (picture.pair.a, picture.pair.b))
-        fused = self._fused(piece, a, b, device)
-        if method.name in self.saved and fused.picture is not None:
-            target = Path(self.saved[method.name]) / f"{picture.pair.name}.png"
+        method, scene = item.method, item.scene
+        a, b = (read_image(Path(file)) for file in (scene.pair.a, scene.pair.b))
+        fused = self._fused(item, a, b, device)
+        if method.name in self.save_folders and fused.picture is not None:
+            target = Path(self.save_folders[method.name]) / f"{scene.pair.name}.png"
             write_image(target, fused.picture)
-        truth = None if picture.reference is None else grey_levels(read_image(Path(picture.reference)))
+        truth = None if scene.reference is None else grey_levels(read_image(Path(scene.reference)))
         try:
             return score_planes(fused.luminance, grey_levels(a), grey_levels(b), truth, self.metrics, self.convention)
         except UserError as error:
-            raise UserError(f"{picture.fused.get(method.name, picture.pair.a)}: {error}") from error
+            raise UserError(f"{scene.fused.get(method.name, scene.pair.a)}: {error}") from error
 
-    def _fused(self, piece: Piece, a: NDArray[np.float32], b: NDArray[np.float32], device: str) -> Fused:
-        method = piece.method
+    def _fused(self, item: WorkItem, a: NDArray[np.float32], b: NDArray[np.float32], device: str) -> FusedImage:
+        method = item.method
         if method.kind == "checkpoint":
             configure(device)
             return fuse_by_module(self.modules[method.name].to(device), a, b)
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)
-        return Fused(grey_levels(read_image(Path(piece.picture.fused[method.name]))))
+        return FusedImage(grey_levels(read_image(Path(item.scene.fused[method.name]))))
 
 
 def score_planes(
     fused: Plane, a: Plane, b: Plane, truth: Plane | None, metrics: Sequence[str], convention: str
-) -> Scored:
-    """Score luminance against luminance, all (H, W) on 0–255; where ``fused`` differs in size, the part in common.
+) -> ItemScores:
+    """Scores luminance against luminance, all (H, W) on 0–255; where ``fused`` differs in size, the part in common.
 
     Args:
-        truth: the true image, of the sources' size; the metrics that have a meaning against it are also given as
+        fused, a, b: the images.
+        truth: the true image, of the sources' size; the metrics that have a meaning against it are also returned as
             ``ref_NAME``.
+        metrics: names.
+        convention: a key of ``CONVENTIONS``.
 
     Raises:
         UserError: the sizes differ by more than cropping mends, or a metric cannot be computed.
@@ -97,19 +140,19 @@ def score_planes(
     if cropped != "nothing":
         window = find_window(*(plane.astype(np.float32) for plane in (fused, a, b)))
         if cropped == "fused":
-            fused = window.cut(fused)
+            fused = window.crop(fused)
         else:
-            a, b = window.cut(a), window.cut(b)
-            truth = None if truth is None else window.cut(truth)
+            a, b = window.crop(a), window.crop(b)
+            truth = None if truth is None else window.crop(truth)
     fed, first, second = (torch.from_numpy(np.ascontiguousarray(plane)) for plane in (fused, a, b))
     scores = {name: float(value[0]) for name, value in evaluate(fed, first, second, metrics, convention).items()}
     if truth is not None:
         true = torch.from_numpy(np.ascontiguousarray(truth))
         against = evaluate_against(fed, true, full_reference(metrics), convention)
         scores |= {REFERENCE + name: float(value[0]) for name, value in against.items()}
-    return Scored(scores, cropped != "nothing")
+    return ItemScores(scores, cropped != "nothing")
 
 
 def full_reference(metrics: Iterable[str]) -> list[str]:
-    """Those of the metrics that have a meaning against one true image."""
+    """Returns the names of the metrics that have a meaning against one true image."""
     return [name for name in metrics if CATALOGUE[name].full_reference]

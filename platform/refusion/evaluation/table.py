@@ -1,4 +1,4 @@
-"""The scores of methods as a table of cells: numbers as texts, what is marked, nothing of how it is set."""
+"""Score tables as cells: numbers as texts, with ranks and footnote signs, before any format is applied."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 
 from refusion.evaluation.results import REFERENCE
 from refusion.metrics import CATALOGUE
-from refusion.statistics import Interval, ranks
+from refusion.statistics import MeanInterval, rank_table
 
 Array = npt.NDArray[np.float64]
 
-NOTHING = "–"
+NO_VALUE = "–"
 UP, DOWN = "↑", "↓"
 SIGNIFICANT, INCOMPLETE = "†", "‡"
 _SIGNIFICANT_DIGITS = 4
@@ -26,24 +26,24 @@ _MOST_DECIMALS = 6
 
 @dataclass(frozen=True)
 class Cell:
-    """One field.
+    """One cell of a table.
 
     Attributes:
         text: the first line.
-        after: what follows it, unmarked: footnote signs and the rank.
-        below: the second line, or empty.
-        place: the best and the second-best of a column are set apart.
+        suffix: footnote signs and the rank, which are never highlighted.
+        second_line: the interval, or empty.
+        highlight: "best" or "second" of a column, or empty.
     """
 
     text: str
-    after: str = ""
-    below: str = ""
-    place: Literal["best", "second", ""] = ""
+    suffix: str = ""
+    second_line: str = ""
+    highlight: Literal["best", "second", ""] = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Heads and rows of one length; the first ``stub`` columns name the row and are set to the left."""
+    """Heads and rows of one length; the first ``stub`` columns name the row and are aligned left."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -51,73 +51,75 @@ class Table:
 
 
 def is_higher_better(columns: Iterable[str]) -> dict[str, bool]:
-    """By column of a ``MethodScores``; ``ref_NAME`` is as NAME."""
+    """Returns the direction of each column of a ``MethodScores``; ``ref_NAME`` has that of NAME."""
     return {column: CATALOGUE[column.removeprefix(REFERENCE)].direction == "higher" for column in columns}
 
 
-def table_of_one(found: Mapping[str, Interval], higher: Mapping[str, bool]) -> Table:
-    """A row per metric of one method."""
+def table_of_one(intervals: Mapping[str, MeanInterval], higher: Mapping[str, bool]) -> Table:
+    """Returns a table with a row per metric of one method."""
     rows = []
-    for metric, interval in found.items():
+    for metric, interval in intervals.items():
         decimals = _decimals([interval.mean])
         mean = Cell(number_text(interval.mean, decimals), _gap_sign(interval))
         used = str(interval.used) + (f" of {interval.used + interval.undefined}" if interval.undefined else "")
-        rows.append((Cell(metric), Cell(arrow(higher[metric])), mean, Cell(_ends(interval, decimals)), Cell(used)))
+        rows.append(
+            (Cell(metric), Cell(arrow(higher[metric])), mean, Cell(_interval_text(interval, decimals)), Cell(used))
+        )
     return Table(("metric", "better", "mean", "95 % interval", "pictures"), tuple(rows), 2)
 
 
 def table_of_several(
-    found: Mapping[str, Mapping[str, Interval]],
+    intervals: Mapping[str, Mapping[str, MeanInterval]],
     higher: Mapping[str, bool],
     significant: Collection[tuple[str, str]] = (),
 ) -> Table:
-    """A row per method, a column per metric and the average rank.
+    """Returns a table with a row per method, a column per metric and the average rank.
 
     Args:
-        found: intervals by method and metric, every method with the same metrics.
-        higher: whether higher is better, by metric.
+        intervals: by method and metric, every method with the same metrics.
+        higher: True where higher is better, by metric.
         significant: (method, metric) of the cells to mark.
     """
-    means = pd.DataFrame({name: {key: one.mean for key, one in of.items()} for name, of in found.items()}).T
+    means = pd.DataFrame({name: {key: one.mean for key, one in of.items()} for name, of in intervals.items()}).T
     means = means.reindex(columns=list(higher))
-    places = ranks(means, higher)
-    average = _average(places)
+    ranking = rank_table(means, higher)
+    average = _average_ranks(ranking)
     decimals = {metric: _decimals(means[metric]) for metric in higher}
     rows = []
-    for row, (name, of) in enumerate(found.items()):
+    for row, (name, of) in enumerate(intervals.items()):
         cells = [Cell(name)]
         for column, (metric, better) in enumerate(higher.items()):
             sign = SIGNIFICANT if (name, metric) in significant else ""
             cells.append(
                 Cell(
                     number_text(of[metric].mean, decimals[metric]),
-                    sign + _gap_sign(of[metric]) + _rank_text(places.to_numpy()[row, column]),
-                    _ends(of[metric], decimals[metric]),
-                    _place(means[metric].to_numpy(), row, better),
+                    sign + _gap_sign(of[metric]) + _rank_text(ranking.to_numpy()[row, column]),
+                    _interval_text(of[metric], decimals[metric]),
+                    _highlight(means[metric].to_numpy(), row, better),
                 )
             )
-        cells.append(Cell(number_text(average[row], 2), place=_place(average, row, higher=False)))
+        cells.append(Cell(number_text(average[row], 2), highlight=_highlight(average, row, higher=False)))
         rows.append(tuple(cells))
     heads = ("method", *(f"{metric} {arrow(better)}" for metric, better in higher.items()), "average rank")
     return Table(heads, tuple(rows))
 
 
 def arrow(higher: bool) -> str:
-    """Which way is better."""
+    """Returns the arrow that points to the better scores."""
     return UP if higher else DOWN
 
 
 def number_text(value: float, decimals: int) -> str:
-    """A number for a table; a dash where there is none."""
+    """Returns a number for a table; a dash for NaN."""
     if math.isnan(value):
-        return NOTHING
+        return NO_VALUE
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     return f"{value:z.{decimals}f}"
 
 
 def _decimals(values: Iterable[float]) -> int:
-    """Enough for four significant digits of the largest value, and for telling different values apart."""
+    """Returns enough decimals for four significant digits of the largest value and for telling values apart."""
     finite = [abs(value) for value in values if math.isfinite(value)]
     largest = max(finite, default=0.0)
     decimals = _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest)) if largest > 0 else _SIGNIFICANT_DIGITS
@@ -128,13 +130,13 @@ def _decimals(values: Iterable[float]) -> int:
     return decimals
 
 
-def _ends(interval: Interval, decimals: int) -> str:
+def _interval_text(interval: MeanInterval, decimals: int) -> str:
     if math.isnan(interval.low):
-        return NOTHING
+        return NO_VALUE
     return f"[{number_text(interval.low, decimals)}, {number_text(interval.high, decimals)}]"
 
 
-def _gap_sign(interval: Interval) -> str:
+def _gap_sign(interval: MeanInterval) -> str:
     return INCOMPLETE if interval.undefined else ""
 
 
@@ -142,14 +144,14 @@ def _rank_text(rank: float) -> str:
     return "" if math.isnan(rank) else f" ({rank:g})"
 
 
-def _average(places: pd.DataFrame) -> Array:
-    """Average rank by method; none where a method lacks a metric that another has, for it would not compare."""
-    average = places.dropna(axis="columns", how="all").mean(axis="columns", skipna=False)
+def _average_ranks(ranking: pd.DataFrame) -> Array:
+    """Returns the average rank by method; NaN where a method lacks a metric that another has."""
+    average = ranking.dropna(axis="columns", how="all").mean(axis="columns", skipna=False)
     return average.to_numpy(np.float64)
 
 
-def _place(column: Array, row: int, higher: bool) -> Literal["best", "second", ""]:
-    """Equal values share a place; nothing stands out where all are equal."""
+def _highlight(column: Array, row: int, higher: bool) -> Literal["best", "second", ""]:
+    """Returns the cell's highlight; equal values share it, and no cell has one where all are equal."""
     different = np.unique(column[~np.isnan(column)])
     if len(different) < 2:
         return ""

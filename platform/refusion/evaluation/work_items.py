@@ -1,4 +1,4 @@
-"""What there is to score, as paths: light enough to be sent to every worker, and to be imported there."""
+"""Work items of an evaluation, as paths: small enough to be sent to every worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from refusion.images.pairs import Pair
 
 
 @dataclass(frozen=True)
-class Picture:
-    """All that is known of one scene before it is scored. Paths are absolute.
+class Scene:
+    """The files of one scene; paths are absolute.
 
     Attributes:
         pair: its sources.
-        fused: file by the name of the method that it came from.
+        fused: file by the name of the method that fused it.
         reference: the true image, where there is one.
     """
 
@@ -24,13 +24,13 @@ class Picture:
     reference: str | None = None
 
     def files(self) -> list[str]:
-        """Every file that is read."""
+        """Returns every file that is read."""
         return [self.pair.a, self.pair.b, *self.fused.values(), *([self.reference] if self.reference else [])]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """The work of one step: one method's picture of one scene."""
+class WorkItem:
+    """One unit of work: one method on one scene."""
 
     method: Method
-    picture: Picture
+    scene: Scene

@@ -1,12 +1,12 @@
-"""Pairs of source images: found and checked, read, cut into crops, kept in memory; and colour.
+"""Image pairs: finding and checking, reading, crops, an in-memory store, and colour.
 
-Files → ``pairs`` (checked once) → ``store`` (luminance, cached) → crops that ``crops`` plans. ``builtin`` makes a small
-data set out of scikit-image's own pictures.
+Data flows one way: files → ``pairs`` (checked once) → ``store`` (luminance, cached) → the crops that ``crops`` plans.
+``builtin`` makes a small data set out of scikit-image's own pictures.
 """
 
 from refusion.images.colour import has_colour, luminance, restore_colour, stretch, stretch_exact
-from refusion.images.crops import CropPlan, cut, plan_fusion, plan_meta
-from refusion.images.pairs import Pair, Problem, dataset_digest, find_and_check, refuse
+from refusion.images.crops import CropPlan, apply_crop, plan_fusion, plan_meta
+from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check
 from refusion.images.reading import IMAGE_SUFFIXES, read_image, write_image
 from refusion.images.store import PairStore
 
@@ -16,7 +16,8 @@ __all__ = [
     "Pair",
     "PairStore",
     "Problem",
-    "cut",
+    "apply_crop",
+    "bad_pairs_error",
     "dataset_digest",
     "find_and_check",
     "has_colour",
@@ -24,7 +25,6 @@ __all__ = [
     "plan_fusion",
     "plan_meta",
     "read_image",
-    "refuse",
     "restore_colour",
     "stretch",
     "stretch_exact",

@@ -1,6 +1,6 @@
-"""``--data builtin``: small pairs for all four tasks, made from the pictures in scikit-image's wheel (no download).
+"""The builtin data set (``--data builtin``): small pairs for all four tasks from the pictures in scikit-image's wheel.
 
-They are for trying the platform out, not for results: see ``renderings`` for what each pair is.
+No download is needed. The pairs are for trying the platform out, not for results: see ``renderings`` for their models.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from refusion.images import renderings
 from refusion.images.reading import read_image, write_image
 from refusion.images.renderings import Byte, Float, Rendering
 
-# Raise it with every change of what is written; callers may put it into the folder's name.
+# Each change of the written pictures raises it; callers may put it into the folder's name.
 BUILTIN_VERSION = "1"
 
-_MARK = "BUILTIN_VERSION"
+_VERSION_FILE = "BUILTIN_VERSION"
 _PICTURES = Path(skimage.__file__).parent / "data"
 _AREA = 184 * 200  # pixels of each rendering, give or take a row
 
@@ -38,13 +38,13 @@ _TOP, _BOTTOM = (0.0, 0.15, 0.6, 0.85), (0.4, 0.15, 1.0, 0.85)
 class _Scene:
     """A part of one picture: ``box`` is (top, left, bottom, right) as fractions of its sides.
 
-    ``how`` chooses for MFIF what is near (bottom, centre, bright, dark, or by the measured disparity), for MIF the
-    modality of source a (ct, pet).
+    ``variant`` chooses for MFIF the near objects (bottom, centre, bright, dark, or by the measured disparity), for MIF
+    the modality of source a (ct, pet).
     """
 
     picture: str
     box: Box = _WHOLE
-    how: str = ""
+    variant: str = ""
 
 
 # Train and val of a task never share a picture.
@@ -122,10 +122,10 @@ _RENDERINGS: dict[str, Rendering] = {
 
 
 def ensure_builtin(folder: Path) -> Path:
-    """Make the builtin data set in ``folder`` unless it is there already: FOLDER/TASK/{train,val}/{a,b}/*.png.
+    """Creates the builtin data set in ``folder`` unless it exists: FOLDER/TASK/{train,val}/{a,b}/*.png.
 
     The pictures are the same every time. They are built beside the folder and moved there at the end, so a folder is
-    whole or missing, and any number of processes may ask for it at once.
+    complete or missing, and any number of processes may ask for it at once.
 
     Returns:
         ``folder``.
@@ -133,31 +133,31 @@ def ensure_builtin(folder: Path) -> Path:
     Raises:
         UserError: the folder holds something else, cannot be written, or scikit-image came without its pictures.
     """
-    if _is_whole(folder):
+    if _is_complete(folder):
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        # Another process may have moved its copy here between the two looks.
-        if _is_whole(folder):
+        # Another process may have moved its copy here between the two checks.
+        if _is_complete(folder):
             return folder
         raise UserError(f"{folder} holds something else than version {BUILTIN_VERSION} of the builtin data: remove it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise UserError(f"{folder}: the builtin data cannot be written there ({error.strerror})") from error
     try:
-        _build(workshop / "whole")
-        _move(workshop / "whole", folder)
+        _build(temporary / "complete")
+        _move(temporary / "complete", folder)
     except OSError as error:
         raise UserError(f"{folder}: the builtin data cannot be written there ({error.strerror})") from error
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def _is_whole(folder: Path) -> bool:
-    mark = folder / _MARK
-    return mark.is_file() and mark.read_text().strip() == BUILTIN_VERSION
+def _is_complete(folder: Path) -> bool:
+    version_file = folder / _VERSION_FILE
+    return version_file.is_file() and version_file.read_text().strip() == BUILTIN_VERSION
 
 
 def _move(built: Path, folder: Path) -> None:
@@ -165,7 +165,7 @@ def _move(built: Path, folder: Path) -> None:
         built.replace(folder)
     except OSError:
         # Another process was faster; its pictures are the same.
-        if not _is_whole(folder):
+        if not _is_complete(folder):
             raise
 
 
@@ -178,7 +178,7 @@ def _build(folder: Path) -> None:
                 name = f"{number:02d}_{Path(scene.picture).stem}.png"
                 for side, image in zip("ab", _render(task, scene, name), strict=True):
                     write_image(folder / task / split / side / name, image)
-    (folder / _MARK).write_text(f"{BUILTIN_VERSION}\n")
+    (folder / _VERSION_FILE).write_text(f"{BUILTIN_VERSION}\n")
 
 
 def _render(task: str, scene: _Scene, name: str) -> tuple[Byte, Byte]:
@@ -187,7 +187,7 @@ def _render(task: str, scene: _Scene, name: str) -> tuple[Byte, Byte]:
         a, b = renderings.defocus(picture, _depth(picture, scene))
     else:
         rng = np.random.Generator(np.random.Philox(zlib.crc32(f"{task}/{name}".encode())))
-        a, b = _RENDERINGS[f"{task} {scene.how}".strip()](picture, rng)
+        a, b = _RENDERINGS[f"{task} {scene.variant}".strip()](picture, rng)
     # A grey picture taken by a camera stays grey.
     return (a[..., 1], b[..., 1]) if is_grey and task in ("MFIF", "MEIF") else (a, b)
 
@@ -212,23 +212,23 @@ def _resized(image: NDArray[np.float32], box: Box) -> Float:
 
 
 def _depth(picture: Float, scene: _Scene) -> Float:
-    """Where MFIF's scene is near (1) and far (0), (H, W)."""
+    """Returns the depth of MFIF's scene, (H, W) from 0 (far) to 1 (near)."""
     height, width = picture.shape[:2]
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
-    if scene.how == "disparity":
+    if scene.variant == "disparity":
         return _disparity(replace(scene, picture="motorcycle_disp.npz"))
-    if scene.how in ("bright", "dark"):
-        return _objects(picture, bright=scene.how == "bright")
-    depth = y if scene.how == "bottom" else np.clip(1.15 - 1.6 * np.hypot(y - 0.55, x - 0.5), 0, 1)
+    if scene.variant in ("bright", "dark"):
+        return _objects(picture, bright=scene.variant == "bright")
+    depth = y if scene.variant == "bottom" else np.clip(1.15 - 1.6 * np.hypot(y - 0.55, x - 0.5), 0, 1)
     return np.asarray(depth, np.float32)
 
 
 def _disparity(scene: _Scene) -> Float:
-    """The measured disparity of the stereo pair, from its farthest (0) to its nearest (1); holes filled."""
+    """Returns the measured disparity of the stereo pair, from its farthest (0) to its nearest (1); holes filled."""
     with np.load(_PICTURES / scene.picture) as file:
         disparity = file["arr_0"].astype(np.float32)
     holes = ~np.isfinite(disparity)
-    # A hole is nearly always background that one camera could not see: it takes the farthest value around it.
+    # A hole is nearly always background hidden from one camera, so it takes the farthest value around it.
     filled = np.where(holes, np.inf, disparity)
     while not np.isfinite(filled).all():
         filled = np.where(np.isfinite(filled), filled, cv2.erode(filled, np.ones((5, 5), np.uint8)))
@@ -238,7 +238,7 @@ def _disparity(scene: _Scene) -> Float:
 
 
 def _objects(picture: Float, *, bright: bool) -> Float:
-    """Bright (or dark) objects stand in front of a plane: near 1, far 0.1."""
+    """Returns the depth of bright (or dark) objects in front of a plane: near 0.95, far 0.1."""
     grey = np.rint(picture[..., 1] * 255).astype(np.uint8)
     kind = cv2.THRESH_BINARY if bright else cv2.THRESH_BINARY_INV
     _, mask = cv2.threshold(cv2.GaussianBlur(grey, (0, 0), 1.5), 0, 255, kind | cv2.THRESH_OTSU)

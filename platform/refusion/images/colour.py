@@ -1,4 +1,4 @@
-"""Luminance for fusing, chroma for putting back: how the published inference treats colour."""
+"""Luminance for fusion and chroma for the result, as the published inference treats colour (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 # OpenCV's float32 conversion puts neutral chroma here whatever the range of the values.
 NEUTRAL = 0.5
-# Keeps the weighted mean of two neutral chromas from dividing by zero; found from the published images (see below).
+# Two neutral chromas would divide by zero without it; the value is fitted to the published images.
 _WEIGHT_FLOOR = 1e-4
 
 
 def luminance(image: NDArray[Any]) -> NDArray[np.float32]:
-    """What the networks see of one source: Y of OpenCV's RGB → YCrCb on float32 0–255 values, then /255.
+    """Returns the luminance that the networks see: Y of OpenCV's RGB → YCrCb on float32 0–255 values, then /255.
+
+    The authors' inference script does the same (docs/method.md, "The published network").
 
     Args:
         image: (H, W) grey or (H, W, 3) RGB, 0–255. Grey values are their own luminance.
@@ -23,7 +25,12 @@ def luminance(image: NDArray[Any]) -> NDArray[np.float32]:
     Returns:
         (H, W) float32 in [0, 1].
 
-    Source: the authors' inference script (METHOD section 4).
+    Example:
+        >>> import numpy as np
+        >>> luminance(np.array([[0, 51, 255]], np.uint8)).tolist()
+        [[0.0, 0.20000000298023224, 1.0]]
+        >>> luminance(np.full((4, 6, 3), 255, np.uint8)).shape
+        (4, 6)
     """
     values = np.asarray(image, np.float32)
     if values.ndim == 3:
@@ -32,7 +39,7 @@ def luminance(image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def chroma(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Cr and Cb of one source, in OpenCV's float32 scale: 0–255 differences around a neutral value of 0.5.
+    """Returns Cr and Cb of one source, in OpenCV's float32 scale: 0–255 differences around a neutral value of 0.5.
 
     Args:
         image: (H, W) grey or (H, W, 3) RGB, 0–255. Grey has neutral chroma everywhere.
@@ -47,17 +54,23 @@ def chroma(image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def has_colour(image: NDArray[Any]) -> bool:
-    """Whether the channels of an (H, W, 3) image differ anywhere; an image whose three channels are equal is grey."""
+    """Returns True for an (H, W, 3) image whose channels differ anywhere; three equal channels are grey.
+
+    Example:
+        >>> import numpy as np
+        >>> has_colour(np.zeros((2, 2, 3))), has_colour(np.eye(3)[None])
+        (False, True)
+    """
     return image.ndim == 3 and bool((image != image[..., :1]).any())
 
 
 def stretch_exact(fused: NDArray[Any]) -> NDArray[np.float32]:
-    """Min–max stretch to 0–255, not yet rounded: the luminance that ``restore_colour`` takes.
+    """Stretches the fused luminance linearly to 0–255, not yet rounded, as ``restore_colour`` takes it.
 
     A constant image has nothing to stretch and keeps its value: 255 times the value clipped to [0, 1].
 
     Args:
-        fused: (H, W), what the fusion module returns, in (0, 1).
+        fused: (H, W), the fusion module's output, in (0, 1).
 
     Returns:
         (H, W) float32 in 0–255.
@@ -69,12 +82,18 @@ def stretch_exact(fused: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def stretch(fused: NDArray[Any]) -> NDArray[np.uint8]:
-    """The fused luminance as a picture: ``stretch_exact``, rounded. (H, W) in (0, 1) → (H, W) uint8."""
+    """Returns the fused luminance as an image: ``stretch_exact``, rounded. (H, W) in (0, 1) → (H, W) uint8.
+
+    Example:
+        >>> import numpy as np
+        >>> stretch(np.array([[0.25, 0.5, 0.75]])).tolist()
+        [[0, 128, 255]]
+    """
     return _rounded(stretch_exact(fused))
 
 
 def restore_colour(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
-    """The fused picture with the colour of its sources.
+    """Returns the fused image with the colour of its sources.
 
     If exactly one source has colour its Cr, Cb are kept; if both have, each chroma value is the mean of the two
     weighted by its distance from neutral, Σ c·|c − 0.5| / (Σ |c − 0.5| + 1e-4); if neither has, the result is grey.
@@ -91,6 +110,12 @@ def restore_colour(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
 
     Raises:
         ValueError: the three do not have the same height and width.
+
+    Example:
+        >>> import numpy as np
+        >>> grey, red = np.full((2, 2), 80.0), np.full((2, 2, 3), (200.0, 50.0, 50.0))
+        >>> restore_colour(grey, grey, grey).shape, restore_colour(grey, grey, red).shape
+        ((2, 2), (2, 2, 3))
     """
     if not luminance_255.shape == a.shape[:2] == b.shape[:2]:
         raise ValueError(f"sizes differ: luminance {luminance_255.shape}, a {a.shape[:2]}, b {b.shape[:2]}")

@@ -1,5 +1,8 @@
-"""Which crop of which pair stands at which place of which batch: a pure function of
-(seed, task, phase, step, position in the global batch), so any number of workers and any restart sees the same data."""
+"""Plans of crops: which crop of which pair stands at which position of which batch.
+
+A plan is a pure function of (seed, task, phase, step, position in the global batch), so that any number of workers and
+any restart see the same data.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,18 @@ from numpy.typing import NDArray
 
 Phase = Literal["meta", "fusion"]
 
-_ORDER, _GEOMETRY = 0, 1  # the two uses of random numbers, kept apart
+# The two uses of random numbers have separate streams.
+_ORDER, _GEOMETRY = 0, 1
 
 
 @dataclass(frozen=True)
 class CropPlan:
-    """One crop: which pair (``index``), where, and how turned over.
+    """One crop of one pair: its index, position and flips.
 
-    ``top`` and ``left`` are fractions in [0, 1) of the places there are, so a plan depends on no image or crop size.
+    Attributes:
+        index: of the pair.
+        top, left: fractions in [0, 1) of the possible positions, so a plan depends on no image or crop size.
+        flip_horizontal, flip_vertical: flips after cropping.
     """
 
     index: int
@@ -32,31 +39,57 @@ class CropPlan:
 
 
 def plan_meta(seed: int, task: str, step: int, positions: Sequence[int], count: int) -> list[CropPlan]:
-    """Crops of one meta-iteration: meta-train and meta-test share its positions (say 0 … 2B − 1).
+    """Plans the crops of one meta-iteration: meta-train and meta-test share its positions (say 0 … 2B − 1).
 
     The pair at a position is that element of one permutation of all pairs per (seed, task, step), so all positions
-    of a meta-iteration show different pairs while there are enough; beyond ``count`` pairs come again, cut elsewhere.
+    of a meta-iteration show different pairs while there are enough; beyond ``count`` pairs repeat, cropped elsewhere.
 
     Args:
+        seed, task: of the run.
         step: the meta-iteration, counted from the start of the run.
-        positions: places in the global batch that are wanted; each plan depends on its own position only.
-        count: how many pairs there are.
+        positions: positions in the global batch; each plan depends on its own position only.
+        count: number of pairs, at least 1.
+
+    Returns:
+        One plan per position.
+
+    Raises:
+        ValueError: ``count`` is less than 1.
+
+    Example:
+        >>> plans = plan_meta(0, "IVIF", 0, range(4), 4)
+        >>> sorted(plan.index for plan in plans)
+        [0, 1, 2, 3]
+        >>> plan_meta(0, "IVIF", 0, [2], 4) == plans[2:3]
+        True
     """
     order = _permutation(seed, task, "meta", step, _positive(count))
     return [_plan(seed, task, "meta", step, position, int(order[position % count])) for position in positions]
 
 
 def plan_fusion(seed: int, task: str, step: int, positions: Sequence[int], batch: int, count: int) -> list[CropPlan]:
-    """Crops of one fusion update: the global batches of all steps form one stream, p = step · batch + position.
+    """Plans the crops of one fusion update.
 
-    The stream goes through all pairs in one random order, then in the next (permutation number p // count, element
-    p % count): each pass covers every pair once, whatever the batch.
+    The global batches of all steps form one stream, p = step · batch + position. It goes through all pairs in one
+    random order, then in the next (permutation number p // count, element p % count): each pass covers every pair once,
+    whatever the batch.
 
     Args:
+        seed, task: of the run.
         step: the fusion update, counted from the start of the run.
-        positions: places in the global batch (0 … batch − 1) that are wanted.
-        batch: size of the global batch.
-        count: how many pairs there are.
+        positions: positions in the global batch (0 … batch − 1).
+        batch: size of the global batch, at least 1.
+        count: number of pairs, at least 1.
+
+    Returns:
+        One plan per position.
+
+    Raises:
+        ValueError: ``batch`` or ``count`` is less than 1.
+
+    Example:
+        >>> sorted(plan.index for step in range(2) for plan in plan_fusion(0, "MIF", step, range(2), 2, 4))
+        [0, 1, 2, 3]
     """
     plans = []
     for position in positions:
@@ -66,18 +99,28 @@ def plan_fusion(seed: int, task: str, step: int, positions: Sequence[int], batch
     return plans
 
 
-def cut(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
-    """Cut the planned crop out of all channels alike.
+def apply_crop(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
+    """Returns the planned crop of all channels alike.
 
     Sides shorter than the crop are first padded to it on both ends by reflection (edge pixels not repeated), over
     and over where the crop is longer than that; a side of one pixel repeats that pixel.
 
     Args:
         image: (C, H, W), any type; (2, H, W) for a pair of sources.
-        crop: side of the crop in pixels.
+        plan: position and flips.
+        crop: side of the crop in pixels, at least 1.
 
     Returns:
         (C, crop, crop), contiguous, of the same type.
+
+    Raises:
+        ValueError: ``crop`` is less than 1.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.arange(8).reshape(1, 2, 4)
+        >>> apply_crop(image, CropPlan(0, top=0.0, left=0.5, flip_horizontal=True, flip_vertical=False), 2).tolist()
+        [[[2, 1], [6, 5]]]
     """
     height, width = image.shape[-2:]
     short = [max(0, _positive(crop) - side) for side in (height, width)]
@@ -85,12 +128,12 @@ def cut(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
         image = np.pad(image, [(0, 0), *((missing // 2, missing - missing // 2) for missing in short)], mode="reflect")
         height, width = image.shape[-2:]
     top, left = int(plan.top * (height - crop + 1)), int(plan.left * (width - crop + 1))
-    piece = image[:, top : top + crop, left : left + crop]
+    region = image[:, top : top + crop, left : left + crop]
     if plan.flip_vertical:
-        piece = piece[:, ::-1]
+        region = region[:, ::-1]
     if plan.flip_horizontal:
-        piece = piece[:, :, ::-1]
-    return np.ascontiguousarray(piece)
+        region = region[:, :, ::-1]
+    return np.ascontiguousarray(region)
 
 
 def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: int) -> CropPlan:
@@ -100,12 +143,12 @@ def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: i
 
 @lru_cache(maxsize=8)
 def _permutation(seed: int, task: str, phase: Phase, turn: int, count: int) -> NDArray[np.int64]:
-    # Sorting raw words, not Generator.permutation: NumPy keeps only the raw stream the same from version to version.
+    # Not Generator.permutation: NumPy guarantees only the raw stream from version to version.
     return np.argsort(_words(seed, task, phase, _ORDER, turn, 0, size=count), kind="stable")
 
 
 def _words(seed: int, task: str, phase: Phase, use: int, step: int, position: int, *, size: int) -> NDArray[np.uint64]:
-    """Random 64-bit words; names go in by CRC-32, since Python's own hash of a string changes with every process."""
+    """Returns random 64-bit words; names enter by CRC-32, since Python's hash of a string differs between processes."""
     names = (zlib.crc32(task.encode()), zlib.crc32(phase.encode()))
     key = np.random.SeedSequence(seed, spawn_key=(*names, use, step, position))
     return np.random.Philox(key).random_raw(size)

@@ -1,4 +1,4 @@
-"""Where a run's pairs come from, and their one check before anything trains."""
+"""The data set of a run: its folder, its train and val pairs, and their one check before training."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from refusion.config.settings import BUILTIN
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
-from refusion.images.pairs import Pair, Problem, dataset_digest, find_and_check, refuse
+from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check
 from refusion.metrics import CATALOGUE, METRICS
 
 
 @dataclass(frozen=True)
 class TaskPairs:
-    """The checked pairs of one task; ``skipped`` are the files left out because of ``--skip-bad-pairs``."""
+    """The checked pairs of one task.
+
+    Attributes:
+        task: its name.
+        folder: the data set's folder, with TASK/SPLIT/{a,b} in it.
+        train, val: sorted by name.
+        skipped: the files left out because of ``--skip-bad-pairs``.
+    """
 
     task: str
     folder: str
@@ -26,7 +33,7 @@ class TaskPairs:
 
 
 def _too_small(pairs: Sequence[Pair], place: str) -> list[Problem]:
-    """Val pairs on which a metric is not defined: better said now than after the first epoch."""
+    """Returns the val pairs on which a metric is not defined, so that they are refused before the first epoch."""
     least = max(CATALOGUE[name].definitions["authors"].smallest_side for name in METRICS)
     return [
         Problem(_file(pair, place), f"is {pair.width}×{pair.height}: validation needs at least {least} pixels a side")
@@ -40,7 +47,7 @@ def _file(pair: Pair, place: str) -> str:
 
 
 def data_folder(data: str) -> Path:
-    """The folder with TASK/SPLIT/{a,b} that a run's ``data`` setting means, absolute.
+    """Returns the folder with TASK/SPLIT/{a,b} that a run's ``data`` setting means, absolute.
 
     Raises:
         UserError: there is no such folder.
@@ -57,7 +64,7 @@ def data_folder(data: str) -> Path:
 
 
 def make_available(data: str, folder: Path) -> None:
-    """Make the built-in scenes in ``folder`` where they are asked for and not there yet."""
+    """Creates the builtin scenes in ``folder`` where ``data`` asks for them and they do not exist yet."""
     if data == BUILTIN:
         ensure_builtin(folder)
 
@@ -69,13 +76,16 @@ def check_pairs(
     skip_bad: bool,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[TaskPairs]:
-    """Find and check the train and val pairs of all tasks.
+    """Finds and checks the train and val pairs of all tasks.
 
     Args:
-        data: the setting.
+        data: the setting, a folder or "builtin".
         tasks: names of tasks.
-        skip_bad: leave bad pairs out instead of refusing.
+        skip_bad: leave bad pairs out instead of raising.
         progress: called with ("IVIF/train", pairs checked, pairs in all).
+
+    Returns:
+        One entry per task, in their order.
 
     Raises:
         UserError: a folder is missing or empty, pairs are bad (all of them listed), or none is left.
@@ -95,23 +105,28 @@ def check_pairs(
                 small = {problem.file for problem in bad}
                 pairs = [pair for pair in pairs if _file(pair, place) not in small]
             if skip_bad and not pairs:
-                raise UserError(f"--data {data}: no good pair is left in {place}; {refuse(bad)}")
+                raise UserError(f"--data {data}: no good pair is left in {place}; {bad_pairs_error(bad)}")
             splits[split] = pairs
             problems += bad
         found.append(TaskPairs(task, str(folder), splits["train"], splits["val"], problems))
     bad_ones = [problem for pairs in found for problem in pairs.skipped]
     if bad_ones and not skip_bad:
-        raise refuse(bad_ones)
+        raise bad_pairs_error(bad_ones)
     return found
 
 
 def digests(pairs: TaskPairs) -> dict[str, str]:
-    """Digest of each split's pairs."""
+    """Returns the digest of each split's pairs, by split."""
     return {"train": dataset_digest(pairs.train), "val": dataset_digest(pairs.val)}
 
 
-def spread(count: int, wanted: int | None) -> list[int]:
-    """``wanted`` of ``count`` indices, evenly spread; all where ``wanted`` is None or larger."""
+def evenly_spaced(count: int, wanted: int | None) -> list[int]:
+    """Returns ``wanted`` of ``count`` indices, evenly spaced; all where ``wanted`` is None or larger.
+
+    Example:
+        >>> evenly_spaced(10, 3)
+        [1, 5, 8]
+    """
     if wanted is None or wanted >= count:
         return list(range(count))
     return [int((position + 0.5) * count / wanted) for position in range(wanted)]

@@ -1,4 +1,4 @@
-"""Find the pairs of a data set and check every one of them once, before anything trains."""
+"""The pairs of a data set, found and checked once before any training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ _MOST_LISTED = 50
 
 @dataclass(frozen=True)
 class Pair:
-    """Two registered sources. ``name`` is the files' stem, ``a`` and ``b`` their absolute paths, ``height`` and
-    ``width`` in pixels, ``digest`` the SHA-256 of a's bytes followed by b's."""
+    """Two registered sources.
+
+    Attributes:
+        name: the files' stem.
+        a, b: absolute paths.
+        height, width: in pixels.
+        digest: SHA-256 of a's bytes followed by b's, hexadecimal.
+    """
 
     name: str
     a: str
@@ -34,7 +40,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file; ``file`` is its path below the data set's folder."""
+    """A fault of one file; ``file`` is its path below the data set's folder, ``what`` the rest of the sentence."""
 
     file: str
     what: str
@@ -48,7 +54,7 @@ def find_and_check(
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> tuple[list[Pair], list[Problem]]:
-    """Pair ROOT/TASK/SPLIT/a/* with b/* by equal stems (suffixes may differ) and decode every file in full.
+    """Pairs ROOT/TASK/SPLIT/a/* with b/* by equal stems (suffixes may differ) and decodes every file in full.
 
     A problem is: no partner, two files of one stem in a folder, a file that is not a readable image (damaged,
     truncated, of an unsupported kind), sizes that differ, EXIF orientations that differ (nobody can tell whether such
@@ -56,14 +62,29 @@ def find_and_check(
     an image suffix are passed over.
 
     Args:
+        root: the data set's folder.
+        task, split: names of its sub-folders.
         progress: called in this thread with (pairs checked, pairs in all).
-        threads: how many pairs are decoded at once; None: one per core, at most 8.
+        threads: number of pairs that are decoded at once; None for one per core, at most 8.
 
     Returns:
         The good pairs, sorted by name, and the problems, sorted by file.
 
     Raises:
         UserError: a folder is missing, or there is no image in it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from refusion.images import write_image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for grey, side in ((0, "a"), (9, "b")):
+        ...     (root / "MIF" / "val" / side).mkdir(parents=True)
+        ...     write_image(root / "MIF" / "val" / side / "head.png", np.full((8, 6), grey, np.uint8))
+        >>> pairs, problems = find_and_check(root, "MIF", "val")
+        >>> [(pair.name, pair.height, pair.width) for pair in pairs], problems
+        ([('head', 8, 6)], [])
     """
     folder = root / task / split
     files_a, files_b = (_image_files(root, folder, side) for side in "ab")
@@ -97,8 +118,8 @@ def find_and_check(
     return sorted(pairs, key=lambda pair: pair.name), sorted(problems, key=lambda problem: (problem.file, problem.what))
 
 
-def refuse(problems: Sequence[Problem]) -> UserError:
-    """The one error that lists all problems by file name (the first 50, then how many more there are)."""
+def bad_pairs_error(problems: Sequence[Problem]) -> UserError:
+    """Returns the one error that lists all problems by file name (the first 50, then how many more there are)."""
     count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     lines = [
         f"found {count} in the image pairs: mend or remove these files, or leave such pairs out with --skip-bad-pairs",
@@ -110,10 +131,10 @@ def refuse(problems: Sequence[Problem]) -> UserError:
 
 
 def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
-    """(name, file a, file b) of two files, or of all pictures of equal stems in two folders.
+    """Returns (name, file a, file b) of two files, or of all images of equal stems in two folders, sorted by name.
 
     Raises:
-        UserError: one is missing, one is a file and the other a folder, or a picture has no partner or two.
+        UserError: one is missing, one is a file and the other a folder, or an image has no partner or two.
     """
     for option, path in (("--a", a), ("--b", b)):
         if not path.exists():
@@ -122,18 +143,18 @@ def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
         return [(a.stem, a, b)]
     if a.is_file() or b.is_file():
         raise UserError(f"--a {a} and --b {b}: give two files or two folders")
-    of_a, of_b = pictures_in("--a", a), pictures_in("--b", b)
+    of_a, of_b = images_by_stem("--a", a), images_by_stem("--b", b)
     lonely = sorted(str(of_a.get(name) or of_b[name]) for name in of_a.keys() ^ of_b.keys())
     if lonely:
         raise UserError(f"these pictures have no partner of the same stem: {', '.join(lonely[:20])}")
     return [(name, of_a[name], of_b[name]) for name in sorted(of_a)]
 
 
-def pictures_in(option: str, folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their stems, in the order of names; ``option`` is who named it, for messages.
+def images_by_stem(option: str, folder: Path) -> dict[str, Path]:
+    """Returns the image files of a folder by their stems, in the order of names; ``option`` is named in messages.
 
     Raises:
-        UserError: there is no such folder, no picture in it, or two of one stem.
+        UserError: there is no such folder, no image in it, or two of one stem.
     """
     if not folder.is_dir():
         raise UserError(f"{option} {folder}: there is no such folder")
@@ -149,7 +170,7 @@ def pictures_in(option: str, folder: Path) -> dict[str, Path]:
 
 
 def dataset_digest(pairs: Sequence[Pair]) -> str:
-    """SHA-256 (hexadecimal) over the names and digests of the pairs, whatever their order and wherever they lie."""
+    """Returns the SHA-256 (hexadecimal) over names and digests of the pairs, independent of their order and folders."""
     lines = sorted(f"{pair.name}\t{pair.digest}\n" for pair in pairs)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -213,7 +234,7 @@ def _what_is_wrong(a: Decoded, b: Decoded) -> str | None:
 
 
 def _same_picture(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Equal pixel by pixel; a grey file also equals an RGB file whose channels all hold it."""
+    """Returns True for equal pixels; a grey file also equals an RGB file whose channels all hold it."""
     if a.ndim != b.ndim:
         a, b = (image[..., None] if image.ndim == 2 else image for image in (a, b))
     return bool((a == b).all())

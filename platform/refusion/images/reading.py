@@ -1,4 +1,4 @@
-"""Read and write one picture: PNG, JPEG, BMP or TIFF, 8 or 16 bit, grey, RGB, RGBA or palette."""
+"""Reading and writing of one image: PNG, JPEG, BMP or TIFF, 8 or 16 bit, grey, RGB, RGBA or palette."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from refusion.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
-# Naming the decoders keeps Pillow from trying formats that nobody asked for.
+# Naming the decoders keeps Pillow from trying other formats.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-# What many cameras write as .jpg: a JPEG, opened as such, with a preview or depth map behind the picture.
+# Many cameras write it as .jpg: a JPEG with a preview or depth map behind the picture.
 _JPEG_AND_MORE = "MPO"
 _PNG_END = b"IEND\xaeB\x60\x82"
 _DEPTHS = {1, 2, 4, 8, 16}
@@ -30,7 +30,7 @@ _INTEGER_SAMPLES, _WHITE_IS_ZERO, _UPRIGHT = 1, 0, 1
 
 
 class UnreadableImageError(UserError):
-    """A file is no picture that can be used; ``what`` says why, without the file's name."""
+    """A file that is no usable image; ``what`` gives the reason, without the file's name."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(f"{path}: {what}")
@@ -43,14 +43,14 @@ class UnreadableImageError(UserError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture and the orientation its EXIF data claim (1: upright), which is reported but never applied."""
+    """An image and the orientation that its EXIF data claim (1: upright), which is reported but never applied."""
 
     image: NDArray[np.float32]
     orientation: int
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
-    """The pixels of one file as they are stored.
+    """Returns the pixels of one file as they are stored.
 
     8-bit values come out exactly, 16-bit values are divided by 257, so that both span 0–255. Alpha is dropped, a
     palette is expanded, and a file with three channels stays (H, W, 3) even where they are all equal
@@ -63,12 +63,21 @@ def read_image(path: Path) -> NDArray[np.float32]:
     Raises:
         UnreadableImageError: (a UserError) the file is missing, empty, no picture, truncated or damaged, or of a kind
             that has no agreed 0–255 range (float, 32-bit or signed samples, CMYK), or holds several pictures.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> file = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> write_image(file, np.array([[0, 128, 255]], np.uint8))
+        >>> read_image(file).tolist()
+        [[0.0, 128.0, 255.0]]
     """
     return decode(read_bytes(path), path).image
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises UnreadableImageError where the system will not give it, or where it is empty."""
+    """Returns the whole file. Raises UnreadableImageError where the system cannot read it, or where it is empty."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -79,7 +88,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, path: Path) -> Decoded:
-    """The picture in ``data``, as ``read_image`` describes it; ``path`` is for messages only.
+    """Returns the image in ``data``, as ``read_image`` describes it; ``path`` is for messages only.
 
     Raises:
         UnreadableImageError: as for ``read_image``.
@@ -90,7 +99,7 @@ def decode(data: bytes, path: Path) -> Decoded:
         what = _why_unsupported(picture, data, orientation)
         if what is None:
             if picture.format == "PNG":
-                # Loading alone passes over the checksums and whatever follows the pixels.
+                # Loading alone skips the checksums and all that follows the pixels.
                 _open(data, path).verify()
             picture.load()
     except Exception as error:
@@ -103,7 +112,7 @@ def decode(data: bytes, path: Path) -> Decoded:
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W) grey or (H, W, 3) RGB, uint8; the suffix says the format (JPEG at quality 95).
+    """Writes (H, W) grey or (H, W, 3) RGB, uint8, in the format of the file's suffix (JPEG at quality 95).
 
     Raises:
         UserError: the suffix is none of ``IMAGE_SUFFIXES``, or the file cannot be written.
@@ -132,12 +141,12 @@ def _orientation(picture: Image.Image) -> int:
     try:
         value = picture.getexif().get(_ORIENTATION)
     except (SyntaxError, ValueError, KeyError, OSError, struct.error):
-        return _UPRIGHT  # EXIF data that nobody can read turn no picture round
+        return _UPRIGHT  # unreadable EXIF data do not rotate
     return value if isinstance(value, int) and 1 <= value <= 8 else _UPRIGHT
 
 
 def _has_end(picture: Image.Image, data: bytes) -> bool:
-    """Whether the last bytes, which hold no pixels and which no decoder asks for, are there too."""
+    """Returns True where the last bytes, which hold no pixels and which no decoder asks for, are complete."""
     if picture.format == "PNG":
         return _PNG_END in data
     if picture.format == "BMP":
@@ -172,7 +181,7 @@ def _bits(picture: Image.Image, data: bytes) -> tuple[int, ...]:
 def _pixels(picture: Image.Image, data: bytes, path: Path) -> NDArray[np.float32]:
     if picture.mode in _GREY_16_MODES:
         grey = np.asarray(picture).astype(np.float32)
-        # Pillow turns white-is-zero round for 8 bits but not for 16.
+        # Pillow inverts white-is-zero for 8 bits but not for 16.
         if picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
             grey = np.float32(65535) - grey
         return grey / np.float32(257)
@@ -182,7 +191,7 @@ def _pixels(picture: Image.Image, data: bytes, path: Path) -> NDArray[np.float32
 
 
 def _pixels_16(picture: Image.Image, data: bytes, path: Path) -> NDArray[np.float32]:
-    """Several 16-bit channels, which Pillow would cut down to 8 bits: OpenCV keeps them (in the order B, G, R, A)."""
+    """Decodes several 16-bit channels by OpenCV (in the order B, G, R, A); Pillow would reduce them to 8 bits."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if values is None or values.dtype != np.uint16 or values.shape[1::-1] != picture.size or values.ndim != 3:

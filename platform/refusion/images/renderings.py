@@ -1,4 +1,4 @@
-"""Two registered renderings of one picture for each fusion task: the imaging models behind the builtin data set.
+"""Renderings of one picture as two registered sources for each fusion task: the models behind the builtin data set.
 
 Each takes a picture (H, W, 3) RGB, float32 in [0, 1], and a random generator, and returns the sources (a, b), uint8.
 Defocus and exposure follow the physics of a camera; infrared and medical pictures are stand-ins, made to differ in the
@@ -23,7 +23,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def defocus(picture: Float, depth: Float, *, slices: int = 12, largest: float = 3.5) -> tuple[Byte, Byte]:
-    """Multi-focus: the picture taken with the lens focused on the near end, then on the far end, of its depth.
+    """Renders a multi-focus pair: the lens focused on the near end, then on the far end, of the picture's depth.
 
     The scene is cut into fronto-parallel slices; each is blurred with its coverage by a Gaussian that grows with the
     distance from the plane of focus, and the slices are laid over one another from far to near, in linear light.
@@ -31,6 +31,7 @@ def defocus(picture: Float, depth: Float, *, slices: int = 12, largest: float = 
     Args:
         picture: (H, W, 3) in [0, 1].
         depth: (H, W) in [0, 1]; 1 is nearest.
+        slices: number of slices.
         largest: standard deviation, in pixels, of the blur at the far end of the depth from the plane of focus.
     """
     linear = picture**_GAMMA
@@ -39,12 +40,12 @@ def defocus(picture: Float, depth: Float, *, slices: int = 12, largest: float = 
 
 
 def exposure(picture: Float, rng: np.random.Generator, *, stops: float = 2.0) -> tuple[Byte, Byte]:
-    """Multi-exposure: one scene of high dynamic range, taken ``stops`` EV below and above a middle exposure.
+    """Renders a multi-exposure pair: a scene of high dynamic range, ``stops`` EV below and above a middle exposure.
 
     Radiance: the picture made linear, its highlights expanded, under a light that falls off by 3 EV across the scene.
     Camera: shot and read noise, saturation of the sensor, and a response curve with toe and shoulder.
     """
-    light = np.exp2(1.5 * _slope(picture.shape[:2], rng))[..., None]
+    light = np.exp2(1.5 * _ramp(picture.shape[:2], rng))[..., None]
     radiance = picture**_GAMMA * (1 + 2 * picture.max(axis=2, keepdims=True) ** 4) * light
     radiance = radiance * np.float32(0.48 / np.percentile(radiance, 90))
     under, over = (_photograph(radiance * np.float32(2.0**ev), rng) for ev in (-stops, stops))
@@ -52,7 +53,7 @@ def exposure(picture: Float, rng: np.random.Generator, *, stops: float = 2.0) ->
 
 
 def infrared_and_visible(picture: Float, rng: np.random.Generator) -> tuple[Byte, Byte]:
-    """IVIF stand-in: a thermal-looking grey rendering and a colour photograph of the same scene by night.
+    """Renders an IVIF stand-in: a thermal-looking grey image and a colour photograph of the same scene by night.
 
     Infrared: each segment of the picture has one temperature (redder and darker ones are warmer), two warm bodies
     glow whatever the visible light, texture is faint and inverted, the optics are soft and columns of the sensor drift.
@@ -62,8 +63,10 @@ def infrared_and_visible(picture: Float, rng: np.random.Generator) -> tuple[Byte
 
 
 def ct_and_mri(picture: Float, rng: np.random.Generator) -> tuple[Byte, Byte]:
-    """MIF stand-in: a head whose brain has the picture's texture, as CT (bone bright, soft tissue flat) and MRI
-    (bone dark, tissue textured). Both grey."""
+    """Renders a MIF stand-in: a head whose brain has the picture's texture, as CT and MRI, both grey.
+
+    CT has bright bone and flat soft tissue; MRI has dark bone and textured tissue.
+    """
     head = _Head(picture, rng)
     ct = 0.95 * head.bone + 0.30 * head.brain + 0.04 * head.brain * head.folds - 0.16 * head.ventricles
     ct += 0.14 * head.scalp
@@ -71,7 +74,7 @@ def ct_and_mri(picture: Float, rng: np.random.Generator) -> tuple[Byte, Byte]:
 
 
 def pet_and_mri(picture: Float, rng: np.random.Generator) -> tuple[Byte, Byte]:
-    """MIF stand-in: the same head as PET (smooth activity of the tissue in false colours, RGB) and MRI (grey)."""
+    """Renders a MIF stand-in: the same head as PET (smooth activity in false colours, RGB) and MRI (grey)."""
     head = _Head(picture, rng)
     cortex = np.clip(0.5 + 0.5 * head.folds, 0, 1)
     activity = head.brain * (0.35 + 0.35 * cortex + 0.3 * head.hot_spots(rng)) - 0.3 * head.ventricles
@@ -108,15 +111,15 @@ class _Head:
         self._y, self._x = y, x
 
     def mri(self, rng: np.random.Generator) -> Byte:
-        """T1-like: white matter brighter than grey, fluid and bone dark, scalp fat bright, a slow bias field."""
+        """Renders a T1-like image: white matter brighter than grey, bone and fluid dark, fat bright, a bias field."""
         value = (
             self.brain * (0.5 + 0.22 * self.folds) * (1 - 0.8 * self.ventricles) + 0.05 * self.bone + 0.65 * self.scalp
         )
-        bias = 1 + 0.12 * _slope(value.shape, rng)
+        bias = 1 + 0.12 * _ramp(value.shape, rng)
         return _byte(_noisy(value * bias, 0.012, rng) * self.inside)
 
     def hot_spots(self, rng: np.random.Generator) -> Float:
-        """Three smooth foci of activity, (H, W) in [0, 1]."""
+        """Returns three smooth foci of activity, (H, W) in [0, 1]."""
         spots = np.zeros_like(self.brain)
         for _ in range(3):
             angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.6)
@@ -134,7 +137,7 @@ def _composite(linear: Float, depth: Float, focus: float, slices: int, largest: 
         alpha = _soft(mask, blur)[..., None]
         light = light * (1 - alpha) + _soft(linear * mask[..., None], blur)
         coverage = coverage * (1 - alpha[..., 0]) + alpha[..., 0]
-    # Where a blurred edge uncovers what no slice holds, the slices around share the place out.
+    # A blurred edge may uncover pixels that no slice holds: normalising fills them from the slices around.
     return np.asarray(light / np.maximum(coverage, 1e-3)[..., None], np.float32)
 
 
@@ -169,8 +172,8 @@ def _night(picture: Float, rng: np.random.Generator) -> Byte:
     return _byte(np.clip(linear + noise, 0, 1) ** (1 / _GAMMA))
 
 
-def _slope(shape: tuple[int, ...], rng: np.random.Generator) -> Float:
-    """A smooth field in about [-1, 1] that rises in a random direction, (H, W)."""
+def _ramp(shape: tuple[int, ...], rng: np.random.Generator) -> Float:
+    """Returns a smooth field in about [-1, 1] that rises in a random direction, (H, W)."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     field = np.sin(angle) * (2 * y / shape[0] - 1) + np.cos(angle) * (2 * x / shape[1] - 1)
@@ -178,7 +181,7 @@ def _slope(shape: tuple[int, ...], rng: np.random.Generator) -> Float:
 
 
 def _blob(shape: tuple[int, ...], rng: np.random.Generator, size: float) -> Float:
-    """A round Gaussian blob of height 1 at a random place in the middle of the field, (H, W)."""
+    """Returns a round Gaussian blob of height 1 at a random place in the middle of the field, (H, W)."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     top, left = rng.uniform(0.25, 0.75) * shape[0], rng.uniform(0.2, 0.8) * shape[1]
     spread = 2 * (size * min(shape)) ** 2

@@ -1,4 +1,4 @@
-"""Decoded pairs kept in memory within a bound, and batches of crops made from them."""
+"""An in-memory store of decoded pairs, bounded in bytes, and batches of crops from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from refusion.errors import UserError
 from refusion.images.colour import luminance
-from refusion.images.crops import CropPlan, cut
+from refusion.images.crops import CropPlan, apply_crop
 from refusion.images.pairs import Pair
 from refusion.images.reading import read_image
 
@@ -23,7 +23,7 @@ class PairStore:
     """Sources of checked pairs, read when first asked for.
 
     The luminance planes of the pairs used last stay in memory, in all at most ``cache_bytes`` (0: none); a pair that
-    is larger than that by itself is never kept. 8-bit grey sources are held as uint8 (1 byte a pixel), all others as
+    is larger than that by itself is never cached. 8-bit grey sources are held as uint8 (1 byte a pixel), all others as
     float32 (4 bytes), both exactly. Threads may share a store.
 
     Args:
@@ -34,7 +34,7 @@ class PairStore:
     def __init__(self, pairs: Sequence[Pair], cache_bytes: int = 1 << 30) -> None:
         self.pairs = tuple(pairs)
         self.cache_bytes = cache_bytes
-        self._kept: OrderedDict[int, tuple[Plane, Plane]] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[Plane, Plane]] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
@@ -43,11 +43,11 @@ class PairStore:
 
     @property
     def cached_bytes(self) -> int:
-        """How many bytes the planes in memory take now."""
+        """Bytes that the planes in memory take now."""
         return self._bytes
 
     def sources(self, index: int) -> NDArray[np.float32]:
-        """Luminance of a and b at full size, (2, H, W) float32 in [0, 1].
+        """Returns the luminance of a and b at full size, (2, H, W) float32 in [0, 1].
 
         Raises:
             UserError: a file can no longer be read, or has another size than when it was checked.
@@ -55,35 +55,35 @@ class PairStore:
         return np.stack([_as_unit(plane) for plane in self._planes(index)])
 
     def originals(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """a and b as ``read_image`` returns them, for their colour; read anew each time. Raises as ``sources``."""
+        """Returns a and b as ``read_image`` does, for their colour; read anew each time. Raises as ``sources``."""
         pair = self.pairs[index]
         return _read(pair, pair.a), _read(pair, pair.b)
 
     def batch(self, plans: Sequence[CropPlan], crop: int) -> NDArray[np.float32]:
-        """The planned crops, (B, 2, crop, crop) float32 in [0, 1], contiguous. Raises as ``sources``."""
+        """Returns the planned crops, (B, 2, crop, crop) float32 in [0, 1], contiguous. Raises as ``sources``."""
         out = np.empty((len(plans), 2, crop, crop), np.float32)
         for row, plan in zip(out, plans, strict=True):
             for channel, plane in zip(row, self._planes(plan.index), strict=True):
-                channel[:] = _as_unit(cut(plane[None], plan, crop)[0])
+                channel[:] = _as_unit(apply_crop(plane[None], plan, crop)[0])
         return out
 
     def _planes(self, index: int) -> tuple[Plane, Plane]:
         with self._lock:
-            if index in self._kept:
-                self._kept.move_to_end(index)
-                return self._kept[index]
+            if index in self._cache:
+                self._cache.move_to_end(index)
+                return self._cache[index]
         a, b = (_plane(image) for image in self.originals(index))
-        self._keep(index, (a, b))
+        self._add_to_cache(index, (a, b))
         return a, b
 
-    def _keep(self, index: int, planes: tuple[Plane, Plane]) -> None:
+    def _add_to_cache(self, index: int, planes: tuple[Plane, Plane]) -> None:
         size = _size(planes)
         with self._lock:
-            if size > self.cache_bytes or index in self._kept:
+            if size > self.cache_bytes or index in self._cache:
                 return
             while self._bytes + size > self.cache_bytes:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
-            self._kept[index] = planes
+                self._bytes -= _size(self._cache.popitem(last=False)[1])
+            self._cache[index] = planes
             self._bytes += size
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
+from refusion.meta.functional import call_with
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
 
 
@@ -42,12 +42,12 @@ def meta_gradient_by_autograd(
     for x, rate in zip(meta_train, inner_rates, strict=True):
         # Views, so that an inner pass that reaches them does not run on through earlier steps.
         here = {name: value.view_as(value) for name, value in proposal.items()}
-        fused, weights = functional_call(fusion, theta, (x,)), functional_call(loss_proposal, here, (x,))
+        fused, weights = call_with(fusion, theta, x), call_with(loss_proposal, here, x)
         loss = fusion_loss(fused, x, weights, alpha, beta, gradient)
         inner_reach = [*theta.values()] if restricted else [*theta.values(), *here.values()]
         slopes = torch.autograd.grad(loss, inner_reach, create_graph=True, allow_unused=True, materialize_grads=True)
         theta = {name: value - rate * slope for (name, value), slope in zip(theta.items(), slopes, strict=False)}
-    rebuilt = functional_call(reconstruction, rebuilding, (functional_call(fusion, theta, (meta_test,)),))
+    rebuilt = call_with(reconstruction, rebuilding, call_with(fusion, theta, meta_test))
     outer_loss = reconstruction_loss(rebuilt, meta_test if targets is None else targets)
     return list(torch.autograd.grad(outer_loss, outer_reach, allow_unused=True, materialize_grads=True))[
         : len(proposal)

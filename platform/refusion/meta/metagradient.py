@@ -18,23 +18,20 @@ must equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch.profiler import record_function
 
+from refusion.meta.curvature import Loss, curvature_along, tangent_of_image
+from refusion.meta.functional import call, flatten, leaf, unflatten
 from refusion.objectives import FusionWeights, GradientTerm, fusion_loss, reconstruction_loss
-from refusion.ops.autodiff import with_change
 
 Average = Callable[[torch.Tensor], torch.Tensor]
 """Takes one flat vector of this worker and returns the mean over all workers (a plain all-reduce)."""
-
-Loss = Callable[[torch.Tensor, torch.Tensor, FusionWeights], torch.Tensor]
-"""L_f of a fused image, the sources and the weights, its coefficients chosen."""
 
 
 def identity(vector: torch.Tensor) -> torch.Tensor:
@@ -54,24 +51,6 @@ class Trajectory:
     fused: list[torch.Tensor] = field(default_factory=list)
     weights: list[FusionWeights] = field(default_factory=list)
     inner_losses: list[torch.Tensor] = field(default_factory=list)
-
-
-def flatten(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """One vector of all values, detached."""
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-
-
-def unflatten(vector: torch.Tensor, module: nn.Module) -> dict[str, torch.Tensor]:
-    """The vector as the module's parameters by name: views, so that gradients reach the vector."""
-    named = dict(module.named_parameters())
-    parts = torch.split(vector, [parameter.numel() for parameter in named.values()])
-    return {name: part.view_as(parameter) for (name, parameter), part in zip(named.items(), parts, strict=True)}
-
-
-def call(module: nn.Module, parameters: torch.Tensor, inputs: torch.Tensor) -> Any:
-    """The module's output with the flat vector in the place of its parameters and copies of its buffers."""
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    return torch.func.functional_call(module, {**unflatten(parameters, module), **buffers}, (inputs,))
 
 
 def unroll(
@@ -141,11 +120,11 @@ def meta_gradient_along(
         x, rate, theta, fused = meta_train[k], inner_rates[k], trajectory.parameters[k], trajectory.fused[k]
         weights = trajectory.weights[k]
         if k == 0:
-            change = _change_of_image(fusion, theta, ahead, x)
+            tangent = tangent_of_image(fusion, theta, ahead, x)
         else:
-            curvature, change = _curvature(fusion, theta, ahead, x, weights, loss_of)
+            curvature, tangent = curvature_along(fusion, theta, ahead, x, weights, loss_of)
             ahead = ahead - rate * average(curvature)
-        slopes = _slopes_in_weights(fused, change, x, weights, loss_of)
+        slopes = _slopes_in_weights(fused, tangent, x, weights, loss_of)
         total -= rate * _pull_back(loss_proposal, proposal, x, slopes)
     return list(unflatten(average(total), loss_proposal).values()), outer_loss
 
@@ -206,7 +185,7 @@ def _inner_gradient(
     loss_of: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """∇_θ L_f, L_f and the fused image, all detached."""
-    theta = _leaf(theta)
+    theta = leaf(theta)
     with torch.enable_grad(), record_function("inner gradient"):
         fused = call(fusion, theta, x)
         loss = loss_of(fused, x, weights)
@@ -218,65 +197,12 @@ def _outer_gradient(
     fusion: nn.Module, reconstruction: nn.Module, theta: torch.Tensor, y: torch.Tensor, targets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """λ = ∂L_r/∂θ and L_r, both detached."""
-    theta = _leaf(theta)
+    theta = leaf(theta)
     with torch.enable_grad(), record_function("outer gradient"):
         rebuilt = call(reconstruction, flatten(reconstruction.parameters()), call(fusion, theta, y))
         loss = reconstruction_loss(rebuilt, targets)
         (slope,) = torch.autograd.grad(loss, theta)
     return slope, loss.detach()
-
-
-def _change_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """u = J_F(θ; x) · direction, (B, 1, H, W)."""
-    with torch.no_grad(), record_function("change of image"):
-        return with_change(partial(call, fusion, inputs=x), [theta], [direction])[1]
-
-
-def _curvature(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss_of: Loss,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """H · direction, H being the Hessian of L_f in θ with w fixed, and by the way u = J_F(θ; x) · direction."""
-    # The attribute may be that of a module inside: ours, wrapped.
-    if not any(getattr(module, "backward_through_change", False) for module in fusion.modules()):
-        return _curvature_by_forward_over_backward(fusion, theta, direction, x, weights, loss_of)
-    theta = _leaf(theta)
-    with torch.enable_grad(), record_function("curvature"):
-        fused, change = with_change(partial(call, fusion, inputs=x), [theta], [direction])
-        loss = loss_of(fused, x, weights)
-        (slope,) = torch.autograd.grad(loss, fused, create_graph=True)
-        # ⟨∂L_f/∂f, u⟩ is how fast L_f changes along the direction; its slope in θ is the Hessian's product.
-        (curvature,) = torch.autograd.grad((slope * change).sum(), theta)
-    return curvature, change.detach()
-
-
-def _curvature_by_forward_over_backward(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss_of: Loss,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same for any module, in more time and memory."""
-
-    def loss(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fused = call(fusion, parameters, x)
-        return loss_of(fused, x, weights), fused
-
-    def slope(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value, pull_back, fused = torch.func.vjp(loss, parameters, has_aux=True)  # type: ignore[misc]
-        # Not `torch.func.grad`: it always asks for the graph of the gradient, which forward mode does not need.
-        (result,) = pull_back(torch.ones_like(value), retain_graph=False, create_graph=False)
-        return result, fused
-
-    with torch.enable_grad():
-        curvature, change = torch.func.jvp(slope, (theta,), (direction,))[1]
-    return curvature.detach(), change.detach()
 
 
 def _slopes_in_weights(
@@ -287,8 +213,8 @@ def _slopes_in_weights(
     loss_of: Loss,
 ) -> list[torch.Tensor]:
     """∂s/∂w of s = ⟨∂L_f(f, w)/∂f, u⟩, per pair of weights: the one mixed second derivative, pixel by pixel."""
-    image = _leaf(fused)
-    free = FusionWeights(_leaf(weights.intensity), None if weights.gradient is None else _leaf(weights.gradient))
+    image = leaf(fused)
+    free = FusionWeights(leaf(weights.intensity), None if weights.gradient is None else leaf(weights.gradient))
     with torch.enable_grad():
         loss = loss_of(image, x, free)
         (slope,) = torch.autograd.grad(loss, image, create_graph=True)
@@ -300,15 +226,11 @@ def _pull_back(
     loss_proposal: nn.Module, proposal: torch.Tensor, x: torch.Tensor, slopes: list[torch.Tensor]
 ) -> torch.Tensor:
     """∂s/∂θ_P from ∂s/∂w: one ordinary backward pass through the loss proposal module."""
-    proposal = _leaf(proposal)
+    proposal = leaf(proposal)
     with torch.enable_grad(), record_function("pull back"):
         weights: FusionWeights = call(loss_proposal, proposal, x)
         (result,) = torch.autograd.grad(_pairs(weights), proposal, slopes)
     return result
-
-
-def _leaf(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().requires_grad_()
 
 
 def _pairs(weights: FusionWeights) -> list[torch.Tensor]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import record_function
 
-from refusion.meta.metagradient import Average, flatten, identity, meta_gradient_along, unroll
+from refusion.meta.functional import flatten
+from refusion.meta.metagradient import Average, identity, meta_gradient_along, unroll
 from refusion.meta.state import TrainingState
-from refusion.networks import ReconstructionModule
 from refusion.objectives import GradientTerm, fusion_loss_terms, reconstruction_loss
 
 
@@ -42,12 +42,12 @@ def doubled(sources: Tensor, swap: bool) -> tuple[Tensor, Tensor]:
 
 
 def adapt_reconstruction(
-    reconstruction: ReconstructionModule,
+    reconstruction: nn.Module,
     fused: Sequence[Tensor],
     targets: Sequence[Tensor],
     rates: Sequence[float],
     average: Average = identity,
-) -> ReconstructionModule:
+) -> nn.Module:
     """R → R': one plain gradient step on L_r per inner step, the fused images given and detached.
 
     Args:
@@ -61,7 +61,7 @@ def adapt_reconstruction(
     parameters = list(adapted.parameters())
     for image, target, rate in zip(fused, targets, rates, strict=True):
         loss = reconstruction_loss(adapted(image.detach()), target)
-        flat = average(flatten(torch.autograd.grad(loss, parameters)))
+        flat = average(flatten(_gradients(loss, parameters)))
         with torch.no_grad():
             for parameter, gradient in zip(parameters, _split(flat, parameters), strict=True):
                 parameter.sub_(gradient, alpha=rate)
@@ -153,10 +153,10 @@ def fusion_update(
         fused = state.fusion(fed)
         intensity_term, gradient_term = fusion_loss_terms(fused, fed, weights, coefficients.gradient)
         fusion_term = coefficients.alpha * intensity_term + coefficients.beta * gradient_term
-        fusion_gradients = torch.autograd.grad(fusion_term, fusion_parameters)
+        fusion_gradients = _gradients(fusion_term, fusion_parameters)
     with record_function("fusion: R"):
         reconstruction_term = reconstruction_loss(state.reconstruction(fused.detach()), targets)
-        reconstruction_gradients = torch.autograd.grad(reconstruction_term, reconstruction_parameters)
+        reconstruction_gradients = _gradients(reconstruction_term, reconstruction_parameters)
 
     parameters = fusion_parameters + reconstruction_parameters
     flat = average(flatten((*fusion_gradients, *reconstruction_gradients)))
@@ -173,6 +173,11 @@ def fusion_update(
         "fusion_gradient": gradient_term.detach(),
         "reconstruction": reconstruction_term.detach(),
     }
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """∂loss/∂parameters; zeros where a module of the user's has parameters that it does not use."""
+    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
 
 
 def _split(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import random
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
+from refusion.config.per_epoch import at, starts
 from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
-from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, start_from_average
+from refusion.networks.probes import check_modules
+from refusion.networks.registry import build_modules
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds the generators that a module may draw its weights from, and puts them back."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 class TrainingState:
     """F, P and R with their optimisers, and how far the training is.
 
     Args:
-        settings: sizes of the modules, kind of outer step, seed.
+        settings: kinds and sizes of the modules, kind of outer step, seed.
         task: name of the fusion task; with the seed it fixes the initial weights.
         device: where the modules live.
 
@@ -29,20 +50,12 @@ class TrainingState:
     """
 
     def __init__(self, settings: Settings, task: str, device: torch.device | str = "cpu") -> None:
-        network = settings.network
-        shape = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
-        learned_gradient = settings.objective.gradient == "learned"
         # The caller's random numbers stay what they were; the weights depend on seed and task alone.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed ^ zlib.crc32(task.encode()))
-            fusion = FusionModule(network.width, **shape)
-            loss_proposal = LossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)
-            reconstruction = ReconstructionModule(network.reconstruction_width, **shape)
-        if network.start == "average":
-            start_from_average(fusion)
-        self.fusion = fusion.to(device)
-        self.loss_proposal = loss_proposal.to(device)
-        self.reconstruction = reconstruction.to(device)
+        with _seeded(settings.seed ^ zlib.crc32(task.encode())):
+            modules = build_modules(settings.network, settings.objective.gradient == "learned")
+        crop = settings.images.crop
+        check_modules(modules, settings.network, {at(crop, epoch) for epoch in starts(crop)})
+        self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)
         self.fusion_adam = torch.optim.Adam(self.fusion.parameters(), lr=1.0)
         self.reconstruction_adam = torch.optim.Adam(self.reconstruction.parameters(), lr=1.0)
         self.outer = OuterOptimiser(list(self.loss_proposal.parameters()), settings.outer)

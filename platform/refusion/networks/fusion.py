@@ -75,14 +75,14 @@ class FusionModule(nn.Module):
     """F: the sources (B, 2, H, W) in [0, 1], a first, then b, to the fused image (B, 1, H, W) in (0, 1); any H, W ≥ 1.
 
     Attributes:
-        backward_through_change: its forward-mode derivative can be differentiated backward. Modules made of PyTorch's
+        supports_vjp_of_jvp: its forward-mode derivative can be differentiated backward. Modules made of PyTorch's
             own LayerNorm or `F.normalize` cannot say so: in PyTorch 2.13 the result lacks terms.
 
     Raises:
         UserError: the heads do not divide the width.
     """
 
-    backward_through_change = True
+    supports_vjp_of_jvp = True
 
     def __init__(self, width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2) -> None:
         super().__init__()

@@ -18,10 +18,10 @@ from refusion.networks.reconstruction import ReconstructionModule
 from refusion.objectives import FusionWeights
 
 
-class PlainFusionModule(FusionModule):
+class ReferenceFusionModule(FusionModule):
     """F, plainly: (B, 2, H, W) to (B, 1, H, W)."""
 
-    backward_through_change = False
+    supports_vjp_of_jvp = False
 
     def forward(self, sources: torch.Tensor) -> torch.Tensor:
         a, b = sources.chunk(2, dim=1)
@@ -31,7 +31,7 @@ class PlainFusionModule(FusionModule):
         return torch.sigmoid(self.project_out_1(F.leaky_relu(self.project_out_0(x), 0.01)))
 
 
-class PlainLossProposalModule(LossProposalModule):
+class ReferenceLossProposalModule(LossProposalModule):
     """P, plainly: (B, 2, H, W) to weights of the same shape."""
 
     def forward(self, sources: torch.Tensor) -> FusionWeights:
@@ -43,7 +43,7 @@ class PlainLossProposalModule(LossProposalModule):
         return FusionWeights(self.intensity(x).softmax(dim=1), gradient)
 
 
-class PlainReconstructionModule(ReconstructionModule):
+class ReferenceReconstructionModule(ReconstructionModule):
     """R, plainly: (B, 1, H, W) to (B, 2, H, W)."""
 
     def forward(self, fused: torch.Tensor) -> torch.Tensor:

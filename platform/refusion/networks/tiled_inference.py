@@ -48,7 +48,7 @@ class _Rows(NamedTuple):
 
 
 @torch.no_grad()
-def fuse_in_strips(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
+def fuse_tiled(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
     """What `module(sources)` gives, to rounding, in less time and memory; nothing can be differentiated through it.
 
     Args:

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from refusion.ops.autodiff import with_change
-from refusion.ops.twice import differentiable_backward
+from refusion.ops.autodiff import differentiable_vjp, jvp
 
 # Of F.normalize in the published network.
 _LEAST_LENGTH = 1e-12
@@ -86,7 +85,7 @@ def attention_change(
     """`attend_among`'s results and their changes for changes of all its inputs, stream by stream."""
     found = []
     for here, there in zip(_streams(inputs), _streams(changes), strict=True):
-        matrix, change = with_change(_matrix_of, here.small(), there.small_change(here))
+        matrix, change = jvp(_matrix_of, here.small(), there.small_change(here))
         across = matrix.transpose(1, 2)
         moved = (there.v @ across).baddbmm_(here.v, change.transpose(1, 2))
         found.append((here.mixed(matrix), here.shaped(moved)))
@@ -163,7 +162,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if torch.is_grad_enabled():
-            return differentiable_backward(_plainly, ctx.saved_tensors, slopes)
+            return differentiable_vjp(_plainly, ctx.saved_tensors, slopes)
         return Attended(ctx.saved_tensors, None).backward(slopes)
 
     @staticmethod
@@ -209,7 +208,7 @@ class _AttentionChange(torch.autograd.Function):
             with torch.enable_grad():
                 base = [tensor.detach().requires_grad_() for tensor in here.small()]
                 change = [tensor.detach().requires_grad_() for tensor in there.small_change(here)]
-                matrices = with_change(_matrix_of, base, change)
+                matrices = jvp(_matrix_of, base, change)
                 found = torch.autograd.grad(matrices, base + change, (across @ there.v, across @ here.v))
             of_here, of_there = _Stream.maps(filled, stream), _Stream.maps(moved, stream)
             matrix, changed = (tensor.detach() for tensor in matrices)

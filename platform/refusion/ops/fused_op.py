@@ -16,10 +16,9 @@ import torch
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
-from refusion.ops.autodiff import in_forward_mode, with_change
+from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
 from refusion.ops.backend import recomputes
 from refusion.ops.parts_by_rows import PartByRows, Slopes, Tensors, move_by_rows, run_by_rows
-from refusion.ops.twice import differentiable_backward
 
 Made = TypeVar("Made")
 
@@ -116,7 +115,7 @@ def pixels_at_once(on_cpu: bool) -> int:
 def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
     """``part(inputs, all rows)``, (B, H, W, C) for maps (B, H, W, ·).
 
-    Differentiable twice: backward and backward, or forward (by `forward_mode.with_change`) and backward.
+    Differentiable twice: backward and backward, or forward (by `forward_mode.jvp`) and backward.
     """
     keep = not recomputes() and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     compiled = part.compiled if part.compiled is not None and part.compiled.serves(inputs) else None
@@ -175,7 +174,7 @@ class _InPieces(torch.autograd.Function):
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, part = ctx.saved_tensors, ctx.part
         if torch.is_grad_enabled():
-            found: Slopes = differentiable_backward(lambda *given: part(given, ALL_ROWS), inputs, [slope])
+            found: Slopes = differentiable_vjp(lambda *given: part(given, ALL_ROWS), inputs, [slope])
             return None, None, None, *found
         wanted = ctx.needs_input_grad[3:]
         gathered = _Gathered(part, inputs, wanted)
@@ -212,7 +211,7 @@ class _ForwardMode(torch.autograd.Function):
             with torch.enable_grad():
                 values = _held(_cut(piece, part, inputs[:half]), wanted)
                 changes = _held(_cut(piece, part, inputs[half:]), wanted_too)
-                made = with_change(lambda *given, rows=piece.inner: part(given, rows), values, changes)
+                made = jvp(lambda *given, rows=piece.inner: part(given, rows), values, changes)
             held = [tensor for tensor in values + changes if tensor.requires_grad]
             found = iter(torch.autograd.grad(made, held, [piece.target(slope) for slope in slopes]))
             gathered.add(piece, [next(found) if want else None for want in wanted])

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 import refusion.ops.gating_formulas as formulas
+from refusion.ops.autodiff import differentiable_vjp
 from refusion.ops.backend import runs_inductor
 from refusion.ops.inductor import Loop
-from refusion.ops.twice import differentiable_backward
 
 _PRODUCT, _SLOPE, _CHANGE, _SLOPES_OF_CHANGE = (
     Loop(formula) for formula in (formulas.product, formulas.slope, formulas.change, formulas.slopes_of_change)
@@ -127,7 +127,7 @@ class _Gated(torch.autograd.Function):
         (both,) = ctx.saved_tensors
         rows = ctx.rows
         if torch.is_grad_enabled():
-            (found,) = differentiable_backward(lambda both: formulas.product(both[:, rows])[0], [both], [slope])
+            (found,) = differentiable_vjp(lambda both: formulas.product(both[:, rows])[0], [both], [slope])
             return found, None
         return _backward(slope, both, rows, None, into=torch.empty_like(both)), None
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.autograd.function import once_differentiable
 
-from refusion.ops.twice import differentiable_backward
+from refusion.ops.autodiff import differentiable_vjp
 
 Made = TypeVar("Made")
 Tensors = Sequence[torch.Tensor]
@@ -47,7 +47,7 @@ class PartByRows(ABC, Generic[Made]):
         """The result, and its change for a change of the inputs."""
 
     @abstractmethod
-    def backward_through_change(
+    def vjp_of_jvp(
         self, inputs: Tensors, changes: Tensors, slopes: Tensors, wanted: Sequence[bool]
     ) -> tuple[Slopes, Slopes]:
         """The slopes in the inputs and in the changes of the maps, from those in the result and in its change."""
@@ -86,7 +86,7 @@ class _ByRows(torch.autograd.Function):
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, part = ctx.saved_tensors, ctx.part
         if torch.is_grad_enabled():
-            found: Slopes = differentiable_backward(lambda *given: ctx.plain(given), inputs, [slope])
+            found: Slopes = differentiable_vjp(lambda *given: ctx.plain(given), inputs, [slope])
         else:
             made = ctx.kept.pop() if ctx.kept else part.make(inputs)
             found = part.backward(inputs, made, slope.contiguous(), ctx.needs_input_grad[3:])
@@ -109,7 +109,7 @@ class _MovingByRows(torch.autograd.Function):
     def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, part = ctx.saved_tensors, ctx.part
         half = len(inputs) // 2
-        found, of_changes = part.backward_through_change(
+        found, of_changes = part.vjp_of_jvp(
             inputs[:half], inputs[half:], [slope.contiguous() for slope in slopes], ctx.needs_input_grad[1 : 1 + half]
         )
         return None, *found, *of_changes, *[None] * (half - len(of_changes))

@@ -11,7 +11,8 @@ from refusion.reporting.space_plots import contour, importance_chart, parallel_c
 from refusion.reporting.study import DEFAULT_TRIAL, Study, endings
 from refusion.reporting.tables import best_settings, number_text, top_rows
 from refusion.reporting.training_plots import endings_chart, learning_curves, lineage_chart, schedule_chart
-from refusion.search.results.comparison import Comparison, Difference, Interval
+from refusion.search.results.comparison import Comparison, Difference
+from refusion.statistics import Interval
 
 SCORE = (
     "The score of a trial is its standing: the share of the objective's comparisons with the other trials that it "

@@ -11,16 +11,13 @@ from typing import Any
 
 import ray
 import yaml
-from ray._private.utils import read_ray_address
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 import refusion
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import import_environment
+from refusion.runtime import ray_internals
 
-# `ray up` leaves the cluster's configuration here on the head node, where jobs' drivers run.
-_BOOTSTRAP = Path("ray_bootstrap_config.yaml")
 # More threads than this bring one worker nothing at usual crop sizes.
 _MOST_THREADS = 16
 _NODE_START_SECONDS = "1200"
@@ -88,7 +85,7 @@ def connect() -> Cluster:
         UserError: the cluster named by RAY_ADDRESS cannot be reached.
     """
     address = os.environ.get("RAY_ADDRESS") or None
-    if address is None and not answers(read_ray_address()):
+    if address is None and not answers(ray_internals.last_cluster_address()):
         # A cluster that was killed leaves its address behind, on which ray.init would wait for ten minutes.
         address = "local"
         _close_to_others()
@@ -106,11 +103,10 @@ def connect() -> Cluster:
         raise UserError(f"the Ray cluster cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
     cluster = look()
     if len(cluster.nodes) == 1:
-        # Nobody takes a single machine away, and starting the watcher prints an alarming line.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault(ray_internals.WATCH_PREEMPTION, "0")
     if cluster.possible:
         # Machines take minutes to start; until then a worker group is no failure.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _NODE_START_SECONDS)
+        os.environ.setdefault(ray_internals.WORKER_START_SECONDS, _NODE_START_SECONDS)
     return cluster
 
 
@@ -120,13 +116,10 @@ def _close_to_others() -> None:
     Left alone, Ray would write a token into the user's home, and from then on refuse that user's `ray job submit`
     to clusters of `ray start` unless RAY_AUTH_MODE is set.
     """
-    tokens = AuthenticationTokenLoader.instance()
-    if "RAY_AUTH_MODE" in os.environ or tokens.has_token(ignore_auth_mode=True):
+    if "RAY_AUTH_MODE" in os.environ or ray_internals.has_auth_token():
         return
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    tokens.reset_cache()
-    # Ray reads its modes when it is imported, which was before.
-    Config.initialize("")
+    ray_internals.reload_auth()
 
 
 def answers(address: str | None) -> bool:
@@ -150,7 +143,7 @@ def look() -> Cluster:
         for node in ray.nodes()
         if node["Alive"]
     )
-    return Cluster(present, addable(Path.home() / _BOOTSTRAP))
+    return Cluster(present, addable(Path.home() / ray_internals.BOOTSTRAP_FILE))
 
 
 def addable(configuration: Path) -> tuple[Node, ...]:

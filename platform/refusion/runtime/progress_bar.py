@@ -1,9 +1,10 @@
-"""How far the work is, on a terminal; stdout is left to the results."""
+"""The project's progress bar: items done, rate and time left on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import (
@@ -12,6 +13,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,7 +22,7 @@ from rich.text import Text
 
 
 class _Rate(ProgressColumn):
-    """Pictures per second, or seconds per picture where that is more than one."""
+    """Items per second, or seconds per item where that is more than one."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -30,11 +32,25 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def showing(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Gives what is to be called with (done, of); quiet where ``console`` is no terminal."""
+def progress_bars(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Yields ``show(label, done, of)``, which draws a bar for each label; quiet where ``console`` is no terminal."""
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(
-        TextColumn(what), *columns, console=console, transient=True, disable=not console.is_terminal
+        TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, of: progress.update(bar, completed=done, total=of)
+        bars: dict[str, TaskID] = {}
+
+        def show(label: str, done: int, of: int | None) -> None:
+            if label not in bars:
+                bars[label] = progress.add_task(label, total=of)
+            progress.update(bars[label], completed=done, total=of)
+
+        yield show
+
+
+@contextmanager
+def progress_bar(label: str, console: Console) -> Iterator[Callable[[int, int | None], None]]:
+    """Yields ``show(done, of)`` for one bar, which is there from the beginning."""
+    with progress_bars(console) as show:
+        show(label, 0, None)
+        yield partial(show, label)

@@ -10,11 +10,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ray._private.utils import read_ray_address
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayActorError
 
 if TYPE_CHECKING:
     import pandas as pd
     from ray.tune.schedulers.pb2 import PB2
+
+# File that `ray up` leaves in the home of the head node: only it tells which machines the autoscaler could add.
+BOOTSTRAP_FILE = "ray_bootstrap_config.yaml"
+# File of a training run's folder that lists its whole checkpoints; without it ``ray.train.Result.from_path`` raises a
+# RuntimeError like any other.
+CHECKPOINTS_FILE = "checkpoint_manager_snapshot.json"
+# Environment variables of Ray Train without a field in its configuration. Nobody takes a single machine away, and
+# starting the watcher prints an alarming line.
+WATCH_PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+# Machines that an autoscaler adds take longer to start than Ray Train waits for its workers.
+WORKER_START_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+# By default it looks at its workers' reports every 2 s, which each decision of a sweep's scheduler would wait for.
+WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
+
+
+def last_cluster_address() -> str | None:
+    """Address of the cluster that was last started on this machine, dead or alive; None where there was none.
+
+    ``ray.init`` goes to that address too, and waits ten minutes where the cluster was killed.
+    """
+    address: str | None = read_ray_address()
+    return address
+
+
+def has_auth_token() -> bool:
+    """Tells whether the user has a token, in a variable or a file: a cluster started here must not get another."""
+    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+
+
+def reload_auth() -> None:
+    """Make Ray read RAY_AUTH_MODE and RAY_AUTH_TOKEN again; it has read them when it was imported."""
+    AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
 
 
 def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> dict[str, Any]:
@@ -23,12 +58,12 @@ def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> d
     Tune asks its PB2 for one only within exchanges of its own, which know neither our scores nor our seeds.
 
     Args:
-        process: the values that it proposed at the same time of the table are in it.
+        process: remembers its proposals of the same time.
         table: what it learns from: Trial, Time, the hyperparameters and Reward.
         trial, donor: Tune's.
 
     Raises:
-        ValueError or numpy.linalg.LinAlgError: its matrix is singular.
+        ValueError, numpy.linalg.LinAlgError: its matrix is singular.
     """
     process.data = table
     config, _ = process._get_new_config(trial, donor)
@@ -44,7 +79,7 @@ def losses_counted_once() -> Iterator[None]:
     it up, whatever retries it has left. Nor would it ever get another process, since Tune still counts on the lost
     one's turn to it.
     """
-    # Only sweeps need Tune; importing it takes a second.
+    # Only sweeps need Tune, and importing it takes long.
     from ray.tune import tune as tunes_run
     from ray.tune.experiment import Trial
 

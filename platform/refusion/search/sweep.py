@@ -13,6 +13,7 @@ from rich.console import Console
 from refusion.errors import UserError
 from refusion.home import installed_command
 from refusion.images.dataset import TaskPairs, digests
+from refusion.meta.rehearsal import rehearse
 from refusion.runtime import cluster
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_board
@@ -36,7 +37,7 @@ from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
-from refusion.training.pair_check import check_with_progress
+from refusion.training.display import check_and_tell
 
 
 def run_sweep(request: SweepRequest, console: Console) -> int:
@@ -50,7 +51,9 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     """
     manifest = open_manifest(request)
     objective = Objective.parse(manifest.options.objective, manifest.options.task)
-    pairs = check_with_progress(manifest.base, console)
+    for note in rehearse(manifest.base):
+        console.print(note, markup=False, soft_wrap=True)
+    pairs = check_and_tell(manifest.base, console)
     found = {task.task: digests(task) for task in pairs}
     manifest.check_same_images(found)
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)

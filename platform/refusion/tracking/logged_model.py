@@ -1,11 +1,13 @@
 """The model that MLflow loads: this very file is copied into each logged model ("models from code").
 
 Nothing is pickled: MLflow runs this file, and the weights come from the checkpoint's ``fusion.safetensors``. It needs
-this package where it is loaded.
+this package where it is loaded. A network of the user's own (``network.kind module:Class``) needs its module there too,
+and is run only where the environment variable ``REFUSION_TRUST_CODE`` names it (several by commas), or is 1 for any.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mlflow
@@ -26,7 +28,11 @@ class FusionPythonModel(PythonModel):
     def load_context(self, context):  # type: ignore[no-untyped-def]
         from refusion.fuse import load_module
 
-        self.module = load_module(Path(context.artifacts["checkpoint"]))
+        # A model from a store that others write to must not bring code along: the user of the model decides.
+        trusted = os.environ.get("REFUSION_TRUST_CODE", "")
+        self.module = load_module(
+            Path(context.artifacts["checkpoint"]), trust_code=trusted == "1" or trusted.split(",")
+        )
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
         from refusion.fuse import fuse_pair

@@ -15,7 +15,7 @@ from torch import Tensor
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
 from refusion.images.crops import CropPlan, plan_fusion, plan_meta
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import Shard
 
@@ -42,7 +42,7 @@ class Batches:
     def indices(self) -> list[int]:
         """Which of the store's pairs this epoch trains on."""
         subset = self.settings.images.subset
-        return spread(len(self.store), None if subset is None else at(subset, self.epoch))
+        return evenly_spaced(len(self.store), None if subset is None else at(subset, self.epoch))
 
     def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
         """Meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration: K + 1 disjoint batches.

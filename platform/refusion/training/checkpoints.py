@@ -36,7 +36,8 @@ def save_checkpoint(
     ``settings.yaml`` (the settings and the task) and ``metrics.json`` (what was measured at this point).
     """
     for name, module in state.modules().items():
-        weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        # Parameters that a module uses twice share their memory, which safetensors refuses to write.
+        weights = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
         safetensors.torch.save_file(weights, str(folder / f"{name}.safetensors"))
     torch.save(state.progress(), folder / STATE_FILE)
     content = {"task": task, **settings.model_dump(mode="json")}

@@ -10,14 +10,36 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from refusion.config.settings import Settings
+from refusion.images.dataset import TaskPairs, check_pairs
 from refusion.metrics import METRICS
 from refusion.runtime.console import clock
+from refusion.runtime.progress_bar import progress_bars
 from refusion.runtime.progress_board import Row
 
 # A log gets a line at every change of state and epoch, and a sign of life this often (seconds).
 _SIGN_OF_LIFE = 30.0
 _SHOWN_SCORES = ("EN", "SSIM", "Qabf")
 _LOSSES = {"inner": "L_f inner", "outer": "L_r outer", "fusion": "L_f", "reconstruction": "L_r"}
+
+
+def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
+    """``check_pairs`` with bars on a terminal and one line per task, wherever it runs.
+
+    Raises:
+        UserError: as ``check_pairs``.
+    """
+    with progress_bars(console) as show:
+        found = check_pairs(
+            settings.data,
+            settings.tasks,
+            skip_bad=settings.skip_bad_pairs,
+            progress=lambda place, done, of: show(f"checking {place}", done, of),
+        )
+    for pairs in found:
+        skipped = f", {len(pairs.skipped)} files skipped" if pairs.skipped else ""
+        console.print(f"{pairs.task}: {len(pairs.train)} train and {len(pairs.val)} val pairs{skipped}")
+    return found
 
 
 def _losses(row: Row) -> str:

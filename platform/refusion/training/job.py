@@ -14,6 +14,7 @@ from rich.console import Console
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import installed_command
 from refusion.images.dataset import TaskPairs, digests
+from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
@@ -26,7 +27,6 @@ from refusion.tracking.store import open_store, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.manifest import Ledger, RunRequest, open_ledger
-from refusion.training.pair_check import check_with_progress
 from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.reports import own_scores
 from refusion.training.task_run import Outcome, run_task
@@ -43,7 +43,9 @@ def train_all(request: RunRequest, console: Console) -> int:
     """
     ledger = open_ledger(request)
     settings = ledger.settings
-    pairs = check_with_progress(settings, console)
+    for note in rehearse(settings):
+        console.print(note, markup=False, soft_wrap=True)
+    pairs = display.check_and_tell(settings, console)
     ledger.check_same_images({task.task: digests(task) for task in pairs})
     experiment_id = open_store(ledger.tracking_uri, ledger.experiment)
     there = cluster.connect()

@@ -12,10 +12,9 @@ import torch
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
-from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.meta.state import TrainingState
 from refusion.ops.backend import configure
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
@@ -105,7 +104,7 @@ class TaskTraining:
 
     def _val_indices(self, epoch: int) -> list[int]:
         wanted = self.settings.validation.images
-        return spread(len(self.val), None if wanted is None else at(wanted, epoch))
+        return evenly_spaced(len(self.val), None if wanted is None else at(wanted, epoch))
 
     def _baseline(self, indices: list[int]) -> dict[str, float]:
         key = tuple(indices)
@@ -150,13 +149,13 @@ class TaskTraining:
         batches = Batches(self.train, self.settings, self.task, self.shard, self.device, epoch)
         coefficients = Coefficients(
             at(self.settings.objective.alpha, epoch),
-            beta_at(self.settings.objective, epoch, schedule.epochs),
+            self.settings.objective.beta_at(epoch, schedule.epochs),
             self.settings.objective.gradient,
         )
-        inner_steps = inner_steps_at(schedule, epoch)
+        inner_steps = schedule.inner_steps_at(epoch)
         numbers: dict[str, float] = {
-            "rate": rate_at(schedule.rate, epoch, schedule.epochs),
-            "inner_rate": inner_rate_at(schedule, epoch),
+            "rate": schedule.rate_at(epoch),
+            "inner_rate": schedule.inner_rate_at(epoch),
             "inner_steps": inner_steps,
             "beta": coefficients.beta,
         }
@@ -177,8 +176,8 @@ class TaskTraining:
             steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps, waits), strict=True
         ):
             position = epoch + (step - first) / iterations
-            inner_rate = inner_rate_at(schedule, position)
-            rate = rate_at(schedule.rate, position, schedule.epochs)
+            inner_rate = schedule.inner_rate_at(position)
+            rate = schedule.rate_at(position)
             found = meta_iteration(
                 state,
                 meta_train,
@@ -197,7 +196,7 @@ class TaskTraining:
         steps = range(first, first + fusion_steps)
         for step, sources in zip(steps, read_ahead(batches.fusion, steps, waits), strict=True):
             position = epoch + (step - first) / fusion_steps
-            losses.add(fusion_update(state, sources, rate=rate_at(schedule.rate, position, schedule.epochs), **common))
+            losses.add(fusion_update(state, sources, rate=schedule.rate_at(position), **common))
             state.fusion_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(1)

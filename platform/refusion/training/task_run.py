@@ -12,6 +12,7 @@ import ray.train.torch
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs
 from refusion.runtime.failures import reason_of
+from refusion.runtime.ray_internals import CHECKPOINTS_FILE
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
@@ -91,7 +92,7 @@ def keep_final(task_folder: Folder) -> Folder | None:
 
 def newest_checkpoint(task_folder: Folder) -> Folder | None:
     """The newest checkpoint that is whole: Ray Train puts one on record only after all of it is stored."""
-    if "checkpoint_manager_snapshot.json" not in task_folder.names():
+    if CHECKPOINTS_FILE not in task_folder.names():
         return None
     checkpoint = ray.train.Result.from_path(task_folder.uri).checkpoint
     if checkpoint is None:

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from refusion.images.colour import restore_colour, stretch, stretch_exact
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
-from refusion.networks import FusionModule, LossProposalModule, fuse_in_strips
+from refusion.networks.full_size import fuse_full_size, propose_full_size
 from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.training.weight_maps import weight_maps
 
@@ -41,8 +41,8 @@ class Measured:
 
 @torch.no_grad()
 def validate(
-    fusion: FusionModule,
-    loss_proposal: LossProposalModule,
+    fusion: nn.Module,
+    loss_proposal: nn.Module,
     store: PairStore,
     indices: list[int],
     *,
@@ -67,17 +67,17 @@ def validate(
     """
     mine = Measured()
     positions = range(shard.rank, len(indices), shard.world)
-    kept = set(spread(len(indices), pictures))
+    kept = set(evenly_spaced(len(indices), pictures))
     for done, position in enumerate(positions):
         index = indices[position]
         name = store.pairs[index].name
         sources = store.sources(index)
         fed = torch.from_numpy(sources)[None].to(device)
-        fused = fuse_in_strips(fusion, fed)[0, 0].cpu().numpy()
+        fused = fuse_full_size(fusion, fed)[0, 0].cpu().numpy()
         mine.scores[name] = measure(stretch(fused), sources)
         if position in kept:
             mine.pictures[f"fused/{name}"] = restore_colour(stretch_exact(fused), *store.originals(index))
-            mine.pictures[f"weights/{name}"] = weight_maps(loss_proposal(_at_most(fed, _MAP_SIDE)))
+            mine.pictures[f"weights/{name}"] = weight_maps(propose_full_size(loss_proposal, _at_most(fed, _MAP_SIDE)))
         if progress is not None:
             progress(done + 1, len(positions))
     return _in_order(store, indices, gather_on_all(mine))

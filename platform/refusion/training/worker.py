@@ -12,7 +12,6 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from ray.train.v2._internal.execution import context as ray_context
 
 from refusion.config.settings import Settings
 from refusion.errors import UserError
@@ -64,8 +63,8 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _train(assignment: Assignment) -> None:
-    # Named after its file, out of reach of Ray Train's log level; it would print every report in full.
-    logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)
+    # Ray Train prints every report in full, through a logger that only this level reaches.
+    logging.getLogger().setLevel(logging.WARNING)
     settings = Settings.model_validate(assignment.settings)
     use_threads(assignment.threads)
     context = ray.train.get_context()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import math
 
@@ -9,7 +8,7 @@ import pytest
 from scipy import stats
 
 from refusion.search.objective.objective import Objective
-from refusion.search.results.comparison import Comparison, bootstrap, compare
+from refusion.search.results.comparison import Comparison, compare
 
 NAN = math.nan
 SSIM = Objective.parse("SSIM", ["IVIF"])
@@ -38,19 +37,6 @@ def test_the_interval_is_that_of_scipy(random: np.random.Generator) -> None:
     width = theirs.high - theirs.low
     assert found.mean == pytest.approx((x - y).mean())
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.03 * width)
-
-
-def test_the_interval_is_that_of_all_possible_resamples() -> None:
-    values = np.array([0.1, -0.2, 0.4, 0.35, 0.05])
-    means = [np.mean(drawn) for drawn in itertools.product(values, repeat=len(values))]
-    found = bootstrap([values], seed=0, resamples=40_000)
-    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), abs=0.011)
-
-
-def test_strata_are_resampled_within_themselves() -> None:
-    """Two tasks that differ by a lot, and not at all within themselves: nothing is uncertain."""
-    found = bootstrap([np.full(7, 0.2), np.full(3, -0.1)], seed=0, resamples=500)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_the_same_seed_gives_the_same(random: np.random.Generator) -> None:

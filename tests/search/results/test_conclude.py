@@ -137,7 +137,7 @@ def test_the_settings_of_a_member_hold_all_that_changed_on_its_way(sweep: Begin)
     )
     assert settings_of(state, 0) == state.manifest.base
     settings = settings_of(state, 1)
-    assert settings.schedule.rate.model_dump() == {"kind": "pieces", "values": ((0, 2e-3), (2, 1 / 300))}
+    assert settings.schedule.rate.model_dump() == {"kind": "piecewise", "values": ((0, 2e-3), (2, 1 / 300))}
     assert settings_of(state, 2).schedule.rate.model_dump() == {"kind": "constant", "value": 2e-3, "warmup": 0.0}
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.errors import UserError
-from refusion.meta.schedules import beta_at, inner_rate_at, inner_steps_at, rate_at
 from refusion.search.results.replay import Change, replayed
 from refusion.search.space.space import Space
 
@@ -33,10 +32,10 @@ def in_effect(settings: Settings, epoch: int) -> list[float]:
     schedule, objective = settings.schedule, settings.objective
     positions = (epoch, epoch + 0.5, epoch + 0.999)
     return [
-        *(rate_at(schedule.rate, position, EPOCHS) for position in positions),
-        *(inner_rate_at(schedule, position) for position in positions),
-        inner_steps_at(schedule, epoch),
-        beta_at(objective, epoch, EPOCHS),
+        *(schedule.rate_at(position) for position in positions),
+        *(schedule.inner_rate_at(position) for position in positions),
+        schedule.inner_steps_at(epoch),
+        objective.beta_at(epoch, EPOCHS),
         constant_or_piece(objective.alpha, epoch),
         constant_or_piece(settings.outer.ratio, epoch),
     ]
@@ -103,15 +102,15 @@ def test_a_tied_inner_rate_becomes_the_products_of_its_pieces() -> None:
         for epoch, pair in [(0, (1e-3, 2.0)), (2, (2e-3, 2.0)), (3, (2e-3, 4.0)), (5, (4e-3, 2.0))]
     ]
     assert replayed(space, TIED, changes)["schedule"] == {
-        "rate": {"kind": "pieces", "values": [[0, 1e-3], [2, 2e-3], [5, 4e-3]]},
-        "inner_rate": {"kind": "pieces", "values": [[0, 2e-3], [2, 4e-3], [3, 8e-3]]},
+        "rate": {"kind": "piecewise", "values": [[0, 1e-3], [2, 2e-3], [5, 4e-3]]},
+        "inner_rate": {"kind": "piecewise", "values": [[0, 2e-3], [2, 4e-3], [3, 8e-3]]},
     }
 
 
 def test_a_ratio_alone_multiplies_the_rate_of_the_base() -> None:
     changes = [Change(0, {"schedule.inner_rate.ratio": 2.0}), Change(1, {"schedule.inner_rate.ratio": 3.0})]
     assert replayed(Space.read(RATIO), TIED, changes) == {
-        "schedule": {"inner_rate": {"kind": "pieces", "values": [[0, 2e-3], [1, 3e-3]]}}
+        "schedule": {"inner_rate": {"kind": "piecewise", "values": [[0, 2e-3], [1, 3e-3]]}}
     }
 
 

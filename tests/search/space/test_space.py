@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refusion.config.layers import check
-from refusion.config.settings import LinearSteps, Settings, StepRate
+from refusion.config.schedules import LinearSteps, StepRate
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.search.space.space import Space
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from refusion.ops.autodiff import with_change
+from refusion.ops.autodiff import jvp
 from refusion.ops.channel_attention import Sums, mixing_matrix
 from refusion.ops.native.reductions import blend, dots, products
 from refusion.ops.parts_by_rows import Tensors
@@ -88,7 +88,7 @@ class Attending(NamedTuple):
             g, dg = _parts(slope, count)[position], _parts(slope_of_change, count)[position]
             with torch.enable_grad():
                 held = [tensor.detach().requires_grad_() for tensor in (*self.small[position], *change.small[position])]
-                pair = with_change(_matrix, held[:5], held[5:])
+                pair = jvp(_matrix, held[:5], held[5:])
                 of_pair = products((g, here.v), (dg, there.v)), products((dg, here.v))
                 found = torch.autograd.grad(pair, held, of_pair)
             matrix, moved = (one.detach() for one in pair)
@@ -116,7 +116,7 @@ def result_and_change(
     out, moved = _as_wide_as(x), _as_wide_as(x)
     count = len(x)
     for position, (here, there) in enumerate(zip(attending.streams, change.streams, strict=True)):
-        pair = with_change(_matrix, attending.small[position], change.small[position])
+        pair = jvp(_matrix, attending.small[position], change.small[position])
         matrix, dmatrix = (one.transpose(1, 2) for one in pair)
         residual, dresidual = (maps[position].flatten(1, 2) for maps in (x, dx))
         blend(_parts(out, count)[position], [(residual, None)], [(here.v, matrix)])

@@ -38,7 +38,7 @@ class AttentionByRows(PartByRows[Attending]):
         here, there = self._moving(inputs, changes)
         return result_and_change(here, there, inputs[: self.maps], changes[: self.maps])
 
-    def backward_through_change(
+    def vjp_of_jvp(
         self, inputs: Tensors, changes: Tensors, slopes: Tensors, wanted: Sequence[bool]
     ) -> tuple[Slopes, Slopes]:
         here, there = self._moving(inputs, changes)

@@ -28,7 +28,7 @@ class FeedForwardByRows(PartByRows[None]):
     def change(self, inputs: Tensors, changes: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
         return Filtered.gated(inputs).change(Filtered.gated(changes))
 
-    def backward_through_change(
+    def vjp_of_jvp(
         self, inputs: Tensors, changes: Tensors, slopes: Tensors, wanted: Sequence[bool]
     ) -> tuple[Slopes, Slopes]:
         of_out, of_change_of_out = slopes

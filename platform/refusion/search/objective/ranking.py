@@ -12,16 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from refusion.statistics import ranks
+
 Array = npt.NDArray[np.float64]
 # Sums of weights in another order differ in the last digits; that must not break a tie.
 _DIGITS = 9
-
-
-def ranks(values: Array) -> Array:
-    """Rank of each value among all, 1 = highest; equal ones share the mean of their places."""
-    _, place, count = np.unique(-values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return np.asarray((last - (count - 1) / 2)[place.reshape(-1)], dtype=np.float64)
 
 
 def mean_ranks(table: Array, weights: Sequence[float]) -> Array:

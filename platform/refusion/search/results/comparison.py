@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,24 +11,13 @@ import numpy as np
 
 from refusion.search.objective.objective import Objective
 from refusion.search.objective.ranking import Array, wins
+from refusion.statistics import RESAMPLES, Interval, bootstrap
 
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
 # With fewer pairs even a win on every one of them is no more than chance (sign test, two-sided: 2·2⁻⁵ > 5 %).
 FEWEST_PAIRS = 6
-_AT_ONCE = 500
 
 # Pair → metric → score, as an image's evaluation gives them; over several tasks the metric is called TASK/METRIC.
 Scores = Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over pairs with its 95 % bootstrap interval; NaN where there are no pairs."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -116,25 +105,6 @@ def compare(
         gain=gain,
         better=gain.low > 0 and enough and every_score_counts,
     )
-
-
-def bootstrap(strata: Sequence[Array], seed: int, resamples: int = RESAMPLES) -> Interval:
-    """The sum of the strata's means with its percentile interval, each stratum resampled within itself.
-
-    Args:
-        strata: one (pairs,) array each, independent of one another.
-        seed, resamples: of the draws; the same ones give the same interval.
-    """
-    if any(len(stratum) == 0 for stratum in strata):
-        return Interval(math.nan, math.nan, math.nan)
-    random = np.random.default_rng(seed)
-    sums = np.zeros(resamples)
-    for stratum in strata:
-        for start in range(0, resamples, _AT_ONCE):
-            block = sums[start : start + _AT_ONCE]
-            block += stratum[random.integers(len(stratum), size=(len(block), len(stratum)))].mean(axis=1)
-    low, high = np.quantile(sums, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(sum(stratum.mean() for stratum in strata)), float(low), float(high))
 
 
 def _tasks(objective: Objective) -> list[str]:

@@ -10,16 +10,16 @@ from typing import Any
 
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
 from refusion.fuse import fuse_luminance, load_module
 from refusion.images.colour import stretch
-from refusion.images.dataset import spread
+from refusion.images.dataset import evenly_spaced
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import use_threads
+from refusion.runtime.progress_bar import progress_bar
 from refusion.runtime.storage import Folder
 from refusion.training.validation import measure
 
@@ -48,7 +48,7 @@ def split_val(pairs: Sequence[Pair], share: float, validation: ValidationSetting
     if share > 0:
         wanted = max(round(len(pairs) * share), len(pairs) - _most_measured(len(pairs), validation, epochs))
         wanted = min(wanted, len(pairs) - 1)
-    held = set(spread(len(pairs), wanted)) if wanted else set()
+    held = set(evenly_spaced(len(pairs), wanted)) if wanted else set()
     seen, held_out = ([pair for index, pair in enumerate(pairs) if (index in held) is out] for out in (False, True))
     return TaskVal(list(pairs), seen, held_out)
 
@@ -68,7 +68,8 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
     with tempfile.TemporaryDirectory() as place:
         local = Folder(str(Path(place) / task))
         local.replace_by(Folder(checkpoint) / task)
-        module = load_module(local.uri)
+        # The sweep has trained it: what it names is what the user has asked for.
+        module = load_module(local.uri, trust_code=True)
     sources = PairStore([Pair(**pair)], 0).sources(0)
     return measure(stretch(fuse_luminance(module, sources)), sources)
 
@@ -96,13 +97,12 @@ def score_all(
                 name = pair.name if single else f"{task}/{pair.name}"
                 scores[number][name] = {}
                 waiting[remote.remote(checkpoint, task, asdict(pair), threads)] = (number, task, name)
-    columns = (TextColumn("measuring val pairs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("", total=len(waiting))
+    of = len(waiting)
+    with progress_bar("measuring val pairs", console) as show:
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             number, task, name = waiting.pop(ready)
             found = ray.get(ready)
             scores[number][name] = found if single else {f"{task}/{metric}": value for metric, value in found.items()}
-            bar.advance(shown)
+            show(of - len(waiting), of)
     return scores

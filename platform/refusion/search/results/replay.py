@@ -8,7 +8,8 @@ from operator import itemgetter
 from typing import Any
 
 from refusion.config.layers import merge
-from refusion.config.settings import ConstantRate, Settings
+from refusion.config.schedules import ConstantRate
+from refusion.config.settings import Settings
 from refusion.search.schedulers.explore import INNER_RATE, RATE, TIED_RATIO, check_explorable
 from refusion.search.space.space import Space
 
@@ -71,7 +72,7 @@ def _setting(
 def _rate(piecewise: Piecewise) -> dict[str, Any]:
     if len(piecewise) == 1:
         return {"kind": "constant", "value": piecewise[0][1]}
-    return {"kind": "pieces", "values": piecewise}
+    return {"kind": "piecewise", "values": piecewise}
 
 
 def _tied(ratios: Piecewise, in_force: Mapping[int, Mapping[str, Any]], base: Settings) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from refusion.config.settings import ConstantRate, Settings, TiedRate
+from refusion.config.schedules import ConstantRate, TiedRate
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.search.space.parameter import Parameter
 from refusion.search.space.space import Space

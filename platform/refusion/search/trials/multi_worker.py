@@ -15,13 +15,13 @@ import ray.train
 import ray.train.torch
 import torch
 from ray import tune
-from ray.train.v2._internal.execution import context as ray_context
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from refusion.errors import UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.failures import reason_of
+from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
@@ -33,10 +33,9 @@ CHECKPOINT_PATH = "checkpoint_path"
 # Shown while Ray Train waits for a trial's workers' resources.
 WAITING = "waiting for resources"
 _RAY_TRAINS_SETTINGS = {
-    # It looks at its workers' reports this often (seconds); by default every 2 s, which each decision would cost.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    WORKER_POLL_SECONDS: "0.5",
     # While the workers' resources are taken by others it prints a traceback this often; the sweep says so in a line.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",
+    WORKER_START_SECONDS: "3600",
 }
 
 
@@ -116,7 +115,8 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
 
 def train_worker(loop_config: dict[str, Any]) -> None:
     """Trains as one worker of a trial: its share of every batch, a report after each epoch."""
-    logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)
+    # Ray Train prints every report in full, through a logger that only this level reaches.
+    logging.getLogger().setLevel(logging.WARNING)
     config, plan, worker_plan = loop_config["config"], loop_config["plan"], loop_config["worker_plan"]
     use_threads(plan.threads)
     make_available(str(plan.base["data"]), Path(plan.data_folder))

@@ -57,9 +57,9 @@ def nested(name: str, value: Any) -> dict[str, Any]:
     return {section: {key: value}}
 
 
-def in_pieces(name: str) -> Any:
-    pieces = dict(enumerate(CHANGES[name]))
-    return {"kind": "pieces", "values": pieces} if name.endswith("rate") else pieces
+def piecewise(name: str) -> Any:
+    values = dict(enumerate(CHANGES[name]))
+    return {"kind": "piecewise", "values": values} if name.endswith("rate") else values
 
 
 def first_and_second(training: TaskTraining, names: list[str], folder: Path) -> tuple[TrainingState, list[EpochReport]]:
@@ -75,12 +75,12 @@ def first_and_second(training: TaskTraining, names: list[str], folder: Path) -> 
 
 @pytest.mark.parametrize("names", [*([name] for name in CHANGES), list(CHANGES)], ids=lambda names: "+".join(names))
 @pytest.mark.usefixtures("quick")
-def test_pieces_train_bit_by_bit_like_stopping_and_going_on_with_other_values(
+def test_piecewise_settings_train_bit_by_bit_like_stopping_and_going_on_with_other_values(
     training: TaskTraining, names: list[str], tmp_path: Path
 ) -> None:
     # Three meta-iterations per epoch, two per outer step: the change falls into the middle of an accumulation.
     training = told(training, CONSTANT)
-    whole, reports = run(told(training, *(nested(name, in_pieces(name)) for name in names)))
+    whole, reports = run(told(training, *(nested(name, piecewise(name)) for name in names)))
     resumed, parts = first_and_second(training, names, tmp_path)
 
     for one, other in zip(reports, parts, strict=True):
@@ -93,9 +93,9 @@ def test_pieces_train_bit_by_bit_like_stopping_and_going_on_with_other_values(
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "validation.images"])
 @pytest.mark.usefixtures("quick")
-def test_every_piece_is_felt_from_its_epoch_on_and_not_before(training: TaskTraining, name: str) -> None:
+def test_every_piecewise_value_is_felt_from_its_epoch_on_and_not_before(training: TaskTraining, name: str) -> None:
     training = told(training, CONSTANT)
-    _, changing = run(told(training, nested(name, in_pieces(name))))
+    _, changing = run(told(training, nested(name, piecewise(name))))
     _, constant = run(told(training, nested(name, CHANGES[name][0])))
     first, second = ([report.numbers[loss] for loss in sorted(LOSSES)] for report in changing)
     assert first == [constant[0].numbers[loss] for loss in sorted(LOSSES)]
@@ -103,14 +103,14 @@ def test_every_piece_is_felt_from_its_epoch_on_and_not_before(training: TaskTrai
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_tied_inner_rate_is_the_same_as_pieces_of_ratio_times_rate(training: TaskTraining) -> None:
+def test_a_tied_inner_rate_is_the_same_as_piecewise_ratio_times_rate(training: TaskTraining) -> None:
     rates = {0: 1e-3, 1: 3e-4}
-    training = told(training, {"schedule": {"rate": {"kind": "pieces", "values": rates}}})
+    training = told(training, {"schedule": {"rate": {"kind": "piecewise", "values": rates}}})
     tied, _ = run(told(training, {"schedule": {"inner_rate": {"kind": "tied", "ratio": 0.7}}}))
     own = {epoch: 0.7 * rate for epoch, rate in rates.items()}
-    pieces, _ = run(told(training, {"schedule": {"inner_rate": {"kind": "pieces", "values": own}}}))
+    untied, _ = run(told(training, {"schedule": {"inner_rate": {"kind": "piecewise", "values": own}}}))
     expected = weights(tied)
-    assert all(torch.equal(value, expected[name]) for name, value in weights(pieces).items())
+    assert all(torch.equal(value, expected[name]) for name, value in weights(untied).items())
 
 
 def test_scores_on_other_numbers_of_pairs_are_not_compared(training: TaskTraining, quick: list[float]) -> None:

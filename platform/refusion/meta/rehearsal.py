@@ -1,0 +1,43 @@
+"""One meta-gradient of a user's own networks before a training begins, so that what fails does so at once."""
+
+from __future__ import annotations
+
+import torch
+
+from refusion.config.per_epoch import at, starts
+from refusion.config.settings import Settings
+from refusion.errors import UserError
+from refusion.meta.functional import flatten
+from refusion.meta.metagradient import meta_gradient
+from refusion.meta.state import TrainingState
+from refusion.networks.probes import notes
+from refusion.networks.registry import Modules, foreign_code, foreign_kinds
+
+# Of two steps, so that the way through the Hessian is gone too.
+_RATES = (1e-4, 1e-4)
+
+
+def rehearse(settings: Settings) -> list[str]:
+    """Builds the networks of a training and goes through one meta-gradient, where a network is a user's class.
+
+    Returns:
+        What the user should know about these classes, one sentence each; nothing for the built-in network.
+
+    Raises:
+        UserError: a class cannot be imported or made, does not do what its place asks for (`networks.probes`), or
+            cannot be differentiated as often as the meta-gradient needs.
+    """
+    kinds = foreign_kinds(settings.network)
+    if not kinds:
+        return []
+    state = TrainingState(settings, settings.tasks[0])
+    modules = Modules(state.fusion, state.loss_proposal, state.reconstruction)
+    named = ", ".join(f"--{setting} {kind}" for setting, kind in kinds.items())
+    crop = min(at(settings.images.crop, epoch) for epoch in starts(settings.images.crop))
+    generator = torch.Generator().manual_seed(settings.seed % 2**32)
+    images = torch.rand(len(_RATES) + 1, 1, 2, crop, crop, generator=generator)
+    with foreign_code(f"{named}: a meta-gradient on crops of {crop} pixels fails"):
+        found = meta_gradient(*modules, images[:-1], images[-1], _RATES, gradient=settings.objective.gradient)
+    if not torch.isfinite(flatten(found)).all():
+        raise UserError(f"{named}: the meta-gradient has values that are not finite on crops of {crop} pixels")
+    return notes(modules, settings.network)
