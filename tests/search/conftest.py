@@ -195,7 +195,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def request_of() -> Callable[..., SweepRequest]:
-    """What is asked for a tiny sweep; options by keyword, ``base`` laid over the tiny one."""
+    """Makes the request of a tiny sweep; options by keyword, ``base`` laid over the tiny one."""
 
     def ask(
         name: str | None = "first",
@@ -234,7 +234,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recorded(sweep: Callable[..., SweepState], schema: Path, tmp_path: Path) -> Callable[..., SweepState]:
-    """As ``sweep``, but also in an SQLite store of MLflow."""
+    """Begins a tiny sweep as ``sweep`` does, but also in an SQLite store of MLflow."""
     uri = f"sqlite:///{shutil.copy(schema, tmp_path / 'mlflow.db')}"
 
     def begin(*arguments: Any, **given: Any) -> SweepState:

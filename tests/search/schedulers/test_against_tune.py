@@ -57,7 +57,7 @@ def reports(seed: int, trials: int, epochs: int, digits: int) -> Iterator[tuple[
 
 
 def in_step(ours: Any, theirs: Any, seed: int, trials: int, epochs: int, digits: int) -> list[str]:
-    """Both schedulers' decisions on the same reports, which must be the same."""
+    """Decisions of both schedulers on the same reports, which must be the same."""
     known = {number: trial(number) for number in range(1, trials + 1)}
     for one in known.values():
         ours.on_trial_add(Alone(), one)
@@ -112,7 +112,7 @@ def test_the_rungs_are_those_at_which_tune_decides(epochs: int, factor: int) -> 
 @pytest.mark.parametrize(("epochs", "factor"), [(9, 3), (16, 2), (27, 3), (16, 4)])
 @pytest.mark.parametrize("seed", range(3))
 def test_hyperband_stops_whom_tunes_stops(stage: Any, epochs: int, factor: int, seed: int) -> None:
-    """With whole powers and all trials there from the beginning, where Tune's brackets are the paper's."""
+    """Tune's brackets are the paper's for whole powers, where all trials are there from the beginning."""
     levels = {number: random.Random(f"{seed}/{number}").random() for number in range(1, 31)}
 
     def train(number: int, values: Any, epoch: int, weights: float) -> tuple[float, dict[str, float]]:

@@ -142,7 +142,7 @@ def test_nobody_waits_for_a_trial_that_failed(stage: Any, fails: dict[int, int],
 
 
 def test_a_trial_that_is_tried_again_does_not_go_by_what_it_had_reached(stage: Any) -> None:
-    """It fails while the checkpoint of the exchange is being saved, and begins again from an older one."""
+    """One fails while the checkpoint of the exchange is being saved, and begins again from an older one."""
     ring, told = pbt_stage(stage, (1, 2))
     ring.report(1, 2, SSIM=0.9, Qabf=0.9)
     ring.trials[1].latest_checkpoint_result = None
