@@ -25,10 +25,10 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
         # With `--dist loadgroup` one process runs all of a group: one Ray at a time, and each file's fixtures once.
-        group = "ray" if "ray" in item.keywords else str(item.path)
+        group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """Keep tests without the marker ``ray``, and the processes that they start, from starting Ray."""
     with pytest.MonkeyPatch.context() as patch:
-        if "ray" not in item.keywords:
+        if item.get_closest_marker("ray") is None:
             patch.setenv("RAY_TMPDIR", NO_RAY)
         return (yield)
 

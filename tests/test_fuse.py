@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from foreign_networks import Tiny
 
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
@@ -148,3 +149,69 @@ def test_settings_that_describe_no_module_are_refused_by_the_files_name(checkpoi
     with pytest.raises(UserError, match=r"settings\.yaml: does not describe a fusion module") as caught:
         load_module(checkpoint)
     assert "\n" not in str(caught.value)
+
+
+def name_network(checkpoint: Path, **network: Any) -> None:
+    (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"task": "IVIF", "network": network}))
+
+
+@pytest.fixture
+def foreign(checkpoint: Path) -> Path:
+    """A checkpoint of a class that is not ours."""
+    torch.manual_seed(0)
+    safetensors.torch.save_file(Tiny(3).state_dict(), str(checkpoint / "fusion.safetensors"))
+    name_network(checkpoint, kind="foreign_networks:Tiny", options={"width": 3})
+    return checkpoint
+
+
+@pytest.mark.parametrize("trust", [True, ["foreign_networks:Tiny"], ("other:Net", "foreign_networks:Tiny")])
+def test_a_network_that_is_trusted_is_loaded_and_fuses_whole_pictures(foreign: Path, trust: Any) -> None:
+    loaded = load_module(foreign, trust_code=trust)
+    assert isinstance(loaded, Tiny)
+    assert not loaded.training
+    torch.manual_seed(0)
+    assert np.array_equal(fuse_pair(loaded, *GREY), fuse_pair(Tiny(3).eval(), *GREY))
+    assert fuse_pair(loaded, GREY[0][:7, :5], COLOUR[1][:7, :5]).shape == (7, 5, 3)
+
+
+@pytest.mark.parametrize("trust", [False, [], ["foreign_networks"], ["foreign_networks:Strided"], "foreign_networks:T"])
+def test_a_network_that_is_not_trusted_is_refused_by_the_files_name(foreign: Path, trust: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        load_module(foreign, trust_code=trust)
+    assert str(caught.value).startswith(f"{foreign}/settings.yaml: its network is foreign_networks:Tiny, code from")
+    assert "--network.kind foreign_networks:Tiny or --trust-code" in str(caught.value)
+
+
+def test_code_that_is_not_trusted_is_never_imported(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users_trap.py").write_text("open('sprung', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name_network(checkpoint, kind="users_trap:Net")
+    for trust in (False, ["users_other:Net"]):
+        with pytest.raises(UserError, match="is not run unasked"):
+            load_module(checkpoint, trust_code=trust)
+    assert not (tmp_path / "sprung").exists()
+    # The other two modules, the loss and the reward are no part of fusing, whoever is trusted.
+    sizes = {"width": 8, "heads": 4, "blocks": 1, "expansion": 2}
+    others = {"loss_proposal_kind": "users_trap:P", "reconstruction_kind": "users_trap:R"}
+    content = {"network": sizes | others, "objective": {"kind": "users_trap:loss", "reward": "users_trap:reward"}}
+    (checkpoint / "settings.yaml").write_text(yaml.safe_dump(content))
+    assert isinstance(load_module(checkpoint, trust_code=True), FusionModule)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_what_is_no_class_of_a_network_is_not_called_even_when_trusted(checkpoint: Path, tmp_path: Path) -> None:
+    name_network(checkpoint, kind="os:system", options={"command": f"touch {tmp_path / 'ran'}"})
+    for trust in (True, ["os:system"]):
+        with pytest.raises(UserError, match="os:system: is no class of torch"):
+            load_module(checkpoint, trust_code=trust)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", [3, ["a"], None, "unet", {"a": 1}])
+def test_a_kind_that_is_no_import_path_is_refused(checkpoint: Path, kind: Any) -> None:
+    name_network(checkpoint, kind=kind)
+    with pytest.raises(UserError, match=r"settings\.yaml: does not describe a fusion module"):
+        load_module(checkpoint, trust_code=True)

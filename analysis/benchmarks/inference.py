@@ -1,4 +1,4 @@
-"""How fast and how large it is to fuse a whole picture, against the straightforward network.
+"""Time and memory of fusing a whole picture, against the straightforward network.
 
     python analysis/benchmarks/inference.py [--checkpoint FILE.pth|FOLDER] [--height 480] [--width 640] [--repeats 5]
 
@@ -6,7 +6,7 @@ Times are medians over calls in turn in one process, after a warm-up, on the sam
 what one call adds to a process at rest, in a fresh process. Grey levels: how far the saved pictures differ at most.
 
 Rows: the straightforward network, which is what public scripts run; our module's ordinary forward pass, which training
-differentiates; the same in strips; and in strips by compiled code, which is what fusing, validation and evaluation run
+differentiates; the same tile by tile; and that by compiled code, which is what fusing, validation and evaluation run
 on a CPU.
 """
 
@@ -33,7 +33,7 @@ from refusion.images.colour import stretch
 from refusion.networks import FusionModule, fuse_tiled
 from refusion.networks.reference import ReferenceFusionModule
 
-METHODS = ("straightforward network", "our forward pass", "in strips", "in strips, compiled")
+METHODS = ("straightforward network", "our forward pass", "in tiles", "in tiles, compiled")
 TARGET = 3.0
 
 
@@ -88,7 +88,7 @@ def _module(options: argparse.Namespace) -> FusionModule:
     return module
 
 
-def _sources(height: int, width: int) -> torch.Tensor:
+def sources_of(height: int, width: int) -> torch.Tensor:
     """Two pictures between smooth and rough, (1, 2, H, W) in [0, 1]."""
     rng = np.random.default_rng(0)
     pictures = [gaussian_filter(rng.normal(size=(height, width)), sigma) for sigma in (1.0, 3.0)]
@@ -103,19 +103,19 @@ def _prepared(name: str, options: argparse.Namespace) -> Callable[[], torch.Tens
         sizes = {"width": module.project_in_1.out_channels, "heads": module.FM.temperature1.shape[0]}
         blocks = len(module.encoder1)
         expansion = module.FM.project_E1.out_channels // (2 * sizes["width"])
-        plain = ReferenceFusionModule(**sizes, blocks=blocks, expansion=expansion).eval()
-        plain.load_state_dict(module.state_dict())
-        module = plain
-    sources = _sources(options.height, options.width).to(options.device)
+        reference = ReferenceFusionModule(**sizes, blocks=blocks, expansion=expansion).eval()
+        reference.load_state_dict(module.state_dict())
+        module = reference
+    sources = sources_of(options.height, options.width).to(options.device)
     module = module.to(options.device)
-    call = partial(_forward if name in METHODS[:2] else fuse_tiled, module)
-    wanted = None if name == METHODS[3] else False
-    switched(wanted, options.device, partial(call, sources[..., :16, :16]))()
-    return switched(wanted, options.device, partial(call, sources))
+    call = partial(forward if name in METHODS[:2] else fuse_tiled, module)
+    compiled = None if name == METHODS[3] else False
+    switched(compiled, options.device, partial(call, sources[..., :16, :16]))()
+    return switched(compiled, options.device, partial(call, sources))
 
 
 @torch.no_grad()
-def _forward(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
+def forward(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
     fused: torch.Tensor = module(sources)
     return fused
 

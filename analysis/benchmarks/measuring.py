@@ -1,4 +1,4 @@
-"""What the benchmarks share: seconds of a call, peak memory of a call in a fresh process, the machine's name."""
+"""Tools that the benchmarks share: seconds of a call, peak memory of a call in a fresh process, the machine's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the metrics are, against NumPy, SciPy, scikit-image and sewar; and how much memory a large picture takes.
+"""Speed of the metrics against NumPy, SciPy, scikit-image and sewar, and the memory that a large picture takes.
 
     python analysis/benchmarks/metrics.py [--height 480] [--width 640] [--repeats 5] [--threads N] [--large 4096]
 
@@ -72,16 +72,16 @@ def edges(image: Grey) -> tuple[Float, Float]:
 def edge_preservation(f: Grey, a: Grey, b: Grey) -> float:
     """Qabf."""
     g_f, angle_f = edges(f)
-    kept = available = 0.0
+    preserved = available = 0.0
     for source in (a, b):
         g, angle = edges(source)
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.where(g == g_f, g_f, np.minimum(g, g_f) / np.maximum(g, g_f))
         strength = 0.9994 / (1 + np.exp(-15 * (relative - 0.5)))
         direction = 0.9879 / (1 + np.exp(-22 * (1 - np.abs(angle - angle_f) / (np.pi / 2) - 0.8)))
-        kept += (strength * direction * g).sum()
+        preserved += (strength * direction * g).sum()
         available += g.sum()
-    return float(kept / available)
+    return float(preserved / available)
 
 
 def similarity(f: Grey, a: Grey, b: Grey) -> float:

@@ -1,4 +1,4 @@
-"""What compiled code gains, what compiling costs, and what bfloat16 gains where nothing is compiled."""
+"""Gain of compiled code, cost of compiling, and gain of bfloat16 where nothing is compiled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMPILED, BFLOAT16 = "compiled", "bfloat16"
 def section(
     sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]], repeats: int, say: Say
 ) -> list[RenderableType]:
-    """For each size what compiling gains and costs, and what bfloat16 gains: tables, or lines where there is none.
+    """Gain and cost of compiling for each size, and gain of bfloat16: tables, or lines where there is none.
 
     Args:
         seconds: median seconds of the meta-gradient by method, as far as they are measured.
@@ -36,7 +36,7 @@ def section(
         missing = f"compiled code: not measured, since nothing can be compiled here: {reason}"
         return [missing, *_precision(sizes, repeats, say)]
     say("compiling")
-    measured = _rows(sizes, seconds) if device == "cpu" else _loops(sizes, repeats, say)
+    measured = _by_native(sizes, seconds) if device == "cpu" else _by_inductor(sizes, repeats, say)
     table = table_of(
         f"Compiled code: {sizes[0].without_steps()}",
         EAGER,
@@ -62,7 +62,7 @@ Measured = dict[Size, tuple[float, float, float, float]]
 """Seconds of a step without and with compiled code, seconds to compile it, and to find it on disk."""
 
 
-def _rows(sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]]) -> Measured:
+def _by_native(sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]]) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         first, again = (timed(lambda: shared_library(SOURCES, Path(folder)))[1] for _ in range(2))
     # A method that ran out of memory has no time.
@@ -70,8 +70,8 @@ def _rows(sizes: list[Size], seconds: Mapping[Size, Mapping[str, float]]) -> Mea
     return {size: (eager, ours, first, again) for size, (eager, ours) in spent.items()}
 
 
-def _loops(sizes: list[Size], repeats: int, say: Say) -> Measured:
-    """Of loops, which OURS has only if it is told so, and each step compiles what it needs."""
+def _by_inductor(sizes: list[Size], repeats: int, say: Say) -> Measured:
+    """The same for Inductor's kernels, which OURS runs only if told so; each step compiles what it needs."""
     found = {}
     for size in sizes:
         ways = {EAGER: prepared(EAGER, size), COMPILED: prepared(EAGER, size, compile_anyway=True)}

@@ -40,7 +40,7 @@ def settings_of(size: Size) -> Settings:
 
 
 def pairs_and_swap(size: Size) -> tuple[int, bool]:
-    """How many pairs make a batch of ``size.batch`` with their swapped copies; an odd batch goes without those."""
+    """Number of pairs that fill ``size.batch`` with their swapped copies; an odd batch goes without those."""
     return (size.batch, False) if size.batch % 2 else (size.batch // 2, True)
 
 
@@ -61,20 +61,20 @@ def our_fusion_update(state: TrainingState, size: Size) -> Callable[[], object]:
 
 
 def section(size: Size, repeats: int, say: Say) -> list[RenderableType]:
-    """Time epochs of all loops in turn: their table, and how ours stands against the target."""
+    """Time epochs of all methods in turn: their table, and how ours stands against the target."""
     settings = settings_of(size)
     ours, eager = (TrainingState(settings, "IVIF", size.device) for _ in range(2))
     start = _parameters(ours)
-    loops = {
+    methods = {
         OURS: _ours(ours)._replace(compiled=None),
         EAGER: _ours(eager),
         TEXTBOOK: _textbook(ours, settings, restricted=False),
         f"{TEXTBOOK}, restricted": _textbook(ours, settings, restricted=True),
     }
-    calls = {_key(name, part): call for name, loop in loops.items() for part, call in _epoch(loop, size).items()}
+    calls = {_key(name, part): call for name, loop in methods.items() for part, call in _epoch(loop, size).items()}
     seconds, first = medians_in_turn(calls, repeats, size.device, say)
-    whole = {name: sum(seconds[_key(name, part)] for part in PARTS) for name in loops}
-    changes = {name: first[_key(name, PARTS[1])] - start for name in loops}
+    whole = {name: sum(seconds[_key(name, part)] for part in PARTS) for name in methods}
+    steps = {name: first[_key(name, PARTS[1])] - start for name in methods}
     pairs, swap = pairs_and_swap(size)
     table = table_of(
         f"One epoch, {META_ITERATIONS} meta-iterations and {FUSION_UPDATES} fusion updates: K = {size.inner_steps}, "
@@ -90,7 +90,7 @@ def section(size: Size, repeats: int, say: Say) -> list[RenderableType]:
             *(f"{seconds[_key(name, part)]:.3f}" for part in PARTS),
             f"{spent:.3f}",
             shown(ratio(spent, whole[OURS]), ".2f"),
-            f"{(changes[name] - changes[OURS]).norm() / changes[OURS].norm():.0e}",
+            f"{(steps[name] - steps[OURS]).norm() / steps[OURS].norm():.0e}",
         )
     faster = ratio(whole[TEXTBOOK], whole[OURS])
     return [table, f"one epoch: {shown(faster, '.2f')} times as fast as the {TEXTBOOK}; {verdict(faster, TARGET)}"]

@@ -23,7 +23,7 @@ from refusion.networks.reference import (
 from refusion.ops.backend import Precision, configure
 
 FAST = (FusionModule, LossProposalModule, ReconstructionModule)
-PLAIN = (ReferenceFusionModule, ReferenceLossProposalModule, ReferenceReconstructionModule)
+REFERENCE = (ReferenceFusionModule, ReferenceLossProposalModule, ReferenceReconstructionModule)
 OURS, EAGER, TEXTBOOK = "meta_gradient", "meta_gradient, not compiled", "by autograd, straightforward networks"
 WARM_UP_CROP = 16
 INNER_RATE = 1e-2
@@ -51,7 +51,7 @@ class Method(NamedTuple):
 METHODS = {
     OURS: Method(meta_gradient, compiled=None),
     EAGER: Method(meta_gradient),
-    TEXTBOOK: Method(meta_gradient_by_autograd, PLAIN),
+    TEXTBOOK: Method(meta_gradient_by_autograd, REFERENCE),
     "by autograd, our networks": Method(meta_gradient_by_autograd),
     "by autograd, our networks, restricted": Method(partial(meta_gradient_by_autograd, restricted=True)),
 }
@@ -134,7 +134,7 @@ def section(
 
 
 def difference(gradients: Mapping[str, list[torch.Tensor]], name: str, of: str = OURS) -> float:
-    """How far a method's gradient is from another's, relative to that; NaN where one is missing."""
+    """Distance of a method's gradient from another's, relative to that; NaN where one is missing."""
     if name not in gradients or of not in gradients:
         return math.nan
     one, other = (torch.cat([part.flatten() for part in gradients[method]]).double() for method in (name, of))

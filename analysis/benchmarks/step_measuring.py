@@ -1,4 +1,4 @@
-"""What the parts of the training step's benchmark share: times in turn, numbers that may be missing, verdicts."""
+"""Tools of the training step's benchmark: times in turn, numbers that may be missing, targets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 
 class Size(NamedTuple):
-    """How much one meta-gradient has to do; images are square, ``crop`` pixels a side."""
+    """Size of one meta-gradient; images are square, ``crop`` pixels a side."""
 
     inner_steps: int
     batch: int
@@ -66,7 +66,7 @@ def shown(value: float, form: str) -> str:
 
 
 def verdict(measured: float, target: float, *, at_most: bool = False) -> str:
-    """How a measured number stands against its target."""
+    """Says how a measured number stands against its target."""
     missing = measured - target if at_most else target - measured
     judged = "met" if missing <= 0 else "not measured" if math.isnan(missing) else f"missed by {missing:.2g}"
     return f"target {'at most' if at_most else 'at least'} {target:.3g}: {judged}"
@@ -82,13 +82,13 @@ def table_of(title: str, *columns: str) -> Table:
 
 
 def stdout() -> Console:
-    """As wide as the terminal; wide enough for every table in a file."""
+    """Console as wide as the terminal; in a file wide enough for every table."""
     return Console(width=None if sys.stdout.isatty() else 140)
 
 
 @contextmanager
 def showing_progress() -> Iterator[Say]:
-    """What is measured now, on stderr where that is a terminal."""
+    """Shows what is measured now, on stderr where that is a terminal."""
     console = Console(stderr=True)
     # Drawn only between measurements: a thread that redraws would take time from them.
     columns = (TextColumn("{task.description}"), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""Where the time of our phases goes: seconds by the labels that the library puts around its parts."""
+"""Time of our phases: seconds by the labels that the library puts around its parts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def attribute(events: Iterable[Any], kernels: bool) -> dict[str, float]:
 
 
 def section(sizes: list[Size], say: Say) -> list[RenderableType]:
-    """Where a meta-iteration of each size, which differ in K only, and a fusion update spend their time: a table."""
+    """Table of the time in a meta-iteration of each size, which differ in K only, and in a fusion update."""
     state = TrainingState(settings_of(sizes[0]), "IVIF", sizes[0].device)
     calls = {f"meta-iteration, K = {size.inner_steps}": our_meta_iteration(state, size) for size in sizes}
     calls["fusion update"] = our_fusion_update(state, sizes[0])

@@ -1,4 +1,4 @@
-"""How the cost of our meta-gradient grows with the pixels, the batch and the inner steps."""
+"""Growth of our meta-gradient's cost with the pixels, the batch and the inner steps."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def megapixels_fed(size: Size) -> float:
 
 
 def growth(first: Row, row: Row, cost: Mapping[Size, float]) -> float:
-    """By how much the cost grew since the first row, divided by how much the amount grew: 1 is linear."""
+    """Growth of the cost since the first row, divided by that of the amount: 1 is linear."""
     return ratio(cost[row.size], cost[first.size]) / (row.amount / first.amount)

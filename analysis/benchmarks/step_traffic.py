@@ -1,4 +1,4 @@
-"""How near the meta-gradient comes to the limit that the memory's bandwidth sets."""
+"""Distance of the meta-gradient from the limit that the memory's bandwidth sets."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The same mathematics as `refusion.meta.phases`, so that the same batches lead to
 straightforward networks, and a meta-gradient by autograd through the inner steps (`create_graph=True`). As in
 `refusion.meta.by_autograd` both passes go to every parameter that the authors' two calls of `backward` reach; with
 ``restricted``, autograd is asked only for what is used. That function is not called here, since R has to be adapted on
-the images of the same inner steps, and computing those twice would burden the reference.
+the images of the same inner steps, and computing those again would burden the reference.
 
 One deliberate favour: public loops of this family write state dicts to disk to put F and R back after each
 meta-iteration; here copies in memory do that.
@@ -46,7 +46,7 @@ class TextbookState:
 
 
 def textbook_state(state: TrainingState, settings: Settings) -> TextbookState:
-    """A state with the weights, device and precision of ``state``, which ``settings`` made; its optimisers are new."""
+    """A state with the weights, device and precision of ``state``, of ``settings``; its optimisers are new."""
     network = settings.network
     shape = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
     learned_gradient = state.loss_proposal.gradient is not None
@@ -54,9 +54,9 @@ def textbook_state(state: TrainingState, settings: Settings) -> TextbookState:
     loss_proposal = ReferenceLossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)
     reconstruction = ReferenceReconstructionModule(network.reconstruction_width, **shape)
     like = next(state.fusion.parameters())
-    for plain, ours in zip((fusion, loss_proposal, reconstruction), state.modules().values(), strict=True):
-        plain.to(like)
-        plain.load_state_dict(ours.state_dict())
+    for reference, ours in zip((fusion, loss_proposal, reconstruction), state.modules().values(), strict=True):
+        reference.to(like)
+        reference.load_state_dict(ours.state_dict())
     return TextbookState(
         fusion,
         loss_proposal,
@@ -78,7 +78,7 @@ def meta_iteration(
     swap: bool = True,
     restricted: bool = False,
 ) -> dict[str, Tensor]:
-    """As `refusion.meta.phases.meta_iteration`, on one worker: P learns, F and R stay."""
+    """Counterpart of `refusion.meta.phases.meta_iteration` on one worker: P learns, F and R stay."""
     start, proposal, rebuilding = _copies(state.fusion), _copies(state.loss_proposal), _copies(state.reconstruction)
     theta, inner_losses = start, []
     for batch, rate in zip(meta_train, inner_rates, strict=True):
@@ -88,23 +88,23 @@ def meta_iteration(
         fused, weights = functional_call(state.fusion, theta, (x,)), functional_call(state.loss_proposal, here, (x,))
         loss = fusion_loss(fused, x, weights, coefficients.alpha, coefficients.beta, coefficients.gradient)
         reach = [*theta.values()] if restricted else [*theta.values(), *here.values()]
-        slopes = torch.autograd.grad(loss, reach, create_graph=True, allow_unused=True, materialize_grads=True)
-        theta = _moved(theta, slopes, rate)
+        grads = torch.autograd.grad(loss, reach, create_graph=True, allow_unused=True, materialize_grads=True)
+        theta = _stepped(theta, grads, rate)
         rebuilding = _adapted(state.reconstruction, rebuilding, fused.detach(), targets, rate)
         inner_losses.append(loss.detach())
     y, targets = doubled(meta_test, swap)
     rebuilt = functional_call(state.reconstruction, rebuilding, (functional_call(state.fusion, theta, (y,)),))
     outer_loss = reconstruction_loss(rebuilt, targets)
     reach = [*proposal.values()] if restricted else [*proposal.values(), *start.values(), *rebuilding.values()]
-    slopes = torch.autograd.grad(outer_loss, reach, allow_unused=True, materialize_grads=True)
-    state.outer.add(slopes[: len(proposal)], outer_rate)
+    grads = torch.autograd.grad(outer_loss, reach, allow_unused=True, materialize_grads=True)
+    state.outer.add(grads[: len(proposal)], outer_rate)
     return {"inner": torch.stack(inner_losses).mean(), "outer": outer_loss.detach()}
 
 
 def fusion_update(
     state: TextbookState, sources: Tensor, *, rate: float, coefficients: Coefficients, swap: bool = True
 ) -> dict[str, Tensor]:
-    """As `refusion.meta.phases.fusion_update`, on one worker: a step of F with P frozen, and one of R."""
+    """Counterpart of `refusion.meta.phases.fusion_update` on one worker: a step of F with P frozen, and one of R."""
     x, targets = doubled(sources, swap)
     with torch.no_grad():
         weights = state.loss_proposal(x)
@@ -120,15 +120,15 @@ def _copies(module: nn.Module) -> Named:
     return {name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()}
 
 
-def _moved(parameters: Named, slopes: Iterable[Tensor], rate: float) -> Named:
-    return {name: value - rate * slope for (name, value), slope in zip(parameters.items(), slopes, strict=False)}
+def _stepped(parameters: Named, grads: Iterable[Tensor], rate: float) -> Named:
+    return {name: value - rate * grad for (name, value), grad in zip(parameters.items(), grads, strict=False)}
 
 
 def _adapted(module: nn.Module, parameters: Named, fused: Tensor, targets: Tensor, rate: float) -> Named:
-    """R's parameters after one plain gradient step, as new leaves."""
+    """R's parameters after one gradient step, as new leaves."""
     loss = reconstruction_loss(functional_call(module, parameters, (fused,)), targets)
-    moved = _moved(parameters, torch.autograd.grad(loss, [*parameters.values()]), rate)
-    return {name: value.detach().requires_grad_() for name, value in moved.items()}
+    stepped = _stepped(parameters, torch.autograd.grad(loss, [*parameters.values()]), rate)
+    return {name: value.detach().requires_grad_() for name, value in stepped.items()}
 
 
 def _step(adam: torch.optim.Adam, loss: Tensor, rate: float) -> None:

@@ -1,4 +1,4 @@
-"""How fast and how large the whole training step is, against the textbook's.
+"""Time and memory of the whole training step, against the textbook's.
 
     python analysis/benchmarks/training_step.py [--inner-steps 1 --inner-steps 3] [--batch 4] [--crop 96] [--width 16]
         [--repeats 5] [--threads N] [--device cpu|cuda] [--no-sweep] [--no-epoch] [--no-compile]
@@ -9,7 +9,7 @@ resident memory on the CPU, allocated memory on a GPU.
 
 Printed, one table after the other:
 
-- the meta-gradient for each K: ours, as trainings run it (on a CPU as compiled code) and without compiled code; the
+- the meta-gradient for each K: ours, as trainings and plain scripts run it (on a CPU compiled) and not compiled; the
   textbook way on straightforward networks, which is what public training loops run; the textbook way on our faster
   forms of the same networks; and that asked only for the gradients that are used;
 - a short epoch of meta-iterations and fusion updates: our phases, and the textbook's loop (`textbook`);

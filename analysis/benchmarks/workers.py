@@ -1,4 +1,4 @@
-"""How fast several workers with one thread each are, against one worker with as many threads.
+"""Speed of several workers with one thread each, against one worker with as many threads.
 
     python analysis/benchmarks/workers.py [--workers 2] [--epochs 2] [--meta-iterations 4] [--fusion-steps 8]
         [--batch 4] [--crop 96] [--data DIR] [--task IVIF] [--repeats 3]
@@ -55,7 +55,7 @@ META, FUSION = "meta-iteration", "fusion update"
 
 
 class Setting(NamedTuple):
-    """How many workers with how many threads each."""
+    """Number of workers, and of threads of each."""
 
     workers: int
     threads: int
@@ -67,7 +67,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What all settings train: ``epochs`` of them, the settings' last one being never reached."""
+    """Training of all settings: ``epochs`` of them, the settings' last one being never reached."""
 
     settings: Settings
     task: str
@@ -128,7 +128,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Run:
-    """What one run gave: per worker its epochs and the modules' flat parameters; bytes of each step's all-reduces."""
+    """Results of one run: per worker its epochs and the modules' flat parameters; bytes of each step's all-reduces."""
 
     epochs: list[list[Epoch]]
     parameters: list[dict[str, torch.Tensor]]
@@ -261,7 +261,7 @@ def _share(runs: list[Run], of: str) -> float:
 
 
 def _apart(runs: list[Run]) -> tuple[float, float]:
-    """How far all workers of all runs ended from the first: the largest difference, and relative to a module's norm."""
+    """Distance of all workers of all runs from the first: the largest difference, and relative to a module's norm."""
     first = runs[0].parameters[0]
     pairs = [(own[name], first[name]) for one in runs for own in one.parameters for name in first]
     return (

@@ -1,4 +1,4 @@
-"""What a user got wrong, as opposed to what we did."""
+"""Errors of the user, as opposed to faults of the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apply a trained fusion module to pictures."""
+"""Fusion of image pairs by a trained module."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import nn
 from refusion.config.settings import BUILTIN_NETWORK
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
+from refusion.import_path import is_import_path
 from refusion.networks.full_size import fuse_full_size
 from refusion.networks.published import load_published
 from refusion.networks.registry import build_fusion
@@ -29,8 +30,8 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
 
     Args:
         checkpoint: a checkpoint folder of ours, the ``fusion.safetensors`` in it, or one of the authors' ``.pth``.
-        trust_code: whether code from outside of this package may be run where the checkpoint names such a network:
-            true for any, or the import paths that may be.
+        trust_code: permission to run code from outside of this package where the checkpoint names such a network: True
+            for any, or the import paths that may be.
 
     Raises:
         UserError: there is no such file or folder, it holds no fusion module, or it names code that is not trusted.
@@ -56,55 +57,60 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
 
 
 def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
-    """Builds the fusion module that a checkpoint's settings describe, with whatever weights."""
+    """Builds the fusion module that a checkpoint's settings describe, with arbitrary weights."""
     try:
         network = yaml.safe_load(settings.read_text(encoding="utf-8"))["network"]
         kind, options = network.get("kind", BUILTIN_NETWORK), dict(network.get("options") or {})
-        own = kind == BUILTIN_NETWORK
-        sizes = {name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")} if own else {}
-        if own:
-            return build_fusion(kind, {}, sizes)
+        if kind == BUILTIN_NETWORK:
+            sizes = {name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")}
+            return build_fusion(BUILTIN_NETWORK, {}, sizes)
+        if not (isinstance(kind, str) and is_import_path(kind)):
+            raise ValueError(f"network.kind {kind!r} is no import path")
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-        described = "network: width, heads, blocks and expansion"
+        described = "network: width, heads, blocks and expansion, or kind: module:Class"
         raise UserError(
             f"{settings}: does not describe a fusion module ({described}); is it a checkpoint's?"
         ) from error
     # Whoever wrote the file chose this code; it is imported only for a user who has said so.
-    if not (trust_code is True or (isinstance(trust_code, Collection) and kind in trust_code)):
+    named = trust_code if isinstance(trust_code, Collection) and not isinstance(trust_code, str) else ()
+    if trust_code is not True and kind not in named:
         raise UserError(
             f"{settings}: its network is {kind}, code from outside of this package, which is not run unasked; if you "
             f"trust it, say --network.kind {kind} or --trust-code (in Python trust_code=True)"
         )
-    return build_fusion(str(kind), {str(name): value for name, value in options.items()}, {})
+    return build_fusion(kind, {str(name): value for name, value in options.items()}, {})
 
 
 def fuse_luminance(module: nn.Module, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """One forward pass at full size, where the module is: luminance (2, H, W) in [0, 1] to (H, W) in (0, 1)."""
+    """Fuses luminance (2, H, W) in [0, 1] to (H, W) in (0, 1) at full size, on the module's device."""
     fed = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
     fused: npt.NDArray[np.float32] = fuse_full_size(module, fed)[0, 0].cpu().numpy()
     return fused
 
 
 def fuse_pair(module: nn.Module, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Fuse two registered pictures as the published inference does.
+    """Fuses two registered images as the published inference does (docs/method.md, "The published network").
 
-    Luminance of both, one forward pass at full size, min–max stretch to 0–255; chroma by the rule of ``tasks.Task``.
+    The steps: luminance of both, one forward pass at full size, min–max stretch to 0–255; chroma by the rule of
+    ``tasks.Task``.
 
     Args:
-        module: where it is, there the work is done.
+        module: maps (B,2,H,W) in [0, 1] to (B,1,H,W); its device does the work.
         a, b: (H, W) grey or (H, W, 3) RGB, 0–255, uint8 or float; of one size.
 
     Returns:
-        (H, W) where neither has colour, else (H, W, 3).
+        uint8, (H, W) where neither has colour, else (H, W, 3).
 
     Raises:
         UserError: the sizes differ.
 
-    >>> from refusion.networks import FusionModule
-    >>> a, b = np.zeros((24, 32), np.uint8), np.full((24, 32, 3), 90, np.uint8)
-    >>> fused = fuse_pair(FusionModule(width=8, blocks=1), a, b)
-    >>> fused.shape, fused.dtype
-    ((24, 32), dtype('uint8'))
+    Example:
+        >>> import numpy as np
+        >>> from refusion.networks import FusionModule
+        >>> a, b = np.zeros((24, 32), np.uint8), np.full((24, 32, 3), 90, np.uint8)
+        >>> fused = fuse_pair(FusionModule(width=8, blocks=1), a, b)
+        >>> fused.shape, fused.dtype
+        ((24, 32), dtype('uint8'))
     """
     if a.shape[:2] != b.shape[:2]:
         raise UserError(f"the two sources must be of one size, but are {_size(a)} and {_size(b)} pixels")

@@ -1,4 +1,4 @@
-"""Where things are kept that must last and were not told another place."""
+"""Default places of what must last: runs, the MLflow store, the builtin data."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 
 def refusion_home() -> Path:
-    """``$REFUSION_HOME``, or ``~/.refusion``; absolute, not necessarily there yet."""
+    """Returns ``$REFUSION_HOME``, or ``~/.refusion``; absolute, not necessarily created yet."""
     return Path(os.environ.get("REFUSION_HOME") or Path.home() / ".refusion").expanduser().resolve()
 
 
 def installed_command(name: str) -> str:
-    """How to call a command of this environment: by its name, or by its path inside a virtual environment, since
-    whoever reads our last lines may not have activated it."""
+    """Returns the way to call a command of this environment: its name, or its path inside a virtual environment.
+
+    The reader of a job's last lines may not have activated that environment.
+    """
     path = Path(sys.prefix) / "bin" / name
     return str(path) if sys.prefix != sys.base_prefix and path.exists() else name

@@ -1,4 +1,4 @@
-"""The four fusion tasks: what the two sources are and what becomes of their colour."""
+"""The four fusion tasks: their two sources and the colour of their results."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ TaskName = Literal["IVIF", "MIF", "MFIF", "MEIF"]
 class Task:
     """One fusion task.
 
-    ``a`` and ``b`` say which picture is expected in which place: the networks are trained with that order. Colour
-    follows one rule for all tasks (ReFusion's published inference): fusion works on luminance; if exactly one source
-    has colour its chroma is kept, if both have, their chroma is averaged with weights by distance from neutral, and
-    if neither has, the result is grey. ``colour`` says which of these cases is the usual one.
+    The networks are trained with the order of ``a`` and ``b``. Colour follows one rule for all tasks (ReFusion's
+    published inference): fusion works on luminance; if exactly one source has colour its chroma is kept, if both have,
+    their chroma is averaged with weights by distance from neutral, and if neither has, the result is grey.
+
+    Attributes:
+        name, title: the abbreviation and its meaning.
+        a, b: the modality expected in each place.
+        colour: the usual case of that rule.
     """
 
     name: TaskName
@@ -39,10 +43,14 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(name: str) -> Task:
-    """The task of that name (any case).
+    """Returns the task of that name (any case).
 
     Raises:
         UserError: there is no such task.
+
+    Example:
+        >>> find_task("ivif").b
+        'visible'
     """
     task = TASKS.get(name.upper())
     if task is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from refusion.cli.fuse import fuse
 from refusion.config.layers import check
@@ -80,3 +81,34 @@ def test_the_job_exits_with_2_and_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("job", ["fuse", "evaluate"])
+def test_a_checkpoint_that_names_foreign_code_runs_nothing(
+    checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path, job: str
+) -> None:
+    command = {"command": f"touch {tmp_path / 'ran'}"}
+    (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"network": {"kind": "os:system", "options": command}}))
+    out = tmp_path / ("scores.csv" if job == "evaluate" else "fused")
+    arguments = [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *asked(checkpoint, *folders, out)]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {checkpoint}/settings.yaml: its network is os:system")
+    assert "--trust-code" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "ran").exists()
+    assert not out.exists()
+
+
+def test_a_users_network_fuses_when_it_is_named_or_trusted(
+    checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = check([{"network": {"width": 8, "blocks": 1, "kind": "foreign_networks:Strided"}}])
+    save_checkpoint(checkpoint, TrainingState(settings, "IVIF"), settings, "IVIF", {})
+    kind = "foreign_networks:Strided"
+    with pytest.raises(UserError, match="is not run unasked"):
+        fuse([*asked(checkpoint, *folders, tmp_path / "none"), "--network.kind", "foreign_networks:Tiny"], "")
+    for number, trust in enumerate((["--trust-code"], ["--network.kind", "a:B", "--network.kind", kind])):
+        out = tmp_path / f"fused{number}"
+        assert fuse([*asked(checkpoint, *folders, out), *trust], "") == 0
+        assert read_image(out / "one.png").shape[:2] == (20, 30)

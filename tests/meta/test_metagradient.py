@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+import refusion.ops.fused_op as fused_op
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.networks.reference import ReferenceFusionModule
 from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
-from refusion.ops import fused_op as pieces
 from refusion.ops.backend import configure
 
 RATES = [0.5, 0.2, 0.9]
@@ -76,17 +76,17 @@ def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> No
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_same_with_intermediate_results_made_anew(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_with_intermediate_results_recomputed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given = setting(steps)
     kept = meta_gradient(*given)
-    monkeypatch.setattr(pieces, "pixels_at_once", lambda _on_cpu: 20)
+    monkeypatch.setattr(fused_op, "pixels_at_once", lambda _on_cpu: 20)
     configure(compile=False, recompute=True)
     assert relative_error(meta_gradient(*given), kept) < 1e-9
 
 
 @pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_same_with_compiled_loops(steps: int) -> None:
+def test_the_same_with_inductor(steps: int) -> None:
     given = setting(steps)
     compiled = meta_gradient(*given)
     configure(compile=False)

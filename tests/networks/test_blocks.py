@@ -1,4 +1,4 @@
-"""The blocks against their definitions, written plainly on (B, C, H, W)."""
+"""The blocks against their definitions, written as formulas on (B, C, H, W)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image(channels: int = CHANNELS) -> torch.Tensor:
 
 
 def scrambled(module: torch.nn.Module) -> torch.nn.Module:
-    """In float64, with no parameter left at a value that hides it, as a temperature of 1 would."""
+    """Module in float64, with no parameter left at a value that hides it, as a temperature of 1 would."""
     module = module.double()
     with torch.no_grad():
         for parameter in module.parameters():

@@ -41,16 +41,16 @@ def test_derivatives_of_second_order_and_forward_mode_agree() -> None:
     sources = torch.rand(1, 2, 6, 5, dtype=torch.float64, requires_grad=True)
     direction = torch.randn_like(sources, requires_grad=False)
 
-    def slope(x: torch.Tensor) -> torch.Tensor:
+    def grad(x: torch.Tensor) -> torch.Tensor:
         held = x.detach().requires_grad_()
         (found,) = torch.autograd.grad(module(held).square().sum(), held)
         return found
 
-    value, change = jvp(module, [sources], [direction])
-    (reverse_over_forward,) = torch.autograd.grad((2 * value * change).sum(), sources)
+    value, tangent = jvp(module, [sources], [direction])
+    (reverse_over_forward,) = torch.autograd.grad((2 * value * tangent).sum(), sources)
     (first,) = torch.autograd.grad(module(sources).square().sum(), sources, create_graph=True)
     (double_backward,) = torch.autograd.grad((first * direction).sum(), sources)
     step = 1e-5 * direction
-    differences = (slope(sources + step) - slope(sources - step)) / 2e-5
+    differences = (grad(sources + step) - grad(sources - step)) / 2e-5
     torch.testing.assert_close(reverse_over_forward, double_backward, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(reverse_over_forward, differences, rtol=1e-4, atol=1e-8)

@@ -35,12 +35,12 @@ def luminance(folder: Path, stem: str) -> torch.Tensor:
 
 
 def as_published(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The module's weights as the authors store them: each convolution twice."""
+    """The module's weights as the authors store them: each convolution by two names."""
     weights = module.state_dict()
-    twice = {
+    by_both_names = {
         name.replace(".weight", ".conv.weight"): value.clone() for name, value in weights.items() if value.ndim == 4
     }
-    return {**weights, **twice}
+    return {**weights, **by_both_names}
 
 
 @pytest.mark.parametrize(("task", "stem"), EXPECTED)
@@ -53,13 +53,13 @@ def test_same_images_as_the_authors(shared_data: Path, published: Path, task: st
     expected = np.load(published / "expected" / f"{task}__{stem}.npz")["raw"]
     tolerance = 1e-5
     if np.abs(fused - expected).max() > tolerance:
-        # In large pictures a processor's rounding shows: on some the plain network is as far from the authors' images.
-        plain = ReferenceFusionModule()
-        plain.load_state_dict(module.state_dict())
+        # In large pictures a processor's rounding shows: on some the reference is as far from the authors' images.
+        reference = ReferenceFusionModule()
+        reference.load_state_dict(module.state_dict())
         with torch.no_grad():
-            plainly = plain(sources)[0, 0].numpy()
-        np.testing.assert_allclose(fused, plainly, rtol=0, atol=tolerance)
-        tolerance = 1.1 * np.abs(plainly - expected).max()
+            by_reference = reference(sources)[0, 0].numpy()
+        np.testing.assert_allclose(fused, by_reference, rtol=0, atol=tolerance)
+        tolerance = 1.1 * np.abs(by_reference - expected).max()
     np.testing.assert_allclose(fused, expected, rtol=0, atol=tolerance)
 
 

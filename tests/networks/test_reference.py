@@ -26,8 +26,8 @@ def _precise() -> None:
 
 
 def pair(kind: str, width: int) -> tuple[torch.nn.Module, torch.nn.Module, int]:
-    ours, plain, channels = KINDS[kind]
-    module, reference = ours(width).double(), plain(width).double()
+    ours, other, channels = KINDS[kind]
+    module, reference = ours(width).double(), other(width).double()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -45,20 +45,20 @@ def outputs(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
 def test_values_and_gradients_are_the_same(kind: str, size: tuple[int, int]) -> None:
     module, reference, channels = pair(kind, 16)
     x = torch.rand(2, channels, *size, dtype=torch.float64)
-    ours, plain = outputs(module, x), outputs(reference, x)
-    assert (ours - plain).abs().max() < 1e-12
+    ours, other = outputs(module, x), outputs(reference, x)
+    assert (ours - other).abs().max() < 1e-12
     direction = torch.randn_like(ours)
-    slopes = torch.autograd.grad((ours * direction).sum(), list(module.parameters()))
-    expected = torch.autograd.grad((plain * direction).sum(), list(reference.parameters()))
-    for slope, other in zip(slopes, expected, strict=True):
-        assert (slope - other).norm() <= 1e-9 * other.norm() + 1e-12
+    grads = torch.autograd.grad((ours * direction).sum(), list(module.parameters()))
+    expected = torch.autograd.grad((other * direction).sum(), list(reference.parameters()))
+    for grad, one in zip(grads, expected, strict=True):
+        assert (grad - one).norm() <= 1e-9 * one.norm() + 1e-12
 
 
 def test_the_meta_gradient_of_ours_is_that_of_the_plain_networks_by_autograd() -> None:
     pairs = [pair(kind, 8) for kind in KINDS]
-    ours, plain = [module for module, _, _ in pairs], [reference for _, reference, _ in pairs]
+    ours, other = [module for module, _, _ in pairs], [reference for _, reference, _ in pairs]
     train, test = torch.rand(2, 2, 2, 16, 16, dtype=torch.float64), torch.rand(2, 2, 16, 16, dtype=torch.float64)
     found = meta_gradient(*ours, train, test, [1e-2, 2e-2])
-    expected = meta_gradient_by_autograd(*plain, train, test, [1e-2, 2e-2])
+    expected = meta_gradient_by_autograd(*other, train, test, [1e-2, 2e-2])
     flat, other = (torch.cat([gradient.flatten() for gradient in both]) for both in (found, expected))
     assert (flat - other).norm() < 1e-9 * other.norm()

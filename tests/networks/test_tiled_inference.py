@@ -1,4 +1,4 @@
-"""The forward pass in strips against the plain networks, at sizes where a strip is a few rows."""
+"""The forward pass in tiles against the reference networks, at sizes where a tile is a few rows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from refusion.networks.reference import ReferenceFusionModule
 
 
 def modules(**sizes: int) -> tuple[FusionModule, ReferenceFusionModule]:
-    """Ours and the plain one with equal weights, biases among them."""
+    """Ours and the reference with equal weights, biases among them."""
     torch.manual_seed(0)
-    module, plain = FusionModule(**sizes), ReferenceFusionModule(**sizes)
+    module, reference = FusionModule(**sizes), ReferenceFusionModule(**sizes)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    plain.load_state_dict(module.state_dict())
-    return module, plain
+    reference.load_state_dict(module.state_dict())
+    return module, reference
 
 
-@pytest.fixture(params=[1, 200, 1 << 14], ids=["4 rows", "some rows", "one strip"])
-def strip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[1, 200, 1 << 14], ids=["4 rows", "some rows", "one tile"])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_strips, "pixels_at_once", lambda _on_cpu: request.param)
 
 
@@ -34,27 +34,27 @@ def code(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("shape", [(1, 2, 37, 53), (2, 2, 17, 9), (1, 2, 1, 1), (1, 2, 9, 1), (1, 2, 1, 9)])
-def test_agrees_with_the_plain_network(strip: None, shape: tuple[int, ...]) -> None:
-    module, plain = modules()
+def test_agrees_with_the_plain_network(tiles: None, shape: tuple[int, ...]) -> None:
+    module, reference = modules()
     sources = torch.rand(shape)
     with torch.no_grad():
-        expected = plain(sources)
+        expected = reference(sources)
     torch.testing.assert_close(fuse_tiled(module, sources), expected, rtol=0, atol=1e-5)
 
 
-def test_agrees_in_double_precision_to_its_last_digits(strip: None) -> None:
-    module, plain = modules(width=8, heads=2, blocks=1)
+def test_agrees_in_double_precision_to_its_last_digits(tiles: None) -> None:
+    module, reference = modules(width=8, heads=2, blocks=1)
     sources = torch.rand(2, 2, 23, 31, dtype=torch.float64)
     with torch.no_grad():
-        expected = plain.double()(sources)
+        expected = reference.double()(sources)
     torch.testing.assert_close(fuse_tiled(module.double(), sources), expected, rtol=0, atol=1e-13)
 
 
-def test_a_flat_picture_is_none_to_divide_by(strip: None) -> None:
-    module, plain = modules(width=8, heads=2, blocks=1)
+def test_a_flat_picture_is_none_to_divide_by(tiles: None) -> None:
+    module, reference = modules(width=8, heads=2, blocks=1)
     black = torch.zeros(1, 2, 11, 8, dtype=torch.float64)
     with torch.no_grad():
-        expected = plain.double()(black)
+        expected = reference.double()(black)
     torch.testing.assert_close(fuse_tiled(module.double(), black), expected, rtol=0, atol=1e-13)
 
 
@@ -64,9 +64,9 @@ def test_leaves_no_graph() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_same(strip: None) -> None:
-    module, plain = modules()
+def test_a_gpu_gives_the_same(tiles: None) -> None:
+    module, reference = modules()
     sources = torch.rand(1, 2, 64, 80)
     with torch.no_grad():
-        expected = plain(sources)
+        expected = reference(sources)
     torch.testing.assert_close(fuse_tiled(module.cuda(), sources.cuda()).cpu(), expected, rtol=0, atol=1e-4)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.fixture(params=["eager", "compiled"])
-def loops(request: pytest.FixtureRequest) -> str:
-    """Operation by operation, and as compiled loops."""
-    if request.param == "compiled":
+@pytest.fixture(params=["eager", "inductor"])
+def eager_and_inductor(request: pytest.FixtureRequest) -> str:
+    """Operation by operation, and as kernels of PyTorch's Inductor."""
+    if request.param == "inductor":
         request.getfixturevalue("inductor")
     return str(request.param)

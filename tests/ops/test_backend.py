@@ -1,4 +1,4 @@
-"""What is configured is run: compiled code or none, the plain script's default, wide maps in bfloat16."""
+"""The backend runs what is configured: compiled code or none, the plain script's default, wide maps in bfloat16."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from part_checks import cross_attention_inputs, feed_forward_inputs, self_attention_inputs
+from fused_op_checks import channel_attention_inputs, cross_attention_inputs, feed_forward_inputs
 
+import refusion.ops.inductor as inductor
 from refusion.errors import UserError
 from refusion.meta import meta_gradient
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
-from refusion.ops import inductor
 from refusion.ops.autodiff import jvp
 from refusion.ops.backend import Compile, configure, full, narrow, recomputes, runs_inductor, runs_native
-from refusion.ops.feed_forward import FeedForward
-from refusion.ops.fused_op import ALL_ROWS, Part, run
+from refusion.ops.fused_op import FusedOp, run
 from refusion.ops.native import library
-from refusion.ops.sublayers import CrossAttention, SelfAttention
+from refusion.ops.sublayers import ChannelAttention, CrossAttention, GatedFeedForward
+from refusion.ops.tiling import ALL_ROWS
 
-PARTS = {
-    "feed forward": (FeedForward(), feed_forward_inputs),
-    "self-attention": (SelfAttention(), self_attention_inputs),
+OPS = {
+    "feed forward": (GatedFeedForward(), feed_forward_inputs),
+    "attention": (ChannelAttention(), channel_attention_inputs),
     "cross-attention": (CrossAttention(), cross_attention_inputs),
 }
-# bfloat16 keeps 8 bits; a part rounds a few times.
+# bfloat16 keeps 8 bits; an operation rounds a few times.
 NEAR = 0.03
 
 
@@ -141,7 +141,7 @@ print(*warned)
 
 
 def of_plain_script(**environment: str) -> tuple[int, str, str]:
-    """How many warnings it gives, the digits of what it computes, and the warnings."""
+    """Number of its warnings, digits of its results, and the warnings."""
     done = subprocess.run(
         [sys.executable, "-c", PLAIN_SCRIPT], env=os.environ | environment, capture_output=True, text=True, check=True
     )
@@ -187,45 +187,45 @@ def test_nothing_is_narrowed_unless_wanted() -> None:
     assert narrow(x) is x
 
 
-def value_and_derivatives(part: Part[object], inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The value, its slopes, its change, and the slopes of that by the way through forward mode."""
+def value_and_derivatives(op: FusedOp[object], inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The value, its gradients, its tangent, and the gradients of that by the way through forward mode."""
     torch.manual_seed(5)
     held = [tensor.detach().requires_grad_() for tensor in inputs]
-    changes = [torch.randn_like(tensor) for tensor in held]
-    value = run(part, held)
-    slope = torch.randn_like(value)
-    slopes = torch.autograd.grad(value, held, slope)
+    tangents = [torch.randn_like(tensor) for tensor in held]
+    value = run(op, held)
+    grad = torch.randn_like(value)
+    grads = torch.autograd.grad(value, held, grad)
     with torch.no_grad():
-        moved = jvp(lambda *given: run(part, given), inputs, changes)
-    through = jvp(lambda *given: run(part, given), held, changes)
-    return [value, *slopes, *moved, *torch.autograd.grad(through, held, [slope, slope])]
+        pair = jvp(lambda *given: run(op, given), inputs, tangents)
+    through = jvp(lambda *given: run(op, given), held, tangents)
+    return [value, *grads, *pair, *torch.autograd.grad(through, held, [grad, grad])]
 
 
 @pytest.mark.usefixtures("bfloat16")
-@pytest.mark.parametrize("name", PARTS)
-def test_each_part_is_near_its_single_precision(name: str) -> None:
+@pytest.mark.parametrize("name", OPS)
+def test_each_operation_is_near_its_single_precision(name: str) -> None:
     torch.manual_seed(4)
-    part, make = PARTS[name]
-    inputs = [tensor.float() for tensor in make()]
-    rounded = value_and_derivatives(part, inputs)
+    op, inputs_of = OPS[name]
+    inputs = [tensor.float() for tensor in inputs_of()]
+    rounded = value_and_derivatives(op, inputs)
     configure(compile=False)
-    exact = value_and_derivatives(part, inputs)
+    exact = value_and_derivatives(op, inputs)
     assert all(one.dtype == torch.float32 for one in rounded)
     ones, others = (torch.cat([tensor.detach().flatten() for tensor in found]) for found in (rounded, exact))
     assert 1e-4 * others.norm() < (ones - others).norm() < NEAR * others.norm()
 
 
 @pytest.mark.usefixtures("bfloat16")
-@pytest.mark.parametrize("name", PARTS)
-def test_its_steps_by_hand_give_what_it_gives_itself(name: str) -> None:
+@pytest.mark.parametrize("name", OPS)
+def test_its_steps_by_hand_give_what_its_reference_gives(name: str) -> None:
     torch.manual_seed(4)
-    part, make = PARTS[name]
-    inputs = [tensor.float() for tensor in make()]
+    op, inputs_of = OPS[name]
+    inputs = [tensor.float() for tensor in inputs_of()]
     held = [tensor.clone().requires_grad_() for tensor in inputs]
-    whole = part(held, ALL_ROWS)
-    slope = torch.randn_like(whole)
+    whole = op.reference(held, ALL_ROWS)
+    grad = torch.randn_like(whole)
     with torch.no_grad():
-        found = part.backward(inputs, ALL_ROWS, part.make(inputs, ALL_ROWS), slope, [True] * len(inputs))
-    for one, other in zip(found, torch.autograd.grad(whole, held, slope), strict=True):
+        found = op.vjp(inputs, ALL_ROWS, op.save(inputs, ALL_ROWS), grad, [True] * len(inputs))
+    for one, other in zip(found, torch.autograd.grad(whole, held, grad), strict=True):
         assert one is not None
         assert (one - other).norm() <= NEAR * other.norm() + 1e-6

@@ -1,4 +1,4 @@
-"""Cutting maps into pieces, and parts that run whole or in pieces: all ways give what the definition gives."""
+"""Fused operations whole, tile by tile, saved, recomputed and compiled: all ways give the definition's results."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import plain_layers
 import pytest
+import reference_ops
 import torch
 from derivative_checks import CHECKS, Check, Function, assert_near, leaves
-from part_checks import cross_attention_inputs, feed_forward_inputs, self_attention_inputs
+from fused_op_checks import channel_attention_inputs, cross_attention_inputs, feed_forward_inputs
 
-from refusion.ops import fused_op as pieces
+import refusion.ops.fused_op as fused_op
 from refusion.ops.autodiff import jvp
 from refusion.ops.backend import configure
-from refusion.ops.feed_forward import FeedForward
-from refusion.ops.fused_op import Part, pieces_of, run
-from refusion.ops.sublayers import CrossAttention, SelfAttention
+from refusion.ops.fused_op import FusedOp, Grads, Reference, Tensors, run
+from refusion.ops.sublayers import ChannelAttention, CrossAttention, GatedFeedForward
+from refusion.ops.tiling import ALL_ROWS
 
 BATCH, HEIGHT, WIDTH = 3, 9, 4
 # Three rows at a time (4, evened out), one image, two images, all.
 PIXELS = {16: 9, 36: 3, 72: 2, 1000: 1}
-PARTS: dict[str, tuple[Part[Any], Function, Callable[..., list[torch.Tensor]]]] = {
-    "feed-forward": (FeedForward(), plain_layers.feed_forward, feed_forward_inputs),
-    "without norm": (FeedForward(), plain_layers.feed_forward, partial(feed_forward_inputs, with_norm=False)),
-    "self-attention": (SelfAttention(), plain_layers.self_attention, self_attention_inputs),
-    "cross-attention": (CrossAttention(), plain_layers.cross_attention, cross_attention_inputs),
+OPS: dict[str, tuple[FusedOp[Any], Function, Callable[..., list[torch.Tensor]]]] = {
+    "feed-forward": (GatedFeedForward(), reference_ops.gated_feed_forward, feed_forward_inputs),
+    "without norm": (
+        GatedFeedForward(),
+        reference_ops.gated_feed_forward,
+        partial(feed_forward_inputs, with_norm=False),
+    ),
+    "attention": (ChannelAttention(), reference_ops.channel_attention, channel_attention_inputs),
+    "cross-attention": (CrossAttention(), reference_ops.cross_attention, cross_attention_inputs),
 }
-EACH_PART = pytest.mark.parametrize("name", PARTS)
+EACH_OP = pytest.mark.parametrize("name", OPS)
 
 
 @pytest.fixture(autouse=True)
@@ -36,137 +40,238 @@ def _seed() -> None:
     torch.manual_seed(13)
 
 
-@pytest.fixture(params=[True, False], ids=["recomputed", "kept"])
-def recomputed(request: pytest.FixtureRequest) -> Iterator[bool]:
+@pytest.fixture(params=[True, False], ids=["recomputing", "saved"])
+def recomputing(request: pytest.FixtureRequest) -> Iterator[bool]:
     with configure(compile=False, recompute=request.param):
         yield request.param
 
 
 @pytest.fixture(params=PIXELS, ids=lambda pixels: f"{pixels} pixels")
 def pixels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(pieces, "pixels_at_once", lambda _: request.param)
+    monkeypatch.setattr(fused_op, "pixels_at_once", lambda _: request.param)
     return int(request.param)
 
 
-def part_of(name: str) -> tuple[Part[Any], Function, list[torch.Tensor]]:
-    """A part, its definition and inputs of some images."""
-    part, plain, make = PARTS[name]
-    return part, plain, make(BATCH, HEIGHT)
+def op_of(name: str) -> tuple[FusedOp[Any], Function, list[torch.Tensor]]:
+    """The operation, its definition and inputs of some images."""
+    op, reference, inputs_of = OPS[name]
+    return op, reference, inputs_of(BATCH, HEIGHT)
 
 
-class Noting(FeedForward):
-    """Notes the shapes that results are made from."""
+class Noting(GatedFeedForward):
+    """Notes the shapes of what intermediate results are computed from."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[int, ...]] = []
+        self.seen: list[tuple[int, ...]] = []
 
-    def make(self, inputs: Sequence[torch.Tensor], rows: slice) -> Any:
-        self.made.append(tuple(inputs[0].shape))
-        return super().make(inputs, rows)
-
-
-@pytest.mark.parametrize("halo", [0, 1, 2, None])
-@pytest.mark.parametrize("pixels_wanted", [1, 16, 36, 50, 72, 1000])
-@pytest.mark.parametrize("shape", [(3, 9, 4, 1), (1, 1, 1, 1), (4, 10, 4, 1), (2, 3, 30, 1)])
-def test_every_row_is_made_once_from_the_rows_it_needs(
-    shape: tuple[int, ...], pixels_wanted: int, halo: int | None
-) -> None:
-    x = torch.arange(torch.Size(shape).numel()).view(shape)
-    times = torch.zeros_like(x)
-    for piece in pieces_of(x, pixels_wanted, halo):
-        piece.target(times).add_(1)
-        assert torch.equal(piece.source(x)[:, piece.inner], piece.target(x))
-        above, below = piece.made.start - piece.read.start, piece.read.stop - piece.made.stop
-        assert above == min(halo or 0, piece.made.start)
-        assert below == min(halo or 0, shape[1] - piece.made.stop)
-        if halo is None:
-            assert piece.made == slice(0, shape[1])
-    assert (times == 1).all()
+    def save(self, inputs: Sequence[torch.Tensor], rows: slice) -> Any:
+        self.seen.append(tuple(inputs[0].shape))
+        return super().save(inputs, rows)
 
 
-def test_pieces_are_of_equal_size() -> None:
-    rows = [piece.made for piece in pieces_of(torch.empty(1, 9, 4, 1), 16, 1)]
-    assert rows == [slice(0, 3), slice(3, 6), slice(6, 9)]
-
-
-def test_whole_images_where_several_fit() -> None:
-    cut = pieces_of(torch.empty(5, 9, 4, 1), 80, 1)
-    assert [piece.images for piece in cut] == [slice(0, 2), slice(2, 4), slice(4, 5)]
-    assert all(piece.made == piece.read == slice(0, 9) for piece in cut)
-
-
-@EACH_PART
+@EACH_OP
 @pytest.mark.parametrize("check", CHECKS)
-def test_value_and_derivatives(check: Check, name: str, pixels: int, recomputed: bool) -> None:
-    part, plain, inputs = part_of(name)
-    check(lambda *given: run(part, given), plain, inputs)
+def test_value_and_derivatives(check: Check, name: str, pixels: int, recomputing: bool) -> None:
+    op, reference, inputs = op_of(name)
+    check(lambda *given: run(op, given), reference, inputs)
 
 
-@EACH_PART
+@EACH_OP
 @pytest.mark.parametrize("check", CHECKS)
-def test_parameters_that_want_no_slopes(
-    check: Check, name: str, recomputed: bool, monkeypatch: pytest.MonkeyPatch
+def test_parameters_that_need_no_gradient(
+    check: Check, name: str, recomputing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "pixels_at_once", lambda _: 16)
-    part, plain, inputs = part_of(name)
-    maps = [tensor.clone().requires_grad_() for tensor in inputs[: part.maps]]
-    check(lambda *given: run(part, given), plain, maps + inputs[part.maps :])
+    monkeypatch.setattr(fused_op, "pixels_at_once", lambda _: 16)
+    op, reference, inputs = op_of(name)
+    maps = [tensor.clone().requires_grad_() for tensor in inputs[: op.maps]]
+    check(lambda *given: run(op, given), reference, maps + inputs[op.maps :])
 
 
-@EACH_PART
+@EACH_OP
 @pytest.mark.parametrize("check", CHECKS)
-def test_one_parameter_alone_wants_slopes(
-    check: Check, name: str, recomputed: bool, monkeypatch: pytest.MonkeyPatch
+def test_one_parameter_alone_needs_its_gradient(
+    check: Check, name: str, recomputing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "pixels_at_once", lambda _: 16)
-    part, plain, inputs = part_of(name)
+    monkeypatch.setattr(fused_op, "pixels_at_once", lambda _: 16)
+    op, reference, inputs = op_of(name)
     last = inputs[-1].clone().requires_grad_()
-    check(lambda *given: run(part, given), plain, [*inputs[:-1], last])
+    check(lambda *given: run(op, given), reference, [*inputs[:-1], last])
 
 
-@EACH_PART
-def test_a_change_of_some_inputs_alone(name: str, pixels: int) -> None:
-    part, plain, inputs = part_of(name)
-    changes = [torch.randn_like(inputs[0]), *(torch.zeros_like(tensor) for tensor in inputs[1:])]
-    found = jvp(lambda x: run(part, [x, *inputs[1:]]), inputs[:1], changes[:1])
-    assert_near(found, torch.autograd.functional.jvp(plain, tuple(inputs), tuple(changes)))
+@EACH_OP
+def test_tangents_of_some_inputs_alone(name: str, pixels: int) -> None:
+    op, reference, inputs = op_of(name)
+    tangents = [torch.randn_like(inputs[0]), *(torch.zeros_like(tensor) for tensor in inputs[1:])]
+    found = jvp(lambda x: run(op, [x, *inputs[1:]]), inputs[:1], tangents[:1])
+    assert_near(found, torch.autograd.functional.jvp(reference, tuple(inputs), tuple(tangents)))
 
 
-@EACH_PART
-def test_a_second_backward_pass_gives_the_same(name: str, pixels: int, recomputed: bool) -> None:
-    part, plain, inputs = part_of(name)
+@EACH_OP
+def test_a_second_backward_pass_gives_the_same(name: str, pixels: int, recomputing: bool) -> None:
+    op, reference, inputs = op_of(name)
     held = leaves(inputs)
-    out = run(part, held)
-    slope = torch.randn_like(out)
-    first = torch.autograd.grad(out, held, slope, retain_graph=True)
-    second = torch.autograd.grad(out, held, slope)
-    assert_near(first, torch.autograd.grad(plain(*held), held, slope))
+    out = run(op, held)
+    grad = torch.randn_like(out)
+    first = torch.autograd.grad(out, held, grad, retain_graph=True)
+    second = torch.autograd.grad(out, held, grad)
+    assert_near(first, torch.autograd.grad(reference(*held), held, grad))
     assert_near(second, first)
 
 
-def test_kept_results_are_made_once_as_a_whole(pixels: int) -> None:
-    part, held = Noting(), leaves(feed_forward_inputs(BATCH, HEIGHT))
-    out = run(part, held)
-    assert part.made == [(BATCH, HEIGHT, WIDTH, 6)]
+def test_saved_results_are_computed_once_as_a_whole(pixels: int) -> None:
+    op, held = Noting(), leaves(feed_forward_inputs(BATCH, HEIGHT))
+    out = run(op, held)
+    assert op.seen == [(BATCH, HEIGHT, WIDTH, 6)]
     out.sum().backward(retain_graph=True)
-    assert len(part.made) == 1
+    assert len(op.seen) == 1
     out.sum().backward()
-    assert len(part.made) == 2
+    assert len(op.seen) == 2
 
 
-def test_recomputed_results_are_made_piece_by_piece_again(pixels: int) -> None:
-    part, held = Noting(), leaves(feed_forward_inputs(BATCH, HEIGHT))
+def test_recomputed_results_are_computed_tile_by_tile_again(pixels: int) -> None:
+    op, held = Noting(), leaves(feed_forward_inputs(BATCH, HEIGHT))
     with configure(compile=False, recompute=True):
-        out = run(part, held)
-        assert len(part.made) == PIXELS[pixels]
+        out = run(op, held)
+        assert len(op.seen) == PIXELS[pixels]
         out.sum().backward()
-    assert len(part.made) == 2 * PIXELS[pixels]
+    assert len(op.seen) == 2 * PIXELS[pixels]
 
 
-def test_nothing_is_kept_where_nothing_is_differentiated(pixels: int) -> None:
-    part, inputs = Noting(), feed_forward_inputs(BATCH, HEIGHT)
-    run(part, inputs)
-    assert len(part.made) == PIXELS[pixels]
+def test_nothing_is_saved_where_nothing_is_differentiated(pixels: int) -> None:
+    op, inputs = Noting(), feed_forward_inputs(BATCH, HEIGHT)
+    run(op, inputs)
+    assert len(op.seen) == PIXELS[pixels]
     with torch.no_grad():
-        run(part, leaves(inputs))
-    assert len(part.made) == 2 * PIXELS[pixels]
+        run(op, leaves(inputs))
+    assert len(op.seen) == 2 * PIXELS[pixels]
+
+
+class NativeSquares(FusedOp[torch.Tensor]):
+    """x² · weight, noting its calls."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self.calls: list[str] = []
+
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        return self._reference(inputs, rows)
+
+    def serves(self, inputs: Tensors) -> bool:
+        return inputs[0].dtype == torch.float32
+
+    def save(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        assert rows == ALL_ROWS
+        self.calls.append("save")
+        return inputs[0] ** 2
+
+    def value(self, inputs: Tensors, rows: slice, saved: torch.Tensor) -> torch.Tensor:
+        return saved * inputs[1]
+
+    def vjp(
+        self, inputs: Tensors, rows: slice, saved: torch.Tensor, grad: torch.Tensor, needs_grad: Sequence[bool]
+    ) -> Grads:
+        self.calls.append("vjp")
+        return [grad * 2 * inputs[0] * inputs[1], (grad * saved).sum(dim=(0, 1, 2))]
+
+    def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls.append("jvp")
+        (x, weight), (dx, dweight) = inputs, tangents
+        return x**2 * weight, 2 * x * dx * weight + x**2 * dweight
+
+    def vjp_of_jvp(
+        self, inputs: Tensors, tangents: Tensors, rows: slice, grads: Tensors, needs_grad: Sequence[bool]
+    ) -> Grads:
+        self.calls.append("vjp of jvp")
+        (x, weight), (dx, dweight), (first, second) = inputs, tangents, grads
+        grad_x = 2 * (first * x * weight + second * (dx * weight + x * dweight))
+        grad_weight = (first * x**2 + second * 2 * x * dx).sum(dim=(0, 1, 2))
+        return [grad_x, grad_weight, second * 2 * x * weight, None]
+
+
+class Squares(FusedOp[None]):
+    """The same by PyTorch."""
+
+    halo = 0
+
+    def __init__(self) -> None:
+        self.native = NativeSquares(self.reference)
+
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        return inputs[0][:, rows] ** 2 * inputs[1]
+
+    def save(self, inputs: Tensors, rows: slice) -> None:
+        raise AssertionError("the compiled code serves")
+
+    value = vjp = jvp = save  # type: ignore[assignment]
+
+
+@pytest.fixture
+def op() -> Squares:
+    return Squares()
+
+
+@pytest.fixture
+def inputs() -> list[torch.Tensor]:
+    torch.manual_seed(2)
+    return [torch.randn(2, 3, 4, 5).requires_grad_(), torch.randn(5).requires_grad_()]
+
+
+def calls_of(op: Squares) -> list[str]:
+    assert isinstance(op.native, NativeSquares)
+    return op.native.calls
+
+
+def expected_grads(inputs: list[torch.Tensor], grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(inputs[0] ** 2 * inputs[1], inputs, grad)
+
+
+def test_native_results_are_saved_for_one_backward_pass(op: Squares, inputs: list[torch.Tensor]) -> None:
+    out = run(op, inputs)
+    grad = torch.randn_like(out)
+    for _ in range(2):
+        found = torch.autograd.grad(out, inputs, grad, retain_graph=True)
+        torch.testing.assert_close(found, expected_grads(inputs, grad))
+    assert calls_of(op) == ["save", "vjp", "save", "vjp"]
+
+
+def test_native_results_are_recomputed_where_configured(op: Squares, inputs: list[torch.Tensor]) -> None:
+    with configure(compile=False, recompute=True):
+        out = run(op, inputs)
+    grad = torch.randn_like(out)
+    torch.testing.assert_close(torch.autograd.grad(out, inputs, grad), expected_grads(inputs, grad))
+    assert calls_of(op) == ["save", "save", "vjp"]
+
+
+def test_a_graph_of_the_gradients_goes_by_the_reference(op: Squares, inputs: list[torch.Tensor]) -> None:
+    (first,) = torch.autograd.grad(run(op, inputs).sum(), inputs[:1], create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), inputs[:1])
+    torch.testing.assert_close(second, (2 * inputs[1]).expand_as(second))
+    assert calls_of(op) == ["save"]
+
+
+def test_native_jvp_and_its_vjp(op: Squares, inputs: list[torch.Tensor]) -> None:
+    x, weight = inputs
+    dx, dweight = torch.randn_like(x).requires_grad_(), torch.randn_like(weight)
+    pair = jvp(lambda *given: run(op, given), [x, weight], [dx, dweight])
+    reference = x**2 * weight, 2 * x * dx * weight + x**2 * dweight
+    torch.testing.assert_close(pair, reference)
+    grads = [torch.randn_like(one) for one in pair]
+    found = torch.autograd.grad(pair, [x, weight, dx], grads)
+    torch.testing.assert_close(found, torch.autograd.grad(reference, [x, weight, dx], grads))
+    assert calls_of(op) == ["jvp", "vjp of jvp"]
+
+
+def test_gradients_in_tangents_of_parameters_go_by_the_reference(op: Squares, inputs: list[torch.Tensor]) -> None:
+    x, weight = inputs
+    dx, dweight = torch.randn_like(x), torch.randn_like(weight).requires_grad_()
+    _, tangent = jvp(lambda *given: run(op, given), [x, weight], [dx, dweight])
+    (found,) = torch.autograd.grad(tangent.sum(), [dweight])
+    torch.testing.assert_close(found, (x**2).sum(dim=(0, 1, 2)))
+    assert calls_of(op) == []
+
+
+def test_tangents_of_the_maps_alone(op: Squares, inputs: list[torch.Tensor]) -> None:
+    x, weight = (tensor.detach() for tensor in inputs)
+    dx = torch.randn_like(x)
+    _, tangent = jvp(lambda given: run(op, [given, weight]), [x], [dx])
+    torch.testing.assert_close(tangent, 2 * x * dx * weight)

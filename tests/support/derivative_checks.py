@@ -1,4 +1,4 @@
-"""What the tests of differentiable functions ask of each: value and derivatives against a plain formula's.
+"""Checks of differentiable functions: value and derivatives against a reference formula's.
 
 The formula's derivatives are all found backward, which no forward-mode rule of PyTorch's enters into.
 """
@@ -35,67 +35,67 @@ def assert_near(found: Sequence[torch.Tensor | None], expected: Sequence[torch.T
 
 
 def leaves(tensors: Tensors) -> list[torch.Tensor]:
-    """As they are (those that want slopes or not), apart from any graph; all want slopes if none does."""
+    """The tensors apart from any graph, those as leaves that need gradients; all of them if none does."""
     every = not any(tensor.requires_grad for tensor in tensors)
     return [tensor.detach().clone().requires_grad_(every or tensor.requires_grad) for tensor in tensors]
 
 
-def check_value(function: Function, plain: Function, inputs: Tensors) -> None:
-    assert_near([_joined(function)(*inputs)], [_joined(plain)(*inputs)])
+def check_value(function: Function, reference: Function, inputs: Tensors) -> None:
+    assert_near([_joined(function)(*inputs)], [_joined(reference)(*inputs)])
     with torch.no_grad():
-        assert_near([_joined(function)(*inputs)], [_joined(plain)(*inputs)])
+        assert_near([_joined(function)(*inputs)], [_joined(reference)(*inputs)])
 
 
-def check_backward(function: Function, plain: Function, inputs: Tensors) -> None:
+def check_vjp(function: Function, reference: Function, inputs: Tensors) -> None:
     held = leaves(inputs)
-    slope = torch.randn_like(_joined(plain)(*inputs))
-    assert_near(*(_slopes([_joined(f)(*held)], held, [slope]) for f in (function, plain)))
+    grad = torch.randn_like(_joined(reference)(*inputs))
+    assert_near(*(_grads([_joined(f)(*held)], held, [grad]) for f in (function, reference)))
 
 
-def check_double_backward(function: Function, plain: Function, inputs: Tensors) -> None:
-    """Also in the slope that is pulled back."""
+def check_double_vjp(function: Function, reference: Function, inputs: Tensors) -> None:
+    """Derivatives of the vjp, also in the gradient that it takes."""
     held = leaves(inputs)
-    slope = torch.randn_like(_joined(plain)(*inputs)).requires_grad_()
+    grad = torch.randn_like(_joined(reference)(*inputs)).requires_grad_()
     directions = _like([tensor for tensor in held if tensor.requires_grad])
 
     def second(f: Function) -> list[torch.Tensor]:
-        first = _slopes([_joined(f)(*held)], held, [slope], create_graph=True)
-        return _slopes(first, [*held, slope], directions)
+        first = _grads([_joined(f)(*held)], held, [grad], create_graph=True)
+        return _grads(first, [*held, grad], directions)
 
-    assert_near(second(function), second(plain))
-
-
-def check_change(function: Function, plain: Function, inputs: Tensors) -> None:
-    changes = _like(inputs)
-    found = jvp(_joined(function), list(inputs), changes)
-    assert_near(found, torch.autograd.functional.jvp(_joined(plain), tuple(inputs), tuple(changes)))
+    assert_near(second(function), second(reference))
 
 
-def check_vjp_of_jvp(function: Function, plain: Function, inputs: Tensors) -> None:
-    """The slopes in inputs and changes from those in the value and in the change."""
-    held, changes = leaves(inputs), leaves(_like(inputs))
-    found = jvp(_joined(function), held, changes)
-    expected = torch.autograd.functional.jvp(_joined(plain), tuple(held), tuple(changes), create_graph=True)
-    slopes = _like(expected)
-    assert_near(*(_slopes(pair, held + changes, slopes) for pair in (found, expected)))
+def check_jvp(function: Function, reference: Function, inputs: Tensors) -> None:
+    tangents = _like(inputs)
+    found = jvp(_joined(function), list(inputs), tangents)
+    assert_near(found, torch.autograd.functional.jvp(_joined(reference), tuple(inputs), tuple(tangents)))
 
 
-def check_hessian_product(function: Function, plain: Function, inputs: Tensors) -> None:
-    """That of y² by a backward pass through y's change, as training finds it, is that of two backward passes."""
+def check_vjp_of_jvp(function: Function, reference: Function, inputs: Tensors) -> None:
+    """Gradients in inputs and tangents from those in the value and in its tangent."""
+    held, tangents = leaves(inputs), leaves(_like(inputs))
+    found = jvp(_joined(function), held, tangents)
+    expected = torch.autograd.functional.jvp(_joined(reference), tuple(held), tuple(tangents), create_graph=True)
+    grads = _like(expected)
+    assert_near(*(_grads(pair, held + tangents, grads) for pair in (found, expected)))
+
+
+def check_hessian_product(function: Function, reference: Function, inputs: Tensors) -> None:
+    """A backward pass through y's tangent, as training does it, gives y²'s Hessian product by two backward passes."""
     held = leaves(inputs)
-    changes = [torch.randn_like(tensor) * tensor.requires_grad for tensor in held]
-    value, change = jvp(_joined(function), held, changes)
-    found = _slopes([(2 * value * change).sum()], held)
-    first = _slopes([_joined(plain)(*held).square().sum()], held, create_graph=True)
-    directions = [change for change, tensor in zip(changes, held, strict=True) if tensor.requires_grad]
-    assert_near(found, _slopes(first, held, directions))
+    tangents = [torch.randn_like(tensor) * tensor.requires_grad for tensor in held]
+    value, tangent = jvp(_joined(function), held, tangents)
+    found = _grads([(2 * value * tangent).sum()], held)
+    first = _grads([_joined(reference)(*held).square().sum()], held, create_graph=True)
+    directions = [tangent for tangent, tensor in zip(tangents, held, strict=True) if tensor.requires_grad]
+    assert_near(found, _grads(first, held, directions))
 
 
 CHECKS: tuple[Check, ...] = (
     check_value,
-    check_backward,
-    check_double_backward,
-    check_change,
+    check_vjp,
+    check_double_vjp,
+    check_jvp,
     check_vjp_of_jvp,
     check_hessian_product,
 )
@@ -116,10 +116,10 @@ def _like(tensors: Tensors) -> list[torch.Tensor]:
     return [torch.randn_like(tensor, requires_grad=False) for tensor in tensors]
 
 
-def _slopes(
-    outputs: Tensors, inputs: Tensors, slopes: Tensors | None = None, create_graph: bool = False
+def _grads(
+    outputs: Tensors, inputs: Tensors, grads: Tensors | None = None, create_graph: bool = False
 ) -> list[torch.Tensor]:
-    """In those inputs that want them; zero where nothing depends on one."""
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    kept = {"retain_graph": True, "create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
-    return list(torch.autograd.grad(outputs, wanted, slopes, **kept))
+    """Gradients in the inputs that need them; zero where nothing depends on one."""
+    needing = [tensor for tensor in inputs if tensor.requires_grad]
+    options = {"retain_graph": True, "create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
+    return list(torch.autograd.grad(outputs, needing, grads, **options))

@@ -1,4 +1,4 @@
-"""What the tests of several metric families ask of each metric."""
+"""Checks of a metric that the tests of several families share."""
 
 from __future__ import annotations
 

@@ -71,5 +71,5 @@ def test_trouble_is_told_and_not_raised(uri: str, experiment: str, monkeypatch: 
         raise OSError("disk full")
 
     monkeypatch.setattr(MlflowClient, "log_artifact", away)
-    monkeypatch.setattr("refusion.tracking.recorder.PAUSES", ())
+    monkeypatch.setattr("refusion.tracking.recorder.FINISH_PAUSES", ())
     assert record_evaluation(uri, experiment, EVALUATION) == "evaluate-IVIF-night/IVIF: 2 entries are missing"

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import yaml
+from foreign_networks import Tiny
 from mlflow import MlflowClient
 
+from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.networks import FusionModule
 from refusion.tracking.recorder import TaskRecorder
@@ -83,6 +85,24 @@ def test_fuses_as_the_checkpoint_itself(uri: str, experiment: str, checkpoint: P
     fused = model.predict({"a": a, "b": b})
     assert fused.shape == (24, 32, 3)
     assert np.array_equal(fused, fuse_pair(load_module(checkpoint), a, b))
+
+
+def test_runs_a_users_network_only_where_the_environment_names_it(
+    uri: str, experiment: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    safetensors.torch.save_file(Tiny().state_dict(), str(checkpoint / "fusion.safetensors"))
+    (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"network": {"kind": "foreign_networks:Tiny"}}))
+    recorder = TaskRecorder(uri, start_job_run(uri, experiment, "foreign", {}, {}))
+    recorder.model(checkpoint, "MEIF", 0, "Qabf", 0.5, "d", "c", "folder")
+    model = str(model_checkpoint("models:/refusion-MEIF@best", uri).parents[1])
+    for trusted in ("", "0", "other:Net"):
+        monkeypatch.setenv("REFUSION_TRUST_CODE", trusted)
+        with pytest.raises(UserError, match="its network is foreign_networks:Tiny"):
+            mlflow.pyfunc.load_model(model)
+    image = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
+    for trusted in ("1", "other:Net,foreign_networks:Tiny"):
+        monkeypatch.setenv("REFUSION_TRUST_CODE", trusted)
+        assert mlflow.pyfunc.load_model(model).predict({"a": image, "b": image}).shape == (24, 32)
 
 
 def test_holds_code_weights_and_settings_only(uri: str, logged: str) -> None:

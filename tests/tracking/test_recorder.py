@@ -170,7 +170,7 @@ def test_outage_loses_nothing(
 def test_store_that_stays_away_is_reported_at_finish(
     recorder: TaskRecorder, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(module, "FINISH_PAUSES", (0.0, 0.0))
     flaky = Flaky(client)
     flaky.shut = True
     recorder.__dict__["_client"] = flaky
@@ -181,7 +181,7 @@ def test_store_that_stays_away_is_reported_at_finish(
 
 
 def test_store_that_cannot_be_opened_does_not_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSES", ())
+    monkeypatch.setattr(module, "FINISH_PAUSES", ())
     recorder = TaskRecorder("http://127.0.0.1:9", "0" * 32)
     recorder.epoch(0, {"Qabf": 0.1})
     recorder.pictures(0, {"p": _save(tmp_path / "p.png", np.zeros((4, 4), dtype=np.uint8))})

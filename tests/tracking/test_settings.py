@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.utils.validation import _validate_metric_name
 
-from refusion.tracking.settings import PARAM_LIMIT, cut, flatten, log_settings, safe_name
+from refusion.tracking.settings import PARAM_LIMIT, flatten, log_settings, safe_name, truncate
 
 
 def test_nested_settings_become_dotted_params() -> None:
@@ -24,7 +24,7 @@ def test_long_values_are_cut_to_what_mlflow_takes() -> None:
     value = flatten({"list": list(range(5000))})["list"]
     assert len(value) == PARAM_LIMIT
     assert value.endswith("…")
-    assert cut("short", 5) == "short"
+    assert truncate("short", 5) == "short"
 
 
 @pytest.mark.parametrize("name", ["fused/scene 01.a-b_c", "IVIF/Qabf", "EN"])

@@ -13,7 +13,7 @@ from mlflow.cli import cli
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.tracking.store import open_store, patience, resolve_tracking_uri, ui_command
+from refusion.tracking.store import http_retry_limits, open_store, resolve_tracking_uri, ui_command
 
 
 def test_option_goes_before_environment_before_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -118,7 +118,7 @@ def test_silent_server_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_patience_leaves_the_users_own_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    with patience(retries=1, seconds=5):
+    with http_retry_limits(retries=1, seconds=5):
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
@@ -134,6 +134,6 @@ def test_ui_command_has_options_that_mlflow_knows(tmp_path: Path) -> None:
         assert f"{option} " in told.output
 
 
-def test_ui_of_a_server_is_its_address_without_password() -> None:
+def test_ui_of_a_server_is_its_address_redacted() -> None:
     assert ui_command("https://user:secret@tracking:5000/mlflow") == "https://tracking:5000/mlflow"
     assert "secret" not in ui_command("postgresql://user:secret@host/db")

@@ -1,4 +1,4 @@
-"""Classical ways to fuse, which need no training: what a trained module is compared with."""
+"""Classical fusion methods, which need no training: the baselines of a trained module."""
 
 from refusion.baselines.catalogue import BASELINES, Baseline, find_baseline, fuse_baseline, fuse_luminance
 

@@ -1,4 +1,4 @@
-"""The table of baselines, and how pictures are fused by one of them."""
+"""The table of baselines, and fusion by one of them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Baseline:
     Attributes:
         name: on the command line.
         title: one line for ``--help``.
-        tasks: what it is meant for; it can be applied to all.
-        citation: where it comes from.
-        fuse: takes the luminances of a and b, (H, W) float32 in [0, 1], and gives the fused one, which may lie a little
-            outside: ``fuse_luminance`` clips it.
+        tasks: the tasks it is meant for; it can be applied to all.
+        citation: the publication.
+        fuse: takes the luminances of a and b, (H, W) float32 in [0, 1], and returns the fused one, which may lie a
+            little outside: ``fuse_luminance`` clips it.
     """
 
     name: str
@@ -75,10 +75,14 @@ BASELINES: dict[str, Baseline] = {
 
 
 def find_baseline(name: str) -> Baseline:
-    """The baseline of that name (any case).
+    """Returns the baseline of that name (any case).
 
     Raises:
         UserError: there is no such baseline.
+
+    Example:
+        >>> find_baseline("Average").title
+        'mean of both'
     """
     baseline = BASELINES.get(name.lower())
     if baseline is None:
@@ -87,17 +91,23 @@ def find_baseline(name: str) -> Baseline:
 
 
 def fuse_luminance(name: str, a: Plane, b: Plane) -> Plane:
-    """Fuse two luminances.
+    """Fuses two luminances by a baseline.
 
     Args:
         name: of the baseline.
-        a, b: (H, W) float32 in [0, 1], as ``images.colour.luminance`` gives them.
+        a, b: (H, W) float32 in [0, 1], as ``images.colour.luminance`` returns them.
 
     Returns:
         (H, W) float32, clipped to [0, 1], not stretched.
 
     Raises:
         UserError: there is no such baseline, or the sizes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> a, b = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
+        >>> fuse_luminance("average", a, b).tolist()
+        [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     """
     baseline = find_baseline(name)
     if a.shape != b.shape:
@@ -109,18 +119,24 @@ def fuse_luminance(name: str, a: Plane, b: Plane) -> Plane:
 
 
 def fuse_baseline(name: str, a: npt.NDArray[Any], b: npt.NDArray[Any], task: str) -> npt.NDArray[np.uint8]:
-    """Fuse two registered pictures by a baseline: luminance by its rule, clipped, never stretched; colour as always.
+    """Fuses two registered images by a baseline: luminance clipped, never stretched, colour by the rule of all tasks.
 
     Args:
         name: of the baseline.
         a, b: (H, W) grey or (H, W, 3) RGB, 0–255, uint8 or float; of one size.
-        task: the fusion task; every baseline does all, ``Baseline.tasks`` says what it is meant for.
+        task: the fusion task; every baseline does all, ``Baseline.tasks`` names those it is meant for.
 
     Returns:
-        (H, W) where neither has colour, else (H, W, 3): the rule of ``tasks.Task``.
+        uint8, (H, W) where neither has colour, else (H, W, 3): the rule of ``tasks.Task``.
 
     Raises:
         UserError: there is no such baseline or task, or the sizes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> a, b = np.zeros((2, 3), np.uint8), np.full((2, 3), 200, np.uint8)
+        >>> fuse_baseline("max", a, b, "IVIF").tolist()
+        [[200, 200, 200], [200, 200, 200]]
     """
     find_task(task)
     first, second = (np.asarray(image, np.float32) for image in (a, b))

@@ -1,4 +1,4 @@
-"""Multi-focus fusion: take what is sharp."""
+"""Multi-focus fusion by selection of the sharper source."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _GUIDE_RADIUS, _GUIDE_EPSILON = 8, 0.01
 
 
 def fuse_focus(a: Plane, b: Plane) -> Plane:
-    """Pixel by pixel the source of larger sum-modified Laplacian, the borders between both following edges.
+    """Selects at each pixel the source of larger sum-modified Laplacian, with borders that follow edges.
 
     Focus measure: Nayar & Nakagawa, IEEE TPAMI 16(8), 1994, over 9×9 pixels. The decision is put to the majority of
     21×21 pixels (consistency) and refined by a guided filter with the mean of both sources as its guide. Where both are
-    equally sharp, they are averaged. (H, W) each.
+    equally sharp, they are averaged. All images are (H, W) in [0, 1].
     """
     votes = majority(sum_modified_laplacian(a) - sum_modified_laplacian(b), _MAJORITY_SIDE)
     decision = (1 + np.sign(votes)) / 2
-    share = np.clip(guided_filter((a + b) / 2, decision, _GUIDE_RADIUS, _GUIDE_EPSILON), 0, 1)
-    return (share * a + (1 - share) * b).astype(np.float32)
+    weight = np.clip(guided_filter((a + b) / 2, decision, _GUIDE_RADIUS, _GUIDE_EPSILON), 0, 1)
+    return (weight * a + (1 - weight) * b).astype(np.float32)
 
 
 def sum_modified_laplacian(image: Plane) -> Array:
-    """(H, W): |second difference along x| + |along y|, averaged over the window."""
+    """Returns |second difference along x| + |along y|, averaged over the window: (H, W) to (H, W)."""
     across, down = (
         cv2.filter2D(image.astype(np.float64), cv2.CV_64F, kernel, borderType=cv2.BORDER_REPLICATE)
         for kernel in (_SECOND_DIFFERENCE, _SECOND_DIFFERENCE.T)

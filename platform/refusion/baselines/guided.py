@@ -1,4 +1,4 @@
-"""Guided-filter fusion: two scales, weights by saliency."""
+"""Guided-filter fusion on two scales, weighted by saliency."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ _BASE_RADIUS = 15
 _GAUSSIAN_SIDE, _GAUSSIAN_SIGMA = 11, 5
 _RADIUS_BASE, _EPSILON_BASE = 45, 0.3
 _RADIUS_DETAIL, _EPSILON_DETAIL = 7, 1e-6
-# Keeps the weights' sum off zero where neither source has any.
+# The weights' sum must not be zero where neither source has any.
 _FLOOR = 1e-12
 
 
 def fuse_guided(a: Plane, b: Plane) -> Plane:
-    """Base and detail layers, each averaged with the weights of its scale.
+    """Splits both sources into base and detail layers and averages each with the weights of its scale.
 
-    Li, Kang & Hu, IEEE Trans. Image Processing 22(7), 2013, with the paper's parameters. Which source is the more
-    salient (smoothed magnitude of the Laplacian) is decided pixel by pixel, and the decision is refined by a guided
-    filter with the source as its guide; refined weights are cut at 0 and 1 and made to sum to 1. (H, W) each.
+    Li, Kang & Hu, IEEE Trans. Image Processing 22(7), 2013, with the paper's parameters. The more salient source
+    (smoothed magnitude of the Laplacian) is selected pixel by pixel, and the selection is refined by a guided filter
+    with the source as its guide; refined weights are clipped to [0, 1] and normalised to sum to 1. All images are (H,
+    W) in [0, 1].
     """
     saliency_a, saliency_b = saliency(a), saliency(b)
     chosen_a, chosen_b = saliency_a >= saliency_b, saliency_b >= saliency_a
     first, second = a.astype(np.float64), b.astype(np.float64)
     base_a, base_b = box_mean(first, _BASE_RADIUS), box_mean(second, _BASE_RADIUS)
-    base = _share(first, second, chosen_a, chosen_b, _RADIUS_BASE, _EPSILON_BASE)
-    detail = _share(first, second, chosen_a, chosen_b, _RADIUS_DETAIL, _EPSILON_DETAIL)
+    base = _weight(first, second, chosen_a, chosen_b, _RADIUS_BASE, _EPSILON_BASE)
+    detail = _weight(first, second, chosen_a, chosen_b, _RADIUS_DETAIL, _EPSILON_DETAIL)
     fused = base * base_a + (1 - base) * base_b + detail * (first - base_a) + (1 - detail) * (second - base_b)
     return fused.astype(np.float32)
 
 
 def saliency(image: Plane) -> Plane:
-    """(H, W): the magnitude of the Laplacian, smoothed."""
+    """Returns the smoothed magnitude of the Laplacian: (H, W) to (H, W)."""
     magnitude = np.abs(cv2.Laplacian(image, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE))
     return np.asarray(
         cv2.GaussianBlur(magnitude, (_GAUSSIAN_SIDE, _GAUSSIAN_SIDE), _GAUSSIAN_SIGMA, borderType=cv2.BORDER_REPLICATE),
@@ -45,10 +46,10 @@ def saliency(image: Plane) -> Plane:
     )
 
 
-def _share(
+def _weight(
     a: Array, b: Array, chosen_a: npt.NDArray[np.bool_], chosen_b: npt.NDArray[np.bool_], radius: int, epsilon: float
 ) -> Array:
-    """The weight of a; b has the rest."""
+    """Returns the weight of a; b has the rest."""
     weight_a, weight_b = (
         np.clip(guided_filter(guide, chosen, radius, epsilon), 0, 1) + _FLOOR
         for guide, chosen in ((a, chosen_a), (b, chosen_b))

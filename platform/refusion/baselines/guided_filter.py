@@ -1,4 +1,4 @@
-"""The guided filter, on OpenCV's box filter (the filter of cv2.ximgproc is in OpenCV's contributed modules only)."""
+"""Guided filter on OpenCV's box filter (cv2.ximgproc comes with OpenCV's contributed modules only)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ Array = npt.NDArray[np.float64]
 
 
 def guided_filter(guide: npt.ArrayLike, image: npt.ArrayLike, radius: int, epsilon: float) -> Array:
-    """``image`` smoothed everywhere but across the edges of ``guide`` (He, Sun & Tang, IEEE TPAMI 35(6), 2013).
+    """Smooths ``image`` everywhere but across the edges of ``guide`` (He, Sun & Tang, IEEE TPAMI 35(6), 2013).
 
     Args:
         guide: (H, W) in [0, 1].
-        image: (H, W), what is filtered.
-        radius: windows are 2·radius + 1 pixels wide; beyond the border there is nothing, windows there hold less.
+        image: (H, W), the filter's input.
+        radius: windows are 2·radius + 1 pixels wide; at the border they hold only the pixels inside the image.
         epsilon: variances of the guide below this count as flat.
+
+    Returns:
+        (H, W) float64.
     """
-    # The variance is a difference of nearly equal numbers, so that float32 would not do for small epsilon.
+    # The variance is a difference of nearly equal numbers: float32 is too coarse for small epsilon.
     guide, image = np.asarray(guide, np.float64), np.asarray(image, np.float64)
     mean_guide, mean_image = box_mean(guide, radius), box_mean(image, radius)
     covariance = box_mean(guide * image, radius) - mean_guide * mean_image
@@ -29,7 +32,7 @@ def guided_filter(guide: npt.ArrayLike, image: npt.ArrayLike, radius: int, epsil
 
 
 def box_mean(image: Array, radius: int) -> Array:
-    """(H, W): the mean of the pixels in the window of 2·radius + 1 that lie inside the image."""
+    """Returns the mean of the pixels in the window of 2·radius + 1 that lie inside the image, (H, W)."""
     return _box_sum(image, radius) / _box_sum(np.ones_like(image), radius)
 
 

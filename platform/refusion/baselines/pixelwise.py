@@ -1,4 +1,4 @@
-"""Each pixel by itself."""
+"""Fusion of each pixel by itself: mean and maximum."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Plane = npt.NDArray[np.float32]
 
 
 def fuse_average(a: Plane, b: Plane) -> Plane:
-    """The mean of the two luminances. (H, W) each."""
+    """Returns the mean of the two luminances, (H, W) each."""
     return (a + b) / np.float32(2)
 
 
 def fuse_max(a: Plane, b: Plane) -> Plane:
-    """The brighter of the two. (H, W) each."""
+    """Returns the brighter of the two, (H, W) each."""
     return np.maximum(a, b)

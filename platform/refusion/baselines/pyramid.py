@@ -1,4 +1,4 @@
-"""Laplacian pyramid."""
+"""Fusion in a Laplacian pyramid."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from refusion.baselines.selection import select_larger
 
 Plane = npt.NDArray[np.float32]
 
-# As in the comparison by Liu, Liu & Wang, Information Fusion 24, 2015.
+# The comparison by Liu, Liu & Wang, Information Fusion 24, 2015 has as many.
 _LEVELS = 4
 _LEAST_SIDE = 2
 
 
 def fuse_laplacian(a: Plane, b: Plane) -> Plane:
-    """Band-pass levels: the coefficient of larger magnitude, with consistency; base: the mean.
+    """Selects the band-pass coefficient of larger magnitude, with consistency, and averages the base.
 
     Burt & Adelson, IEEE Trans. Communications 31(4), 1983; fusion by selection: Burt & Kolczynski, ICCV 1993. Four
-    levels, fewer where a side would fall below two pixels. (H, W) each.
+    levels, fewer where a side would fall below two pixels. All images are (H, W) in [0, 1].
     """
     bands_a, base_a = decompose(a)
     bands_b, base_b = decompose(b)
@@ -28,7 +28,7 @@ def fuse_laplacian(a: Plane, b: Plane) -> Plane:
 
 
 def decompose(image: Plane) -> tuple[list[Plane], Plane]:
-    """Band-pass levels, finest first, and the base."""
+    """Returns the band-pass levels, finest first, and the base."""
     bands: list[Plane] = []
     base = image
     while len(bands) < _LEVELS and min(base.shape) >= 2 * _LEAST_SIDE:
@@ -39,7 +39,7 @@ def decompose(image: Plane) -> tuple[list[Plane], Plane]:
 
 
 def rebuild(bands: list[Plane], base: Plane) -> Plane:
-    """The image of a pyramid: the inverse of ``decompose``."""
+    """Returns the image of a pyramid: the inverse of ``decompose``."""
     for band in reversed(bands):
         base = band + _expand(base, band)
     return base

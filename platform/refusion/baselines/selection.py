@@ -1,4 +1,4 @@
-"""Which source's coefficient is kept: the larger one, where its neighbours agree."""
+"""Selection of coefficients: the larger one, where its neighbours agree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NEIGHBOURHOOD = 3
 
 
 def select_larger(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The coefficient of larger magnitude, by the majority of the 3×3 neighbourhood; the mean of both in a draw.
+    """Returns the coefficient of larger magnitude, by majority of the 3×3 neighbourhood; the mean of both in a draw.
 
     The majority is the consistency verification of Li, Manjunath & Mitra, Graphical Models and Image Processing
     57(3), 1995: a single coefficient is not taken from a where its neighbours come from b.
@@ -24,7 +24,7 @@ def select_larger(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.where(votes > 0, a, np.where(votes < 0, b, (a + b) / 2))
 
 
-def majority(lead: npt.NDArray[Any], side: int) -> npt.NDArray[np.float32]:
-    """By how many pixels of a side×side window the signs of ``lead`` are more often positive than negative. (h, w)."""
-    signs = np.sign(lead).astype(np.float32)
+def majority(difference: npt.NDArray[Any], side: int) -> npt.NDArray[np.float32]:
+    """Returns the surplus of positive over negative signs of ``difference`` in each side×side window, (h, w)."""
+    signs = np.sign(difference).astype(np.float32)
     return np.asarray(cv2.boxFilter(signs, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT))

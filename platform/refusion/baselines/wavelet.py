@@ -1,4 +1,4 @@
-"""Discrete wavelet transform."""
+"""Fusion in a discrete wavelet transform."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from refusion.baselines.selection import select_larger
 
 Plane = npt.NDArray[np.float32]
 
-# Biorthogonal and symmetric, so that edges stay where they are (JPEG 2000's irreversible filters).
+# Biorthogonal and symmetric filters do not shift edges (these are JPEG 2000's irreversible ones).
 WAVELET = "bior4.4"
 _LEVELS = 4
 
 
 def fuse_wavelet(a: Plane, b: Plane) -> Plane:
-    """Details: the coefficient of larger magnitude, with consistency, in each direction; approximation: the mean.
+    """Selects the detail coefficient of larger magnitude, with consistency, and averages the approximation.
 
     Li, Manjunath & Mitra, Graphical Models and Image Processing 57(3), 1995. Four levels, fewer where the filter would
-    be longer than what is left of the image; mirrored at the border. (H, W) each.
+    be longer than the rest of the image; mirrored at the border. All images are (H, W) in [0, 1].
     """
     height, width = a.shape
     levels = min(_LEVELS, pywt.dwt_max_level(min(height, width), WAVELET))
@@ -28,5 +28,5 @@ def fuse_wavelet(a: Plane, b: Plane) -> Plane:
     )
     details = [tuple(map(select_larger, x, y)) for x, y in zip(details_a, details_b, strict=True)]
     fused = pywt.waverec2([(base_a + base_b) / 2, *details], WAVELET, mode="symmetric")
-    # Odd sides come back one longer.
+    # The inverse of an odd side is one pixel longer.
     return np.asarray(fused[:height, :width], np.float32)

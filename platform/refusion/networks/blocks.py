@@ -1,7 +1,7 @@
-"""The building blocks that all three modules share: transposed attention, gated feed-forward, their residual block.
+"""The building blocks that all three modules share: channel attention, gated feed-forward, their residual block.
 
 Tensors between blocks are **channels last**, (B, H, W, C). The modules hold the parameters, under the names and in the
-shapes of the authors' weight files; what is computed with them stands in `attention_parts` and `feed_forward`.
+shapes of the authors' weight files; `refusion.ops` computes with them.
 
 Source: Restormer's transposed attention and gated feed-forward network, as ReFusion (arXiv 2312.07943) uses them.
 """
@@ -11,14 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+import refusion.ops as ops
 from refusion.errors import UserError
-from refusion.ops.convolutions import mix, to_channels_first, to_channels_last
-from refusion.ops.feed_forward import FeedForward
-from refusion.ops.fused_op import run
-from refusion.ops.layer_norm import channel_norm
-from refusion.ops.sublayers import SelfAttention
-
-SELF_ATTENTION, FEED_FORWARD = SelfAttention(), FeedForward()
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -32,18 +26,8 @@ def conv1x1(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def depthwise3x3(channels: int) -> nn.Conv2d:
-    """A depth-wise 3×3 convolution without bias that keeps height and width."""
+    """A depthwise 3×3 convolution without bias that keeps height and width."""
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-
-
-def convolve(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
-    """Apply any convolution to channels-last x."""
-    return to_channels_last(convolution(to_channels_first(x)))
-
-
-def mix_channels(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
-    """Apply a 1×1 convolution without bias to channels-last x."""
-    return mix(x, convolution.weight)
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -61,12 +45,17 @@ class ChannelNorm(nn.Module):
         super().__init__()
         self.body = nn.LayerNorm(channels, eps=1e-5)
 
+    @property
+    def affine(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias, (C) each."""
+        return self.body.weight, self.body.bias
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return channel_norm(x, self.body.weight, self.body.bias)
+        return ops.layer_norm(x, *self.affine)
 
 
 class TransposedAttention(nn.Module):
-    """Parameters of self-attention among channels: feature maps attend, so the cost is linear in their pixels."""
+    """Parameters of attention among channels, not pixels, so that the cost is linear in the pixels."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -98,11 +87,18 @@ class Block(nn.Module):
         self.ffn = GatedFeedForward(channels, expansion)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        attn, ffn, norm1, norm2 = self.attn, self.ffn, self.norm1.body, self.norm2.body
-        qkv = attn.qkv.weight, attn.qkv_dwconv.weight, attn.temperature, attn.project_out.weight.flatten(1)
-        x = run(SELF_ATTENTION, [x, norm1.weight, norm1.bias, *qkv])
-        convolutions = ffn.project_in.weight, ffn.dwconv.weight, ffn.project_out.weight
-        return run(FEED_FORWARD, [x, norm2.weight, norm2.bias, *convolutions])
+        attn, ffn = self.attn, self.ffn
+        x = ops.channel_attention(
+            x,
+            self.norm1.affine,
+            attn.qkv.weight,
+            attn.qkv_dwconv.weight,
+            attn.temperature,
+            attn.project_out.weight.flatten(1),
+        )
+        return ops.gated_feed_forward(
+            x, ffn.project_in.weight, ffn.dwconv.weight, ffn.project_out.weight, self.norm2.affine
+        )
 
 
 def stage(channels: int, heads: int, expansion: int, blocks: int) -> nn.Sequential:

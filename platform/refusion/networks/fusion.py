@@ -10,24 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from refusion.networks.blocks import (
-    FEED_FORWARD,
-    check_heads,
-    conv1x1,
-    conv3x3,
-    convolve,
-    depthwise3x3,
-    stage,
-)
-from refusion.ops.convolutions import to_channels_first, to_channels_last
-from refusion.ops.fused_op import run
-from refusion.ops.sublayers import CrossAttention
-
-CROSS_ATTENTION = CrossAttention()
+import refusion.ops as ops
+from refusion.networks.blocks import check_heads, conv1x1, conv3x3, depthwise3x3, stage
 
 
 class CrossAttentionFusion(nn.Module):
-    """Joins two streams of features: each attends to the other, then both gate what they have in common.
+    """Joins two streams of features: each takes attention with the other, then both gate what they have in common.
 
     Two tensors (B, H, W, C) to one (B, H, W, 2C), channels last.
     """
@@ -54,32 +42,48 @@ class CrossAttentionFusion(nn.Module):
         self.project_out2 = conv1x1(hidden, both)
 
     def forward(self, x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
-        qkv = self.qkv1.weight, self.qkv1_dwconv.weight, self.qkv2.weight, self.qkv2_dwconv.weight
-        projections = self.project_mid1.weight.flatten(1), self.project_mid2.weight.flatten(1)
-        small = self.temperature1, self.temperature2, *projections
-        joined = run(CROSS_ATTENTION, [x1, x2, *qkv, *small])
-        return run(FEED_FORWARD, [joined, *self.gating()])
+        joined = ops.channel_cross_attention(
+            x1,
+            x2,
+            (self.qkv1.weight, self.qkv1_dwconv.weight),
+            (self.qkv2.weight, self.qkv2_dwconv.weight),
+            (self.temperature1, self.temperature2),
+            (self.project_mid1.weight.flatten(1), self.project_mid2.weight.flatten(1)),
+        )
+        return ops.gated_feed_forward(joined, *self.joint_feed_forward())
 
-    def gating(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Both gates and both values side by side, as one gated feed-forward network: a value sees one stream only.
+    def joint_feed_forward(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Weights of both gates and both values side by side, as one gated feed-forward network.
 
-        Its mixes (·, 2C, 1, 1), kernels (·, 1, 3, 3) and projection (2C, ·, 1, 1).
+        A gate sees both streams, a value one of them only: its weights for the other are zero.
+
+        Returns:
+            Pointwise (·, 2C, 1, 1) and depthwise (·, 1, 3, 3) weights, and the projection (2C, ·, 1, 1).
         """
         own = torch.block_diag(self.project_E1.weight.flatten(1), self.project_E2.weight.flatten(1))
-        widen = torch.cat((self.project_E.weight, own[:, :, None, None]))
-        kernels = torch.cat((self.project_E_d.weight, self.project_E1_d.weight, self.project_E2_d.weight))
-        return widen, kernels, torch.cat((self.project_out1.weight, self.project_out2.weight), dim=1)
+        pointwise = torch.cat((self.project_E.weight, own[:, :, None, None]))
+        depthwise = torch.cat((self.project_E_d.weight, self.project_E1_d.weight, self.project_E2_d.weight))
+        return pointwise, depthwise, torch.cat((self.project_out1.weight, self.project_out2.weight), dim=1)
 
 
 class FusionModule(nn.Module):
     """F: the sources (B, 2, H, W) in [0, 1], a first, then b, to the fused image (B, 1, H, W) in (0, 1); any H, W ≥ 1.
 
     Attributes:
-        supports_vjp_of_jvp: its forward-mode derivative can be differentiated backward. Modules made of PyTorch's
+        supports_vjp_of_jvp: its forward-mode derivative can be differentiated backward. Modules that use PyTorch's
             own LayerNorm or `F.normalize` cannot say so: in PyTorch 2.13 the result lacks terms.
 
     Raises:
         UserError: the heads do not divide the width.
+
+    Example:
+        >>> import torch
+        >>> from refusion.networks import FusionModule
+        >>> module = FusionModule()
+        >>> sum(parameter.numel() for parameter in module.parameters())
+        59856
+        >>> module(torch.rand(4, 2, 20, 30)).shape
+        torch.Size([4, 1, 20, 30])
     """
 
     supports_vjp_of_jvp = True
@@ -97,9 +101,9 @@ class FusionModule(nn.Module):
         self.project_out_1 = conv3x3(width, 1)
 
     def forward(self, sources: torch.Tensor) -> torch.Tensor:
-        a, b = to_channels_last(sources).chunk(2, dim=3)
-        x1 = self.encoder1(convolve(a, self.project_in_1))
-        x2 = self.encoder2(convolve(b, self.project_in_2))
+        a, b = ops.to_channels_last(sources).chunk(2, dim=3)
+        x1 = self.encoder1(ops.conv3x3(a, self.project_in_1.weight))
+        x2 = self.encoder2(ops.conv3x3(b, self.project_in_2.weight))
         x = self.decoder(self.FM(x1, x2))
-        x = F.leaky_relu(convolve(x, self.project_out_0), 0.01)
-        return torch.sigmoid(to_channels_first(convolve(x, self.project_out_1)))
+        x = F.leaky_relu(ops.conv3x3(x, self.project_out_0.weight), 0.01)
+        return torch.sigmoid(ops.to_channels_first(ops.conv3x3(x, self.project_out_1.weight)))

@@ -1,4 +1,4 @@
-"""Where training starts: a fusion module whose image already is the average of its sources."""
+"""Start of training: a fusion module whose image already is the average of its sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OTHER_CHANNELS = 0.1
 
 @torch.no_grad()
 def start_from_average(fusion: FusionModule) -> None:
-    """Set a fresh module's weights so that its output is a rising function of (a + b)/2, nearly.
+    """Sets a fresh module's weights so that its output is a rising function of (a + b)/2, nearly.
 
     Every residual branch ends in zero weights, so that the blocks pass on what they get; one channel carries each
     source unchanged through ``project_in_*`` and their mean through ``project_out_*``; all other weights stay random.
@@ -30,7 +30,7 @@ def start_from_average(fusion: FusionModule) -> None:
 
 
 def _pass_on(kernels: torch.Tensor, shares: dict[int, float]) -> None:
-    """Make one output channel's kernels (in, 3, 3) a weighted sum of unchanged input channels, and nothing else."""
+    """Sets one output channel's kernels (in, 3, 3) to a weighted sum of unchanged input channels, and nothing else."""
     kernels.zero_()
     for channel, share in shares.items():
         kernels[channel, 1, 1] = share

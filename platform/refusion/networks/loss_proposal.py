@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from refusion.networks.blocks import check_heads, conv3x3, convolve, stage
+import refusion.ops as ops
+from refusion.networks.blocks import check_heads, conv3x3, stage
 from refusion.objectives import FusionWeights
-from refusion.ops.convolutions import to_channels_first, to_channels_last
 
 
 class LossProposalModule(nn.Module):
@@ -20,6 +20,15 @@ class LossProposalModule(nn.Module):
 
     Raises:
         UserError: the heads do not divide the width.
+
+    Example:
+        >>> import torch
+        >>> from refusion.networks import LossProposalModule
+        >>> weights = LossProposalModule()(torch.rand(4, 2, 20, 30))
+        >>> weights.intensity.shape, weights.gradient.shape
+        (torch.Size([4, 2, 20, 30]), torch.Size([4, 2, 20, 30]))
+        >>> torch.allclose(weights.intensity.sum(dim=1), torch.ones(4, 20, 30))
+        True
     """
 
     def __init__(
@@ -38,11 +47,11 @@ class LossProposalModule(nn.Module):
         self.gradient = conv3x3(width, 2) if learn_gradient_weights else None
 
     def forward(self, sources: torch.Tensor) -> FusionWeights:
-        a, b = to_channels_last(sources).chunk(2, dim=3)
-        x1 = self.encoder1(convolve(a, self.project_in_1))
-        x2 = self.encoder2(convolve(b, self.project_in_2))
+        a, b = ops.to_channels_last(sources).chunk(2, dim=3)
+        x1 = self.encoder1(ops.conv3x3(a, self.project_in_1.weight))
+        x2 = self.encoder2(ops.conv3x3(b, self.project_in_2.weight))
         x = self.decoder(torch.cat((x1, x2), dim=3))
-        x = self.activation(to_channels_first(convolve(x, self.project_out)))
+        x = self.activation(ops.to_channels_first(ops.conv3x3(x, self.project_out.weight)))
         return FusionWeights(
             intensity=self.intensity(x).softmax(dim=1),
             gradient=None if self.gradient is None else self.gradient(x).softmax(dim=1),

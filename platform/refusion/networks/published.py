@@ -1,6 +1,6 @@
 """Reads the authors' released weight files (ReFusion_IVIF.pth, …).
 
-In the files each convolution's weight stands twice, as `X.weight` and as `X.conv.weight`; a file saved from a
+In the files each convolution's weight has two names, `X.weight` and `X.conv.weight`; a file saved from a
 parallel wrapper has `module.` before every name. The network's sizes are read off the shapes.
 """
 
@@ -45,12 +45,12 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _without_copies(weights: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    kept = {name: value for name, value in weights.items() if not name.endswith(".conv.weight")}
-    for name in weights.keys() - kept.keys():
-        twin = kept.setdefault(name.replace(".conv.weight", ".weight"), weights[name])
+    weights_once = {name: value for name, value in weights.items() if not name.endswith(".conv.weight")}
+    for name in weights.keys() - weights_once.keys():
+        twin = weights_once.setdefault(name.replace(".conv.weight", ".weight"), weights[name])
         if not torch.equal(twin, weights[name]):
             raise UserError(f"{path} is damaged: the two copies of {name} differ; download the file again")
-    return kept
+    return weights_once
 
 
 def _module_of_same_size(weights: dict[str, torch.Tensor], path: Path) -> FusionModule:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from refusion.networks.blocks import check_heads, conv3x3, convolve, stage
-from refusion.ops.convolutions import to_channels_first, to_channels_last
+import refusion.ops as ops
+from refusion.networks.blocks import check_heads, conv3x3, stage
 
 
 class ReconstructionModule(nn.Module):
@@ -17,6 +17,12 @@ class ReconstructionModule(nn.Module):
 
     Raises:
         UserError: the heads do not divide the width.
+
+    Example:
+        >>> import torch
+        >>> from refusion.networks import ReconstructionModule
+        >>> ReconstructionModule()(torch.rand(4, 1, 20, 30)).shape
+        torch.Size([4, 2, 20, 30])
     """
 
     def __init__(self, width: int = 32, heads: int = 8, blocks: int = 2, expansion: int = 2) -> None:
@@ -27,5 +33,5 @@ class ReconstructionModule(nn.Module):
         self.project_out = conv3x3(width, 2)
 
     def forward(self, fused: torch.Tensor) -> torch.Tensor:
-        x = self.body(convolve(to_channels_last(fused), self.project_in))
-        return torch.sigmoid(to_channels_first(convolve(x, self.project_out)))
+        x = self.body(ops.conv3x3(ops.to_channels_last(fused), self.project_in.weight))
+        return torch.sigmoid(ops.to_channels_first(ops.conv3x3(x, self.project_out.weight)))

@@ -19,7 +19,7 @@ from refusion.objectives import FusionWeights
 
 
 class ReferenceFusionModule(FusionModule):
-    """F, plainly: (B, 2, H, W) to (B, 1, H, W)."""
+    """F, straightforwardly: (B, 2, H, W) to (B, 1, H, W)."""
 
     supports_vjp_of_jvp = False
 
@@ -32,7 +32,7 @@ class ReferenceFusionModule(FusionModule):
 
 
 class ReferenceLossProposalModule(LossProposalModule):
-    """P, plainly: (B, 2, H, W) to weights of the same shape."""
+    """P, straightforwardly: (B, 2, H, W) to weights of the same shape."""
 
     def forward(self, sources: torch.Tensor) -> FusionWeights:
         a, b = sources.chunk(2, dim=1)
@@ -44,7 +44,7 @@ class ReferenceLossProposalModule(LossProposalModule):
 
 
 class ReferenceReconstructionModule(ReconstructionModule):
-    """R, plainly: (B, 1, H, W) to (B, 2, H, W)."""
+    """R, straightforwardly: (B, 1, H, W) to (B, 2, H, W)."""
 
     def forward(self, fused: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.project_out(_stage(self.project_in(fused), self.body)))

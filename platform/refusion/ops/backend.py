@@ -16,8 +16,8 @@ from typing import Literal
 
 import torch
 
+import refusion.ops.inductor as inductor
 from refusion.errors import UserError
-from refusion.ops import inductor
 from refusion.ops.native import library
 
 Compile = bool | Literal["native", "inductor"] | None
@@ -152,8 +152,8 @@ def full(x: torch.Tensor) -> torch.Tensor:
 def _implementation(compile: Compile, on_cpu: bool) -> Literal["native", "inductor"] | None:
     if isinstance(compile, str):
         return compile
-    wanted = on_cpu if compile is None else compile
-    if not wanted:
+    asked = on_cpu if compile is None else compile
+    if not asked:
         return None
     return "native" if on_cpu else "inductor"
 

@@ -1,7 +1,7 @@
-"""The two convolutions that the networks are made of, on channels-last maps (B, H, W, C), and their derivatives.
+"""Pointwise and depthwise convolutions of channels-last maps (B, H, W, C), with their derivatives.
 
 Tensors between layers are channels last: there a 1×1 convolution is one matrix product, a LayerNorm over channels
-needs no copy, and a depth-wise convolution is several times faster on a CPU than on (B, C, H, W).
+needs no copy, and a depthwise convolution is several times faster on a CPU than on (B, C, H, W).
 """
 
 from __future__ import annotations
@@ -11,46 +11,51 @@ import torch.nn.functional as F
 
 
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) seen as (B, H, W, C)."""
+    """View of (B, C, H, W) as (B, H, W, C)."""
     return x.permute(0, 2, 3, 1)
 
 
 def to_channels_first(x: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, C) seen as (B, C, H, W)."""
+    """View of (B, H, W, C) as (B, C, H, W)."""
     return x.permute(0, 3, 1, 2)
 
 
-def mix(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """A 1×1 convolution with weight (outputs, inputs, 1, 1): (B, H, W, inputs) to (B, H, W, outputs)."""
+def conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Convolution of (B, H, W, inputs) with weight (outputs, inputs, 3, 3), zeros around: (B, H, W, outputs)."""
+    return to_channels_last(F.conv2d(to_channels_first(x), weight, padding=1))
+
+
+def pointwise_conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """1×1 convolution of (B, H, W, inputs) with weight (outputs, inputs, 1, 1): (B, H, W, outputs)."""
     return to_channels_last(F.conv2d(_rows(x), weight)).reshape(*x.shape[:3], -1)
 
 
-def mix_backward(
-    slope: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, of_weight_too: bool = True
+def pointwise_conv_vjp(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, weight_needs_grad: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Slopes in x and, if wanted, in weight, from the slope in `mix(x, weight)`."""
-    of_x, of_weight = _backward(_rows(slope), _rows(x), weight, 0, 1, of_weight_too)
-    return to_channels_last(of_x).reshape(x.shape), of_weight
+    """Gradients in x and, if needed, in weight, from that in `pointwise_conv(x, weight)`."""
+    grad_x, grad_weight = _vjp(_rows(grad), _rows(x), weight, 0, 1, weight_needs_grad)
+    return to_channels_last(grad_x).reshape(x.shape), grad_weight
 
 
-def mix_change(x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor) -> torch.Tensor:
-    """The change of `mix(x, weight)`: both of its terms in one product."""
-    return mix(torch.cat((dx, x), dim=3), torch.cat((weight, dweight), dim=1))
+def pointwise_conv_jvp(x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor) -> torch.Tensor:
+    """Tangent of `pointwise_conv(x, weight)` for tangents of both: its two terms in one product."""
+    return pointwise_conv(torch.cat((dx, x), dim=3), torch.cat((weight, dweight), dim=1))
 
 
-def filter_maps(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
-    """A depth-wise convolution: each of the maps (B, H, W, C) with a 3×3 kernel of its own, (C, 1, 3, 3)."""
-    return to_channels_last(F.conv2d(to_channels_first(x), kernels, padding=1, groups=kernels.shape[0]))
+def depthwise_conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """3×3 convolution of each channel of (B, H, W, C) with its own weight, (C, 1, 3, 3), zeros around: (B, H, W, C)."""
+    return to_channels_last(F.conv2d(to_channels_first(x), weight, padding=1, groups=weight.shape[0]))
 
 
-def filter_maps_backward(
-    slope: torch.Tensor, x: torch.Tensor, kernels: torch.Tensor, of_kernels_too: bool = True
+def depthwise_conv_vjp(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, weight_needs_grad: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Slopes in x and, if wanted, in the kernels, from the slope in `filter_maps(x, kernels)`."""
-    of_x, of_kernels = _backward(
-        to_channels_first(slope), to_channels_first(x), kernels, 1, kernels.shape[0], of_kernels_too
+    """Gradients in x and, if needed, in weight, from that in `depthwise_conv(x, weight)`."""
+    grad_x, grad_weight = _vjp(
+        to_channels_first(grad), to_channels_first(x), weight, 1, weight.shape[0], weight_needs_grad
     )
-    return to_channels_last(of_x), of_kernels
+    return to_channels_last(grad_x), grad_weight
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
@@ -59,11 +64,11 @@ def _rows(x: torch.Tensor) -> torch.Tensor:
     return to_channels_first(x.reshape(batch * height, 1, width, channels))
 
 
-def _backward(
-    slope: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, padding: int, groups: int, of_weight_too: bool
+def _vjp(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, padding: int, groups: int, weight_needs_grad: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     pad = [padding, padding]
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        slope, x, weight, None, [1, 1], pad, [1, 1], False, [0, 0], groups, [True, of_weight_too, False]
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [1, 1], pad, [1, 1], False, [0, 0], groups, [True, weight_needs_grad, False]
     )
-    return of_x, of_weight
+    return grad_x, grad_weight

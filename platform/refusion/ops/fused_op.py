@@ -1,16 +1,17 @@
-"""Runs parts of a network, whole or piece by piece, and their derivatives, which are written by hand.
+"""Runs operations that are fused into one, whole or tile by tile, with derivatives that are written by hand.
 
-A part's intermediate results are several times as wide as what it is given. By itself it runs as a whole and keeps
-them for the backward pass. Where nothing will be differentiated it runs piece by piece, so that they stay in a
-processor's cache; so it does where memory is short (`recompute`): then only the narrow maps between parts are kept,
-and the backward pass makes each piece's results anew, for one more forward pass.
+Intermediate results are several times as wide as inputs and outputs. Operation by operation an autograd graph keeps all
+of them. A fused operation saves what its backward pass uses and no more. Where nothing will be differentiated it runs
+tile by tile, so that intermediate results stay in a processor's cache; so it does where backward passes recompute
+(`backend.configure`): then only inputs are saved, and the backward pass computes each tile's intermediate results
+again, for one more forward pass.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.autograd import forward_ad
@@ -18,237 +19,205 @@ from torch.autograd.function import once_differentiable
 
 from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
 from refusion.ops.backend import recomputes
-from refusion.ops.parts_by_rows import PartByRows, Slopes, Tensors, move_by_rows, run_by_rows
+from refusion.ops.tiling import ALL_ROWS, WHOLE, Tile, pixels_at_once, tiles_of
 
-Made = TypeVar("Made")
-
-ALL_ROWS = slice(None)
-
-
-class Piece(NamedTuple):
-    """Some images, the rows that are made, and the rows that they are made from."""
-
-    images: slice
-    made: slice
-    read: slice
-
-    @property
-    def inner(self) -> slice:
-        """The rows that are made among those that are read."""
-        if self.made == self.read:
-            return ALL_ROWS
-        return slice(self.made.start - self.read.start, self.made.stop - self.read.start)
-
-    def source(self, x: torch.Tensor) -> torch.Tensor:
-        """What the piece is made from."""
-        return x[self.images, self.read]
-
-    def target(self, x: torch.Tensor) -> torch.Tensor:
-        """Where the piece belongs."""
-        return x[self.images, self.made]
+Saved = TypeVar("Saved")
+Tensors = Sequence[torch.Tensor]
+Grads = Sequence[torch.Tensor | None]
+Reference = Callable[[Tensors, slice], torch.Tensor]
 
 
-WHOLE = Piece(ALL_ROWS, ALL_ROWS, ALL_ROWS)
-
-
-class Part(ABC, Generic[Made]):
-    """A function of maps, channels last, and of parameters: ``part((*maps, *parameters), rows)``.
+class FusedOp(ABC, Generic[Saved]):
+    """A function of maps, channels last, and of parameters: of ``(*maps, *parameters)``.
 
     Attributes:
         halo: rows of the maps that a row of the result needs on either side; None where it needs all of them.
         maps: how many of the inputs are maps, (B, H, W, ·); what follows are parameters.
-        compiled: the same function as compiled code, which runs in its place where it can.
+        native: the same function as compiled code, which runs in its place on the inputs that it serves, always on
+            whole images. It gives no gradients in the tangents of parameters.
     """
 
-    halo: int | None
+    halo: int | None = None
     maps: int = 1
-    compiled: PartByRows[Any] | None = None
+    native: FusedOp[Any] | None = None
+
+    def serves(self, inputs: Tensors) -> bool:
+        """Tells whether it can run on these inputs."""
+        return True
 
     @abstractmethod
-    def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
-        """The result in those rows, (B, H', W, C). Differentiable: backward and backward, or forward and backward."""
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        """Result in those rows, (B, H', W, C), by functions that autograd and forward mode follow, to second order."""
 
     @abstractmethod
-    def make(self, inputs: Tensors, rows: slice) -> Made:
-        """The intermediate results that both the result and its slopes are made from."""
+    def save(self, inputs: Tensors, rows: slice) -> Saved:
+        """Intermediate results that both the result and the gradients are computed from."""
 
     @abstractmethod
-    def finish(self, inputs: Tensors, rows: slice, made: Made) -> torch.Tensor:
-        """The result from them."""
+    def value(self, inputs: Tensors, rows: slice, saved: Saved) -> torch.Tensor:
+        """Result in those rows, (B, H', W, C)."""
 
     @abstractmethod
-    def backward(self, inputs: Tensors, rows: slice, made: Made, slope: torch.Tensor, wanted: Sequence[bool]) -> Slopes:
-        """The slopes in the inputs, those in parameters if wanted, from the slope in the result; uses `made` up."""
+    def vjp(self, inputs: Tensors, rows: slice, saved: Saved, grad: torch.Tensor, needs_grad: Sequence[bool]) -> Grads:
+        """Gradients in the inputs from that in the result; may overwrite `saved`, and give more than are needed."""
 
     @abstractmethod
-    def change(self, inputs: Tensors, changes: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """The result, and its change for a change of the inputs. Makes no graph."""
+    def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Result and its tangent. Makes no graph."""
+
+    def vjp_of_jvp(
+        self, inputs: Tensors, tangents: Tensors, rows: slice, grads: Tensors, needs_grad: Sequence[bool]
+    ) -> Grads:
+        """Gradients in the inputs, then in the tangents, from those in the result and in its tangent."""
+        with torch.enable_grad():
+            leaves = [
+                tensor.detach().requires_grad_(needs)
+                for tensor, needs in zip((*inputs, *tangents), needs_grad, strict=True)
+            ]
+            primals, directions = leaves[: len(inputs)], leaves[len(inputs) :]
+            pair = jvp(lambda *given: self.reference(given, rows), primals, directions)
+        found = iter(torch.autograd.grad(pair, [leaf for leaf in leaves if leaf.requires_grad], grads))
+        return [next(found) if needs else None for needs in needs_grad]
 
 
-def pieces_of(x: torch.Tensor, pixels: int, halo: int | None) -> list[Piece]:
-    """Cuts (B, H, W, C) into pieces of some `pixels`, of whole images where several fit.
+def run(op: FusedOp[Any], inputs: Tensors) -> torch.Tensor:
+    """Result of the operation in all rows, (B, H, W, C) for maps (B, H, W, ·).
 
-    Args:
-        halo: rows that a row needs on either side; None where it needs all of them.
+    Differentiable twice: backward and backward, or forward (by `autodiff.jvp`) and backward.
     """
-    batch, height, width, _ = x.shape
-    images = max(1, pixels // max(1, height * width))
-    rows = height if halo is None or images > 1 else min(height, max(4, pixels // width))
-    # Pieces of equal size: a last one of a row or two would cost as much as a whole one.
-    rows = -(-height // -(-height // rows))
-    return [
-        Piece(
-            slice(first, min(first + images, batch)),
-            slice(top, min(top + rows, height)),
-            slice(max(top - (halo or 0), 0), min(top + rows + (halo or 0), height)),
-        )
-        for first in range(0, batch, images)
-        for top in range(0, height, rows)
-    ]
-
-
-def pixels_at_once(on_cpu: bool) -> int:
-    """Pixels of a piece: what a processor's cache holds with 128 channels, or what keeps a GPU busy."""
-    return 1 << 14 if on_cpu else 1 << 20
-
-
-def run(part: Part[Any], inputs: Tensors) -> torch.Tensor:
-    """``part(inputs, all rows)``, (B, H, W, C) for maps (B, H, W, ·).
-
-    Differentiable twice: backward and backward, or forward (by `forward_mode.jvp`) and backward.
-    """
-    keep = not recomputes() and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    compiled = part.compiled if part.compiled is not None and part.compiled.serves(inputs) else None
-    changes = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
-    if any(change is not None for change in changes):
-        filled = [
-            torch.zeros_like(tensor) if change is None else change
-            for tensor, change in zip(inputs, changes, strict=True)
-        ]
-        values = [forward_ad.unpack_dual(tensor).primal for tensor in inputs]
-        # Compiled code has no slopes in the changes of parameters, which nothing in training asks for.
-        if compiled is not None and not any(change.requires_grad for change in filled[part.maps :]):
-            pair = move_by_rows(compiled, values, filled)
-        elif keep and all(change is not None for change in changes):
-            return part(inputs, ALL_ROWS)
-        else:
-            pair = _ForwardMode.apply(part, _pieces(part, inputs), None, *values, *filled)
-        moving: torch.Tensor = forward_ad.make_dual(*pair)
-        return moving
-    if compiled is not None:
-        return run_by_rows(compiled, lambda given: part(given, ALL_ROWS), inputs, keep)
-    pieces, kept = ([WHOLE], list[Any]()) if keep else (_pieces(part, inputs), None)
-    out: torch.Tensor = _InPieces.apply(part, pieces, kept, *inputs)
+    saves = not recomputes() and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    native = op.native if op.native is not None and op.native.serves(inputs) else None
+    tangents = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
+    if any(tangent is not None for tangent in tangents):
+        return _run_in_forward_mode(op, native, inputs, tangents, saves)
+    tiles = [WHOLE] if saves or native is not None else _tiles(op, inputs)
+    saved: list[Any] | None = [] if saves else None
+    out: torch.Tensor = _Value.apply(native or op, tiles, saved, *inputs)
     return out
 
 
-def _pieces(part: Part[Any], inputs: Tensors) -> list[Piece]:
+def _run_in_forward_mode(
+    op: FusedOp[Any],
+    native: FusedOp[Any] | None,
+    inputs: Tensors,
+    tangents: Sequence[torch.Tensor | None],
+    saves: bool,
+) -> torch.Tensor:
+    directions = [
+        torch.zeros_like(tensor) if tangent is None else tangent
+        for tensor, tangent in zip(inputs, tangents, strict=True)
+    ]
+    primals = [forward_ad.unpack_dual(tensor).primal for tensor in inputs]
+    if native is not None and not any(tangent.requires_grad for tangent in directions[op.maps :]):
+        pair = _Jvp.apply(native, [WHOLE], None, *primals, *directions)
+    elif saves and all(tangent is not None for tangent in tangents):
+        return op.reference(inputs, ALL_ROWS)
+    else:
+        pair = _Jvp.apply(op, _tiles(op, inputs), None, *primals, *directions)
+    dual: torch.Tensor = forward_ad.make_dual(*pair)
+    return dual
+
+
+def _tiles(op: FusedOp[Any], inputs: Tensors) -> list[Tile]:
     maps = inputs[0]
-    return pieces_of(maps, pixels_at_once(maps.device.type == "cpu"), part.halo)
+    return tiles_of(maps, pixels_at_once(maps.device.type == "cpu"), op.halo)
 
 
-def _cut(piece: Piece, part: Part[Any], inputs: Tensors) -> list[torch.Tensor]:
-    return [*(piece.source(tensor) for tensor in inputs[: part.maps]), *inputs[part.maps :]]
+def _cut(tile: Tile, op: FusedOp[Any], inputs: Tensors) -> list[torch.Tensor]:
+    return [*(tile.source(tensor) for tensor in inputs[: op.maps]), *inputs[op.maps :]]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
-    ctx.part, ctx.pieces, ctx.kept, *tensors = inputs
+    ctx.op, ctx.tiles, ctx.saved, *tensors = inputs
     ctx.save_for_backward(*tensors)
 
 
-class _InPieces(torch.autograd.Function):
+class _Value(torch.autograd.Function):
+    """The result. ``saved``: a list for what is kept until the backward pass; None if that is to recompute it."""
+
     @staticmethod
-    def forward(part: Part[Any], pieces: list[Piece], kept: list[Any] | None, *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(op: FusedOp[Any], tiles: list[Tile], saved: list[Any] | None, *inputs: torch.Tensor) -> torch.Tensor:
         results = []
-        for piece in pieces:
-            given = _cut(piece, part, inputs)
-            made = part.make(given, piece.inner)
-            results.append((part.finish(given, piece.inner, made),))
-            if kept is not None:
-                kept.append(made)
-        return _joined(results, pieces, inputs)[0]
+        for tile in tiles:
+            given = _cut(tile, op, inputs)
+            of_tile = op.save(given, tile.inner)
+            results.append((op.value(given, tile.inner, of_tile),))
+            if saved is not None:
+                saved.append(of_tile)
+        return _joined(results, tiles, inputs)[0]
 
     setup_context = staticmethod(_keep)
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        inputs, part = ctx.saved_tensors, ctx.part
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        inputs, op = ctx.saved_tensors, ctx.op
         if torch.is_grad_enabled():
-            found: Slopes = differentiable_vjp(lambda *given: part(given, ALL_ROWS), inputs, [slope])
-            return None, None, None, *found
-        wanted = ctx.needs_input_grad[3:]
-        gathered = _Gathered(part, inputs, wanted)
-        slope = slope.contiguous()
-        for piece in ctx.pieces:
-            given = _cut(piece, part, inputs)
-            made = ctx.kept.pop() if ctx.kept else part.make(given, piece.inner)
-            gathered.add(piece, part.backward(given, piece.inner, made, piece.target(slope), wanted))
-        return None, None, None, *gathered.slopes
+            grads: Grads = differentiable_vjp(lambda *given: op.reference(given, ALL_ROWS), inputs, [grad])
+            return None, None, None, *grads
+        grad = grad.contiguous()
+
+        def of_tile(tile: Tile) -> Grads:
+            given = _cut(tile, op, inputs)
+            saved = ctx.saved.pop() if ctx.saved else op.save(given, tile.inner)
+            found: Grads = op.vjp(given, tile.inner, saved, tile.target(grad), ctx.needs_input_grad[3:])
+            return found
+
+        return None, None, None, *_summed(of_tile, ctx.tiles, inputs, ctx.needs_input_grad[3:], range(op.maps))
 
 
-class _ForwardMode(torch.autograd.Function):
-    """Result and its change, from inputs and their changes."""
+class _Jvp(torch.autograd.Function):
+    """The result and its tangent, from inputs and their tangents, laid end to end."""
 
     @staticmethod
-    def forward(part: Part[Any], pieces: list[Piece], _: None, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        half = len(inputs) // 2
-        made = [
-            part.change(_cut(piece, part, inputs[:half]), _cut(piece, part, inputs[half:]), piece.inner)
-            for piece in pieces
-        ]
-        return _joined(made, pieces, inputs)
+    def forward(op: FusedOp[Any], tiles: list[Tile], _: None, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        half = len(tensors) // 2
+        results = [op.jvp(_cut(tile, op, tensors[:half]), _cut(tile, op, tensors[half:]), tile.inner) for tile in tiles]
+        return _joined(results, tiles, tensors)
 
     setup_context = staticmethod(_keep)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        inputs, part = ctx.saved_tensors, ctx.part
-        half = len(inputs) // 2
-        wanted, wanted_too = ctx.needs_input_grad[3 : 3 + half], ctx.needs_input_grad[3 + half :]
-        gathered, gathered_too = _Gathered(part, inputs[:half], wanted), _Gathered(part, inputs[half:], wanted_too)
-        for piece in ctx.pieces:
-            with torch.enable_grad():
-                values = _held(_cut(piece, part, inputs[:half]), wanted)
-                changes = _held(_cut(piece, part, inputs[half:]), wanted_too)
-                made = jvp(lambda *given, rows=piece.inner: part(given, rows), values, changes)
-            held = [tensor for tensor in values + changes if tensor.requires_grad]
-            found = iter(torch.autograd.grad(made, held, [piece.target(slope) for slope in slopes]))
-            gathered.add(piece, [next(found) if want else None for want in wanted])
-            gathered_too.add(piece, [next(found) if want else None for want in wanted_too])
-        return None, None, None, *gathered.slopes, *gathered_too.slopes
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        tensors, op, needs_grad = ctx.saved_tensors, ctx.op, ctx.needs_input_grad[3:]
+        half = len(tensors) // 2
+
+        def of_tile(tile: Tile) -> Grads:
+            given, tangents = _cut(tile, op, tensors[:half]), _cut(tile, op, tensors[half:])
+            of_target = [tile.target(grad) for grad in grads]
+            found: Grads = op.vjp_of_jvp(given, tangents, tile.inner, of_target, needs_grad)
+            return found
+
+        maps = (*range(op.maps), *range(half, half + op.maps))
+        return None, None, None, *_summed(of_tile, ctx.tiles, tensors, needs_grad, maps)
 
 
 def _joined(
-    made: Sequence[tuple[torch.Tensor, ...]], pieces: Sequence[Piece], inputs: Tensors
+    results: Sequence[tuple[torch.Tensor, ...]], tiles: Sequence[Tile], inputs: Tensors
 ) -> tuple[torch.Tensor, ...]:
-    """Each result of the pieces as a whole."""
-    if len(pieces) == 1:
-        return made[0]
-    wholes = tuple(tensor.new_empty((*inputs[0].shape[:3], tensor.shape[3])) for tensor in made[0])
-    for piece, parts in zip(pieces, made, strict=True):
-        for whole, tensor in zip(wholes, parts, strict=True):
-            piece.target(whole).copy_(tensor)
+    """Each of the tiles' results as a whole."""
+    if len(tiles) == 1:
+        return results[0]
+    wholes = tuple(tensor.new_empty((*inputs[0].shape[:3], tensor.shape[3])) for tensor in results[0])
+    for tile, of_tile in zip(tiles, results, strict=True):
+        for whole, tensor in zip(wholes, of_tile, strict=True):
+            tile.target(whole).copy_(tensor)
     return wholes
 
 
-def _held(inputs: Tensors, wanted: Sequence[bool]) -> list[torch.Tensor]:
-    """The inputs apart from any graph, those that slopes are wanted for as leaves."""
-    return [tensor.detach().requires_grad_(want) for tensor, want in zip(inputs, wanted, strict=True)]
-
-
-class _Gathered:
-    """Adds up the pieces' slopes: those of maps where they belong, those of parameters into one."""
-
-    def __init__(self, part: Part[Any], inputs: Tensors, wanted: Sequence[bool]) -> None:
-        self.maps = part.maps
-        self.slopes: list[torch.Tensor | None] = [
-            torch.zeros_like(tensor) if want else None for tensor, want in zip(inputs, wanted, strict=True)
-        ]
-
-    def add(self, piece: Piece, slopes: Slopes) -> None:
-        """One more piece; neighbouring pieces read rows of each other."""
-        for position, (total, slope) in enumerate(zip(self.slopes, slopes, strict=True)):
-            if total is None or slope is None:
-                continue
-            (piece.source(total) if position < self.maps else total).add_(slope)
+def _summed(
+    of_tile: Callable[[Tile], Grads],
+    tiles: Sequence[Tile],
+    tensors: Tensors,
+    needs_grad: Sequence[bool],
+    maps: Sequence[int],
+) -> Grads:
+    """Gradients in the tensors, summed over the tiles; those in maps, at these positions, where the tile reads."""
+    if len(tiles) == 1:
+        return of_tile(tiles[0])
+    totals = [torch.zeros_like(tensor) if needs else None for tensor, needs in zip(tensors, needs_grad, strict=True)]
+    for tile in tiles:
+        for position, (total, grad) in enumerate(zip(totals, of_tile(tile), strict=True)):
+            if total is not None and grad is not None:
+                (tile.source(total) if position in maps else total).add_(grad)
+    return totals

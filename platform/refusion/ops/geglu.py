@@ -1,4 +1,7 @@
-"""gelu(gate) · value, the two being halves of one tensor: without a copy of either, in both directions."""
+"""GEGLU, gelu(gate) · value, the two being halves of one tensor: without a copy of either, in all derivatives.
+
+gelu(g) = g·Φ(g), gelu' = Φ + g·φ and gelu'' = φ·(2 − g²), with the normal distribution Φ and its density φ.
+"""
 
 from __future__ import annotations
 
@@ -9,169 +12,212 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-import refusion.ops.gating_formulas as formulas
 from refusion.ops.autodiff import differentiable_vjp
 from refusion.ops.backend import runs_inductor
-from refusion.ops.inductor import Loop
-
-_PRODUCT, _SLOPE, _CHANGE, _SLOPES_OF_CHANGE = (
-    Loop(formula) for formula in (formulas.product, formulas.slope, formulas.change, formulas.slopes_of_change)
-)
+from refusion.ops.inductor import Kernel
 
 
-def gated(both: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
-    """(B, H, W, 2C), gates first, then values, to (B, H', W, C): the exact GELU of the gates times the values.
+def geglu(x: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
+    """Exact GELU of the gates times the values: (B, H, W, 2C), gates first, then values, to (B, H', W, C).
 
     Differentiable twice: backward and backward, or forward and backward.
 
     Args:
-        rows: which of the rows are wanted.
+        rows: rows of x that the result has.
     """
-    out: torch.Tensor = _Gated.apply(both, rows)
+    out: torch.Tensor = _Geglu.apply(x, rows)
     return out
 
 
-class Gated(NamedTuple):
-    """The same with what its slope needs; no graph leads through it.
+class SavedGeglu(NamedTuple):
+    """`geglu` with all that its vjp needs; no graph leads through it.
 
     Attributes:
-        product: made already, where loops are compiled; otherwise `opened`, the GELU of the gates, is.
+        product: the result, if Inductor's kernels run, which compute it at once; otherwise None.
+        gelu: the GELU of the gates, otherwise.
     """
 
-    both: torch.Tensor
+    x: torch.Tensor
     rows: slice
     product: torch.Tensor | None
-    opened: torch.Tensor | None
+    gelu: torch.Tensor | None
 
     @staticmethod
-    def of(both: torch.Tensor, rows: slice) -> Gated:
-        """`gated` of the same arguments."""
+    def of(x: torch.Tensor, rows: slice) -> SavedGeglu:
+        """Computes it for the arguments of `geglu`."""
         if runs_inductor():
-            return Gated(both, rows, _PRODUCT(both[:, rows])[0], None)
-        return Gated(both, rows, None, F.gelu(_halves(both, rows)[0]))
+            return SavedGeglu(x, rows, _VALUE(x[:, rows])[0], None)
+        return SavedGeglu(x, rows, None, F.gelu(_halves(x, rows)[0]))
 
-    def result(self) -> torch.Tensor:
-        """`gated(both, rows)`."""
+    def value(self) -> torch.Tensor:
+        """Result, ``geglu(x, rows)``."""
         if self.product is not None:
             return self.product
-        assert self.opened is not None
-        return self.opened * self.both[:, self.rows].chunk(2, dim=-1)[1]
+        assert self.gelu is not None
+        return self.gelu * self.x[:, self.rows].chunk(2, dim=-1)[1]
 
-    def backward(self, slope: torch.Tensor) -> torch.Tensor:
-        """The slope in `both` from that in the result; uses up what it holds."""
-        return _backward(slope, self.both, self.rows, self.opened, into=self.both)
+    def vjp(self, grad: torch.Tensor) -> torch.Tensor:
+        """Gradient in x from that in the result; overwrites x."""
+        return _vjp(grad, self.x, self.rows, self.gelu, into=self.x)
 
 
-def gated_change(both: torch.Tensor, change: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """`gated(both, rows)` and its change for a change of `both`, of the same shape. Makes no graph."""
+def geglu_jvp(x: torch.Tensor, tangent: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Result ``geglu(x, rows)`` and its tangent for a tangent of x. Makes no graph."""
     if runs_inductor():
-        product, moved = _CHANGE(both[:, rows], change[:, rows])
-        return product, moved
-    gate, value = _halves(both, rows)
-    of_gate, of_value = change[:, rows].chunk(2, dim=-1)
-    opened = F.gelu(gate)
-    moved = torch.ops.aten.gelu_backward(of_gate * value, gate).addcmul_(opened, of_value)
-    return opened.mul_(value), moved
+        product, product_tangent = _JVP(x[:, rows], tangent[:, rows])
+        return product, product_tangent
+    gate, value = _halves(x, rows)
+    dgate, dvalue = tangent[:, rows].chunk(2, dim=-1)
+    gelu = F.gelu(gate)
+    product_tangent = torch.ops.aten.gelu_backward(dgate * value, gate).addcmul_(gelu, dvalue)
+    return gelu.mul_(value), product_tangent
 
 
-def _halves(both: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+def value_formula(x: torch.Tensor) -> tuple[torch.Tensor]:
+    """Formula of the result, (..., 2C) to (..., C)."""
+    gate, value = x.chunk(2, dim=-1)
+    return (gate * _distribution(gate) * value,)
+
+
+def vjp_formula(grad: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor]:
+    """Formula of the gradient in x, (..., 2C), from that in the result."""
+    gate, value = x.chunk(2, dim=-1)
+    distribution = _distribution(gate)
+    derivative = distribution + gate * _density(gate)
+    return (torch.cat((grad * value * derivative, grad * gate * distribution), dim=-1),)
+
+
+def jvp_formula(x: torch.Tensor, dx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Formula of the result and of its tangent for a tangent of x."""
+    gate, value = x.chunk(2, dim=-1)
+    dgate, dvalue = dx.chunk(2, dim=-1)
+    distribution = _distribution(gate)
+    gelu = gate * distribution
+    return gelu * value, dgate * value * (distribution + gate * _density(gate)) + gelu * dvalue
+
+
+def vjp_of_jvp_formula(grad: torch.Tensor, x: torch.Tensor, dx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Formula of the gradients in x and in its tangent, (..., 2C) each, from that in the result's tangent."""
+    gate, value = x.chunk(2, dim=-1)
+    dgate, dvalue = dx.chunk(2, dim=-1)
+    distribution, density = _distribution(gate), _density(gate)
+    first = grad * (distribution + gate * density)
+    second = grad * density * (2 - gate * gate) * dgate
+    grad_x = torch.cat((first * dvalue + second * value, first * dgate), dim=-1)
+    return grad_x, torch.cat((first * value, grad * gate * distribution), dim=-1)
+
+
+_VALUE, _VJP, _JVP, _VJP_OF_JVP = (
+    Kernel(formula) for formula in (value_formula, vjp_formula, jvp_formula, vjp_of_jvp_formula)
+)
+
+
+def _distribution(gate: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (1 + torch.erf(gate * math.sqrt(0.5)))
+
+
+def _density(gate: torch.Tensor) -> torch.Tensor:
+    return torch.exp(gate * gate * -0.5) * (1 / math.sqrt(2 * math.pi))
+
+
+def _halves(x: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
     """Gate and value in some rows. The gate is a copy: PyTorch's GELU of a view is four times as slow on a CPU."""
-    gate, value = both[:, rows].chunk(2, dim=-1)
+    gate, value = x[:, rows].chunk(2, dim=-1)
     return gate.contiguous(), value
 
 
-def _backward(
-    slope: torch.Tensor, both: torch.Tensor, rows: slice, opened: torch.Tensor | None, into: torch.Tensor
+def _vjp(
+    grad: torch.Tensor, x: torch.Tensor, rows: slice, gelu: torch.Tensor | None, into: torch.Tensor
 ) -> torch.Tensor:
     if runs_inductor():
-        return _in_all_rows(_SLOPE(slope, both[:, rows])[0], both, rows)
-    gate, value = _halves(both, rows)
-    opened = F.gelu(gate) if opened is None else opened
-    risen = slope * value
-    of_gate, of_value = _only(into, rows).chunk(2, dim=-1)
-    torch.mul(slope, opened, out=of_value)
-    of_gate.copy_(torch.ops.aten.gelu_backward(risen, gate))
+        return _in_all_rows(_VJP(grad, x[:, rows])[0], x, rows)
+    gate, value = _halves(x, rows)
+    gelu = F.gelu(gate) if gelu is None else gelu
+    grad_gelu = grad * value
+    grad_gate, grad_value = _only(into, rows).chunk(2, dim=-1)
+    torch.mul(grad, gelu, out=grad_value)
+    grad_gate.copy_(torch.ops.aten.gelu_backward(grad_gelu, gate))
     return into
 
 
-def _in_all_rows(slope: torch.Tensor, both: torch.Tensor, rows: slice) -> torch.Tensor:
-    """The slope in both, given where it is not zero."""
-    if slope.shape == both.shape:
-        return slope
-    out = torch.empty_like(both)
-    _only(out, rows).copy_(slope)
+def _in_all_rows(grad: torch.Tensor, x: torch.Tensor, rows: slice) -> torch.Tensor:
+    """Gradient in all rows of x, given in those where it is not zero."""
+    if grad.shape == x.shape:
+        return grad
+    out = torch.empty_like(x)
+    _only(out, rows).copy_(grad)
     return out
 
 
 def _only(out: torch.Tensor, rows: slice) -> torch.Tensor:
-    """Those rows, to be filled; the others are made zero."""
+    """View of those rows, to be filled; zeroes the others."""
     first, last, _ = rows.indices(out.shape[1])
     out[:, :first].zero_()
     out[:, last:].zero_()
     return out[:, rows]
 
 
-class _Gated(torch.autograd.Function):
+class _Geglu(torch.autograd.Function):
     @staticmethod
-    def forward(both: torch.Tensor, rows: slice) -> torch.Tensor:
-        return Gated.of(both, rows).result()
+    def forward(x: torch.Tensor, rows: slice) -> torch.Tensor:
+        return SavedGeglu.of(x, rows).value()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, slice], output: torch.Tensor) -> None:
-        both, ctx.rows = inputs
-        ctx.save_for_backward(both)
-        ctx.save_for_forward(both)
+        x, ctx.rows = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (both,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (x,) = ctx.saved_tensors
         rows = ctx.rows
         if torch.is_grad_enabled():
-            (found,) = differentiable_vjp(lambda both: formulas.product(both[:, rows])[0], [both], [slope])
+            (found,) = differentiable_vjp(lambda x: value_formula(x[:, rows])[0], [x], [grad])
             return found, None
-        return _backward(slope, both, rows, None, into=torch.empty_like(both)), None
+        return _vjp(grad, x, rows, None, into=torch.empty_like(x)), None
 
     @staticmethod
-    def jvp(ctx: Any, change: torch.Tensor, _: None) -> torch.Tensor:
-        (both,) = ctx.saved_tensors
-        out: torch.Tensor = _GatedChange.apply(both, change, ctx.rows)
+    def jvp(ctx: Any, tangent: torch.Tensor, _: None) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        out: torch.Tensor = _GegluJvp.apply(x, tangent, ctx.rows)
         return out
 
 
-class _GatedChange(torch.autograd.Function):
-    """The change of the product for a change of gates and values."""
+class _GegluJvp(torch.autograd.Function):
+    """Tangent of the result for a tangent of x."""
 
     @staticmethod
-    def forward(both: torch.Tensor, change: torch.Tensor, rows: slice) -> torch.Tensor:
-        return gated_change(both, change, rows)[1]
+    def forward(x: torch.Tensor, tangent: torch.Tensor, rows: slice) -> torch.Tensor:
+        return geglu_jvp(x, tangent, rows)[1]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, slice], output: torch.Tensor) -> None:
-        both, change, ctx.rows = inputs
-        ctx.save_for_backward(both, change)
+        x, tangent, ctx.rows = inputs
+        ctx.save_for_backward(x, tangent)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        both, change = ctx.saved_tensors
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        x, tangent = ctx.saved_tensors
         rows = ctx.rows
         if runs_inductor():
-            of_both, of_change = _SLOPES_OF_CHANGE(slope, both[:, rows], change[:, rows])
-            return _in_all_rows(of_both, both, rows), _in_all_rows(of_change, both, rows), None
-        gate, value = _halves(both, rows)
-        dgate, dvalue = change[:, rows].chunk(2, dim=-1)
+            grad_x, grad_tangent = _VJP_OF_JVP(grad, x[:, rows], tangent[:, rows])
+            return _in_all_rows(grad_x, x, rows), _in_all_rows(grad_tangent, x, rows), None
+        gate, value = _halves(x, rows)
+        dgate, dvalue = tangent[:, rows].chunk(2, dim=-1)
         square = torch.square(gate)
         density = torch.exp(square * -0.5).mul_(1 / math.sqrt(2 * math.pi))
-        bend = square.neg_().add_(2).mul_(density)
-        level = torch.special.ndtr(gate)
-        rise = torch.addcmul(level, gate, density)
-        of_both, of_change = torch.empty_like(both), torch.empty_like(both)
-        of_gate, of_value = _only(of_both, rows).chunk(2, dim=-1)
-        of_dgate, of_dvalue = _only(of_change, rows).chunk(2, dim=-1)
-        torch.mul(level.mul_(gate), slope, out=of_dvalue)
-        risen = rise.mul_(slope)
-        torch.mul(risen, dgate, out=of_value)
-        torch.mul(risen, value, out=of_dgate)
-        torch.mul(risen, dvalue, out=of_gate)
-        of_gate.addcmul_(bend.mul_(slope).mul_(dgate), value)
-        return of_both, of_change, None
+        second = square.neg_().add_(2).mul_(density)
+        distribution = torch.special.ndtr(gate)
+        first = torch.addcmul(distribution, gate, density)
+        grad_x, grad_tangent = torch.empty_like(x), torch.empty_like(x)
+        grad_gate, grad_value = _only(grad_x, rows).chunk(2, dim=-1)
+        grad_dgate, grad_dvalue = _only(grad_tangent, rows).chunk(2, dim=-1)
+        torch.mul(distribution.mul_(gate), grad, out=grad_dvalue)
+        first_grad = first.mul_(grad)
+        torch.mul(first_grad, dgate, out=grad_value)
+        torch.mul(first_grad, value, out=grad_dgate)
+        torch.mul(first_grad, dvalue, out=grad_gate)
+        grad_gate.addcmul_(second.mul_(grad).mul_(dgate), value)
+        return grad_x, grad_tangent, None

@@ -1,7 +1,7 @@
-"""Compiles what stands between convolutions: each formula becomes one loop over the pixels.
+"""Compiles what stands between convolutions by PyTorch's Inductor: each formula becomes one kernel over the pixels.
 
-Run operation by operation, a formula reads and writes its maps as often as it has operations. PyTorch's Inductor makes
-one loop of it, by a C++ compiler or, on a GPU, by Triton. Convolutions and matrix products stay with the libraries.
+Run operation by operation, a formula reads and writes its maps as often as it has operations. Inductor fuses them, by a
+C++ compiler or, on a GPU, by Triton. Convolutions and matrix products stay with the libraries.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Tensors = tuple[torch.Tensor, ...]
 _MOST_VARIANTS = 256
 
 
-class Loop:
-    """A formula as one loop over the pixels. Without a derivative; its callers have theirs.
+class Kernel:
+    """A formula as one kernel over the pixels, compiled at its first call. It has no derivative; its callers have.
 
     Called with maps (..., C), which the formula gets as (pixels, C), and with parameters (C). Results that are maps
     come back in the shape of the first argument, the others as they are.
@@ -47,7 +47,7 @@ def why_not(device: torch.device) -> str | None:
         if device.type == "cpu":
             # What an earlier process compiled and left on disk would hide that the compiler is gone.
             get_cpp_compiler()
-        Loop(_trial)(torch.zeros(2, 4, device=device))
+        Kernel(_trial)(torch.zeros(2, 4, device=device))
     except (RuntimeError, OSError, ImportError, SubprocessError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
@@ -65,15 +65,15 @@ def _compiled(formula: Callable[..., Tensors]) -> Callable[..., Tensors]:
     _dynamo.config.recompile_limit = max(_dynamo.config.recompile_limit, _MOST_VARIANTS)
     # Compiled where it is needed: a pool of compiling processes would outlive a worker that is stopped.
     _inductor.config.compile_threads = 1
-    made: Callable[..., Tensors] = torch.compile(formula, fullgraph=True)
-    return made
+    compiled: Callable[..., Tensors] = torch.compile(formula, fullgraph=True)
+    return compiled
 
 
 def _pixels(maps: torch.Tensor) -> torch.Tensor:
-    """(..., C) as (pixels, C): one loop serves all sizes of images, but each number of channels has its own."""
+    """View of (..., C) as (pixels, C): one kernel serves all sizes of images, each number of channels has its own."""
     from torch import _dynamo
 
-    # Not `detach`: a view's base would be looked at too, and another loop made for every shape of it.
+    # Not `detach`: a view's base would be looked at too, and another kernel compiled for every shape of it.
     flat = maps.flatten(0, -2).data
     _dynamo.mark_dynamic(flat, 0)
     _dynamo.mark_static(flat, 1)

@@ -1,4 +1,8 @@
-"""Attention with its residual, as parts that run image by image."""
+"""The networks' sublayers, each with its residual: attention among channels, and the gated feed-forward network.
+
+All maps are channels last, (B, H, W, C). Each sublayer runs as one fused operation, differentiable twice: backward and
+backward, or forward and backward.
+"""
 
 from __future__ import annotations
 
@@ -8,146 +12,274 @@ from typing import NamedTuple
 import torch
 
 from refusion.ops.backend import full, narrow
-from refusion.ops.channel_attention import Attended, attend_among, attention_change
-from refusion.ops.convolutions import filter_maps, filter_maps_backward, mix, mix_backward, mix_change
-from refusion.ops.fused_op import Part
-from refusion.ops.layer_norm import Normalised, channel_norm
-from refusion.ops.native.attention import AttentionByRows
-from refusion.ops.parts_by_rows import Slopes, Tensors
+from refusion.ops.channel_attention import SavedAttention, qkv_attention, qkv_attention_jvp
+from refusion.ops.convolutions import (
+    depthwise_conv,
+    depthwise_conv_vjp,
+    pointwise_conv,
+    pointwise_conv_jvp,
+    pointwise_conv_vjp,
+)
+from refusion.ops.fused_op import FusedOp, Grads, Tensors, run
+from refusion.ops.geglu import SavedGeglu, geglu, geglu_jvp
+from refusion.ops.layer_norm import SavedLayerNorm, layer_norm
+from refusion.ops.native.attention import NativeAttention
+from refusion.ops.native.feed_forward import NativeFeedForward
 
 
-class _Maps(NamedTuple):
-    """Those for q, k and v of one stream, and what they are made by way of."""
+def channel_attention(
+    x: torch.Tensor,
+    norm: Tensors,
+    pointwise: torch.Tensor,
+    depthwise: torch.Tensor,
+    temperature: torch.Tensor,
+    projection: torch.Tensor,
+) -> torch.Tensor:
+    """x + attention of layer_norm(x) among its channels: (B, H, W, C) to the same.
+
+    Per head softmax(q kᵀ · temperature) v, channels of q and k having unit length over the pixels, so that the cost is
+    linear in these; q, k and v are pointwise, then depthwise convolutions.
+
+    Args:
+        norm: weight and bias (C).
+        pointwise: (3C, C, 1, 1), for q, then k, then v.
+        depthwise: (3C, 1, 3, 3).
+        temperature: (heads, 1, 1), where heads divide C.
+        projection: (C, C), of the result.
+    """
+    return run(_CHANNEL_ATTENTION, [x, *norm, pointwise, depthwise, temperature, projection])
+
+
+def channel_cross_attention(
+    x1: torch.Tensor,
+    x2: torch.Tensor,
+    convolutions1: Tensors,
+    convolutions2: Tensors,
+    temperatures: Tensors,
+    projections: Tensors,
+) -> torch.Tensor:
+    """Two streams (B, H, W, C) side by side, (B, H, W, 2C), each plus attention with q of the other.
+
+    Args:
+        convolutions1, convolutions2: of a stream, pointwise (3C, C, 1, 1) and depthwise (3C, 1, 3, 3), for q, k and v.
+        temperatures: two of (heads, 1, 1), where heads divide C.
+        projections: two of (C, C).
+    """
+    return run(_CROSS_ATTENTION, [x1, x2, *convolutions1, *convolutions2, *temperatures, *projections])
+
+
+def gated_feed_forward(
+    x: torch.Tensor,
+    pointwise: torch.Tensor,
+    depthwise: torch.Tensor,
+    projection: torch.Tensor,
+    norm: Tensors = (),
+) -> torch.Tensor:
+    """x + projection · geglu(depthwise(pointwise(layer_norm(x)))): (B, H, W, C) to the same.
+
+    Args:
+        pointwise: (2N, C, 1, 1), for N gates, then N values.
+        depthwise: (2N, 1, 3, 3).
+        projection: (C, N, 1, 1).
+        norm: weight and bias (C); without them there is no LayerNorm.
+    """
+    return run(_GATED_FEED_FORWARD, [x, *norm, pointwise, depthwise, projection])
+
+
+class _Qkv(NamedTuple):
+    """Maps for q, k and v of one stream, and the maps that they are computed from."""
 
     source: torch.Tensor
     wide: torch.Tensor
     qkv: torch.Tensor
 
+    @staticmethod
+    def of(x: torch.Tensor, pointwise: torch.Tensor, depthwise: torch.Tensor) -> _Qkv:
+        source = narrow(x)
+        wide = pointwise_conv(source, narrow(pointwise))
+        return _Qkv(source, wide, full(depthwise_conv(wide, narrow(depthwise))))
 
-class _Made(NamedTuple):
-    normalised: Normalised | None
-    maps: list[_Maps]
-    attended: Attended
+    def vjp(
+        self, grad: torch.Tensor, weights: Tensors, needs_grad: Sequence[bool]
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Gradients in the source and, if needed, in the two weights."""
+        pointwise, depthwise = (narrow(weight) for weight in weights)
+        grad_wide, grad_depthwise = depthwise_conv_vjp(narrow(grad), self.wide, depthwise, needs_grad[1])
+        grad_x, grad_pointwise = pointwise_conv_vjp(grad_wide, self.source, pointwise, needs_grad[0])
+        grad_pointwise, grad_depthwise = (
+            None if one is None else full(one) for one in (grad_pointwise, grad_depthwise)
+        )
+        return full(grad_x), grad_pointwise, grad_depthwise
 
 
-class SelfAttention(Part[_Made]):
-    """x + attention of the normalised x to itself.
+def _qkv_jvp(inputs: Tensors, tangents: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps for q, k and v of a source and its two weights, and their tangent."""
+    x, pointwise, depthwise, dx, dpointwise, ddepthwise = (narrow(tensor) for tensor in (*inputs, *tangents))
+    wide = pointwise_conv(x, pointwise)
+    dwide = pointwise_conv_jvp(x, pointwise, dx, dpointwise)
+    tangent = depthwise_conv(dwide, depthwise).add_(depthwise_conv(wide, ddepthwise))
+    return full(depthwise_conv(wide, depthwise)), full(tangent)
 
-    Inputs: x (B, H, W, C); weight and bias (C) of the norm; widen (3C, C, 1, 1) and kernels (3C, 1, 3, 3) for q, k
-    and v; temperature (heads, 1, 1); projection (C, C).
-    """
 
-    halo = None
-    compiled = AttentionByRows(1)
+class _SavedSublayer(NamedTuple):
+    norm: SavedLayerNorm | None
+    streams: list[_Qkv]
+    attention: SavedAttention
 
-    def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
-        x, weight, bias, widen, kernels, *small = inputs
-        (out,) = attend_among(_qkv(channel_norm(x, weight, bias), widen, kernels).qkv, *small)
+
+class ChannelAttention(FusedOp[_SavedSublayer]):
+    """`channel_attention`; its parameters in the order of the arguments."""
+
+    def __init__(self) -> None:
+        self.native = NativeAttention(1, self.reference)
+
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        x, weight, bias, pointwise, depthwise, *small = inputs
+        (out,) = qkv_attention(_Qkv.of(layer_norm(x, weight, bias), pointwise, depthwise).qkv, *small)
         return x + out
 
-    def make(self, inputs: Tensors, rows: slice) -> _Made:
-        x, weight, bias, widen, kernels, *small = inputs
-        normalised = Normalised.of(x, weight, bias)
-        maps = _qkv(normalised.out, widen, kernels)
-        return _Made(normalised, [maps], Attended.of(maps.qkv, *small))
+    def save(self, inputs: Tensors, rows: slice) -> _SavedSublayer:
+        x, weight, bias, pointwise, depthwise, *small = inputs
+        norm = SavedLayerNorm.of(x, weight, bias)
+        stream = _Qkv.of(norm.out, pointwise, depthwise)
+        return _SavedSublayer(norm, [stream], SavedAttention.of(stream.qkv, *small))
 
-    def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
-        return made.attended.results()[0].add_(inputs[0])
+    def value(self, inputs: Tensors, rows: slice, saved: _SavedSublayer) -> torch.Tensor:
+        return saved.attention.values()[0].add_(inputs[0])
 
-    def backward(
-        self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
-    ) -> Slopes:
-        _, _, _, widen, kernels, *_ = inputs
-        normalised, (maps,), attended = made
-        assert normalised is not None
-        of_qkv, *of_small = attended.backward([slope])
-        of_x, of_widen, of_kernels = _qkv_backward(of_qkv, maps, [widen, kernels], wanted[3:5])
-        of_x, *of_norm = normalised.backward(of_x, wanted[1:3])
-        return of_x.add_(slope), *of_norm, of_widen, of_kernels, *of_small
+    def vjp(
+        self, inputs: Tensors, rows: slice, saved: _SavedSublayer, grad: torch.Tensor, needs_grad: Sequence[bool]
+    ) -> Grads:
+        norm, (stream,), attention = saved
+        assert norm is not None
+        grad_qkv, *grad_small = attention.vjp([grad])
+        grad_x, *grad_convolutions = stream.vjp(grad_qkv, inputs[3:5], needs_grad[3:5])
+        grad_x, *grad_norm = norm.vjp(grad_x, needs_grad[1:3])
+        return grad_x.add_(grad), *grad_norm, *grad_convolutions, *grad_small
 
-    def change(self, inputs: Tensors, changes: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        x, weight, bias, widen, kernels, *small = inputs
-        dx, dweight, dbias, dwiden, dkernels, *dsmall = changes
-        normalised = Normalised.of(x, weight, bias)
-        source, dsource = normalised.out, normalised.change(dx, dweight, dbias)
-        qkv, dqkv = _widened([source, widen, kernels], [dsource, dwiden, dkernels])
-        ((out, change),) = attention_change([qkv, *small], [dqkv, *dsmall])
-        return out.add_(x), change.add_(dx)
+    def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        x, weight, bias, pointwise, depthwise, *small = inputs
+        dx, dweight, dbias, dpointwise, ddepthwise, *dsmall = tangents
+        norm = SavedLayerNorm.of(x, weight, bias)
+        source, dsource = norm.out, norm.jvp(dx, dweight, dbias)
+        qkv, dqkv = _qkv_jvp([source, pointwise, depthwise], [dsource, dpointwise, ddepthwise])
+        ((out, tangent),) = qkv_attention_jvp([qkv, *small], [dqkv, *dsmall])
+        return out.add_(x), tangent.add_(dx)
 
 
-class CrossAttention(Part[_Made]):
-    """Two streams side by side, each plus its attention to the other: (B, H, W, C) and the same to (B, H, W, 2C).
+class CrossAttention(FusedOp[_SavedSublayer]):
+    """`channel_cross_attention`; its parameters in the order of the arguments."""
 
-    Inputs: x1, x2; of the first, then of the second stream widen (3C, C, 1, 1) and kernels (3C, 1, 3, 3) for q, k and
-    v; both temperatures (heads, 1, 1); both projections (C, C).
-    """
-
-    halo = None
     maps = 2
-    compiled = AttentionByRows(2)
 
-    def __call__(self, inputs: Tensors, rows: slice) -> torch.Tensor:
-        x1, x2, widen1, kernels1, widen2, kernels2, *small = inputs
-        qkv = _qkv(x1, widen1, kernels1).qkv, _qkv(x2, widen2, kernels2).qkv
-        return torch.cat((x1, x2), dim=3) + torch.cat(attend_among(*qkv, *small), dim=3)
+    def __init__(self) -> None:
+        self.native = NativeAttention(2, self.reference)
 
-    def make(self, inputs: Tensors, rows: slice) -> _Made:
-        x1, x2, widen1, kernels1, widen2, kernels2, *small = inputs
-        maps = [_qkv(x1, widen1, kernels1), _qkv(x2, widen2, kernels2)]
-        return _Made(None, maps, Attended.of(*(one.qkv for one in maps), *small))
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        x1, x2, pointwise1, depthwise1, pointwise2, depthwise2, *small = inputs
+        qkv = _Qkv.of(x1, pointwise1, depthwise1).qkv, _Qkv.of(x2, pointwise2, depthwise2).qkv
+        return torch.cat((x1, x2), dim=3) + torch.cat(qkv_attention(*qkv, *small), dim=3)
 
-    def finish(self, inputs: Tensors, rows: slice, made: _Made) -> torch.Tensor:
-        return torch.cat(made.attended.results(), dim=3).add_(torch.cat((inputs[0], inputs[1]), dim=3))
+    def save(self, inputs: Tensors, rows: slice) -> _SavedSublayer:
+        x1, x2, pointwise1, depthwise1, pointwise2, depthwise2, *small = inputs
+        streams = [_Qkv.of(x1, pointwise1, depthwise1), _Qkv.of(x2, pointwise2, depthwise2)]
+        return _SavedSublayer(None, streams, SavedAttention.of(*(stream.qkv for stream in streams), *small))
 
-    def backward(
-        self, inputs: Tensors, rows: slice, made: _Made, slope: torch.Tensor, wanted: Sequence[bool]
-    ) -> Slopes:
-        halves = slope.chunk(2, dim=3)
-        *of_qkv, of_temperature1, of_temperature2, of_project1, of_project2 = made.attended.backward(halves)
-        of_sources, of_convolutions = [], []
+    def value(self, inputs: Tensors, rows: slice, saved: _SavedSublayer) -> torch.Tensor:
+        return torch.cat(saved.attention.values(), dim=3).add_(torch.cat((inputs[0], inputs[1]), dim=3))
+
+    def vjp(
+        self, inputs: Tensors, rows: slice, saved: _SavedSublayer, grad: torch.Tensor, needs_grad: Sequence[bool]
+    ) -> Grads:
+        halves = grad.chunk(2, dim=3)
+        grads = saved.attention.vjp(halves)
+        grad_qkv, grad_small = grads[:2], grads[2:]
+        grad_maps, grad_convolutions = [], []
         for stream in range(2):
-            first = 2 + 2 * stream
-            of_source, of_widen, of_kernels = _qkv_backward(
-                of_qkv[stream], made.maps[stream], inputs[first : first + 2], wanted[first : first + 2]
-            )
-            of_sources.append(of_source.add_(halves[stream]))
-            of_convolutions += [of_widen, of_kernels]
-        return *of_sources, *of_convolutions, of_temperature1, of_temperature2, of_project1, of_project2
+            weights = slice(2 + 2 * stream, 4 + 2 * stream)
+            grad_x, *of_weights = saved.streams[stream].vjp(grad_qkv[stream], inputs[weights], needs_grad[weights])
+            grad_maps.append(grad_x.add_(halves[stream]))
+            grad_convolutions += of_weights
+        return *grad_maps, *grad_convolutions, *grad_small
 
-    def change(self, inputs: Tensors, changes: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         streams = [
-            _widened(*([tensors[stream], *tensors[2 + 2 * stream : 4 + 2 * stream]] for tensors in (inputs, changes)))
+            _qkv_jvp(*([tensors[stream], *tensors[2 + 2 * stream : 4 + 2 * stream]] for tensors in (inputs, tangents)))
             for stream in range(2)
         ]
-        outs = attention_change(
-            [*(qkv for qkv, _ in streams), *inputs[6:]], [*(dqkv for _, dqkv in streams), *changes[6:]]
+        pairs = qkv_attention_jvp(
+            [*(qkv for qkv, _ in streams), *inputs[6:]], [*(dqkv for _, dqkv in streams), *tangents[6:]]
         )
-        out, change = (torch.cat(tensors, dim=3) for tensors in zip(*outs, strict=True))
-        return out.add_(torch.cat((inputs[0], inputs[1]), dim=3)), change.add_(
-            torch.cat((changes[0], changes[1]), dim=3)
+        out, tangent = (torch.cat(tensors, dim=3) for tensors in zip(*pairs, strict=True))
+        return out.add_(torch.cat((inputs[0], inputs[1]), dim=3)), tangent.add_(
+            torch.cat((tangents[0], tangents[1]), dim=3)
         )
 
 
-def _qkv(x: torch.Tensor, widen: torch.Tensor, kernels: torch.Tensor) -> _Maps:
-    source = narrow(x)
-    wide = mix(source, narrow(widen))
-    return _Maps(source, wide, full(filter_maps(wide, narrow(kernels))))
+class _SavedFeedForward(NamedTuple):
+    norm: SavedLayerNorm | None
+    source: torch.Tensor
+    wide: torch.Tensor
+    geglu: SavedGeglu
 
 
-def _qkv_backward(
-    of_qkv: torch.Tensor, maps: _Maps, weights: Tensors, wanted: Sequence[bool]
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """The slopes in their source and, if wanted, in its mix and its kernels."""
-    widen, kernels = (narrow(weight) for weight in weights)
-    of_wide, of_kernels = filter_maps_backward(narrow(of_qkv), maps.wide, kernels, wanted[1])
-    of_x, of_widen = mix_backward(of_wide, maps.source, widen, wanted[0])
-    of_widen, of_kernels = (None if one is None else full(one) for one in (of_widen, of_kernels))
-    return full(of_x), of_widen, of_kernels
+class GatedFeedForward(FusedOp[_SavedFeedForward]):
+    """`gated_feed_forward`: of x, weight and bias of the norm if there is one, pointwise, depthwise, projection."""
+
+    halo = 1
+
+    def __init__(self) -> None:
+        self.native = NativeFeedForward(self.reference)
+
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        x, *norm = inputs[:-3]
+        pointwise, depthwise, projection = (narrow(weight) for weight in inputs[-3:])
+        source = narrow(layer_norm(x, *norm) if norm else x)
+        product = geglu(depthwise_conv(pointwise_conv(source, pointwise), depthwise), rows)
+        return x[:, rows] + full(pointwise_conv(product, projection))
+
+    def save(self, inputs: Tensors, rows: slice) -> _SavedFeedForward:
+        x, *parameters, pointwise, depthwise, _ = inputs
+        norm = SavedLayerNorm.of(x, *parameters) if parameters else None
+        source = narrow(x if norm is None else norm.out)
+        wide = pointwise_conv(source, narrow(pointwise))
+        return _SavedFeedForward(norm, source, wide, SavedGeglu.of(depthwise_conv(wide, narrow(depthwise)), rows))
+
+    def value(self, inputs: Tensors, rows: slice, saved: _SavedFeedForward) -> torch.Tensor:
+        return full(pointwise_conv(saved.geglu.value(), narrow(inputs[-1]))).add_(inputs[0][:, rows])
+
+    def vjp(
+        self, inputs: Tensors, rows: slice, saved: _SavedFeedForward, grad: torch.Tensor, needs_grad: Sequence[bool]
+    ) -> Grads:
+        pointwise, depthwise, projection = (narrow(weight) for weight in inputs[-3:])
+        norm, source, wide, gates = saved
+        grad_product, grad_projection = pointwise_conv_vjp(narrow(grad), gates.value(), projection, needs_grad[-1])
+        grad_wide, grad_depthwise = depthwise_conv_vjp(gates.vjp(grad_product), wide, depthwise, needs_grad[-2])
+        grad_x, grad_pointwise = pointwise_conv_vjp(grad_wide, source, pointwise, needs_grad[-3])
+        grad_x = full(grad_x)
+        grad_norm: Grads = ()
+        if norm is not None:
+            grad_x, *grad_norm = norm.vjp(grad_x, needs_grad[1:3])
+        grad_x[:, rows] += grad
+        weights = grad_pointwise, grad_depthwise, grad_projection
+        return grad_x, *grad_norm, *(None if one is None else full(one) for one in weights)
+
+    def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        (x, *norm), (dx, *dnorm) = inputs[:-3], tangents[:-3]
+        pointwise, depthwise, projection = (narrow(weight) for weight in inputs[-3:])
+        dpointwise, ddepthwise, dprojection = (narrow(tangent) for tangent in tangents[-3:])
+        source, dsource = x, dx
+        if norm:
+            saved = SavedLayerNorm.of(x, *norm)
+            source, dsource = saved.out, saved.jvp(dx, *dnorm)
+        source, dsource = narrow(source), narrow(dsource)
+        wide = pointwise_conv(source, pointwise)
+        dwide = pointwise_conv_jvp(source, pointwise, dsource, dpointwise)
+        dwide = depthwise_conv(dwide, depthwise).add_(depthwise_conv(wide, ddepthwise))
+        product, dproduct = geglu_jvp(depthwise_conv(wide, depthwise), dwide, rows)
+        out = full(pointwise_conv(product, projection)).add_(x[:, rows])
+        dout = pointwise_conv(dproduct, projection).add_(pointwise_conv(product, dprojection))
+        return out, full(dout).add_(dx[:, rows])
 
 
-def _widened(inputs: Tensors, changes: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-    """The maps for q, k and v from a source, its mix and its kernels; and their change."""
-    x, widen, kernels, dx, dwiden, dkernels = (narrow(tensor) for tensor in (*inputs, *changes))
-    wide = mix(x, widen)
-    moved = mix_change(x, widen, dx, dwiden)
-    return full(filter_maps(wide, kernels)), full(filter_maps(moved, kernels).add_(filter_maps(wide, dkernels)))
+_CHANNEL_ATTENTION, _CROSS_ATTENTION, _GATED_FEED_FORWARD = ChannelAttention(), CrossAttention(), GatedFeedForward()

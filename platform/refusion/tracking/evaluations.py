@@ -1,4 +1,4 @@
-"""An evaluation in MLflow: one run per method, with mean scores, the table, and what it was measured on."""
+"""Evaluations in MLflow: one run per method, with mean scores, the table, and the data set."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ KIND = "evaluation"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one method scored.
+    """The result of one method, as it is written to MLflow.
 
     Attributes:
         task, method, convention: become tags.
-        params: nested, how it was measured.
-        metrics: as they are to be called; a value may be NaN.
+        params: nested settings of the evaluation.
+        metrics: by their names in MLflow; a value may be NaN.
         files: text by the name of the artifact.
         pairs_digest, source, count, split: of the sources, as for ``TaskRecorder.dataset``.
-        facts: further tags, of what the metrics are.
+        facts: further tags, descriptions of the metrics.
     """
 
     task: str
@@ -45,15 +45,15 @@ class Evaluation:
 
     @property
     def run_name(self) -> str:
-        """How the run is called."""
+        """Name of the run."""
         return f"evaluate-{self.task}-{self.method}"
 
 
 def record_evaluation(uri: str, experiment_id: str, evaluation: Evaluation) -> str | None:
-    """Writes one run, closed when it is whole. Hours of work must not end in a traceback: nothing of MLflow is raised.
+    """Writes one run and closes it; no error of MLflow is raised, so that hours of work do not end in a traceback.
 
     Returns:
-        None, or in one line what could not be written.
+        None, or one line on what could not be written.
     """
     tags = {
         "kind": KIND,

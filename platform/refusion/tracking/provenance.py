@@ -1,4 +1,4 @@
-"""Which code, which versions and who: the tags that every run carries."""
+"""Provenance tags of every run: code, versions and user."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _DISTRIBUTIONS = {"torch": "torch", "ray": "ray", "mlflow": "mlflow", "refusion"
 
 
 def provenance_tags() -> dict[str, str]:
-    """Tags for the running program: ``mlflow.source.name``, ``mlflow.user``, ``version.*`` and, where the package's
-    source is a git checkout, ``mlflow.source.git.commit`` and ``source.modified``."""
+    """Returns the tags of the running program.
+
+    They are ``mlflow.source.name``, ``mlflow.user``, ``version.*`` and, where the package's source is a git checkout,
+    ``mlflow.source.git.commit`` and ``source.modified``.
+    """
     tags = {SOURCE_TAG: Path(sys.argv[0] or "python").name, "mlflow.source.type": "LOCAL", USER_TAG: _user()}
     tags["version.python"] = platform.python_version()
     for name in _DISTRIBUTIONS:
@@ -27,7 +30,7 @@ def provenance_tags() -> dict[str, str]:
 
 
 def installed_version(name: str) -> str:
-    """The installed version of a distribution, "unknown" where it is run without being installed."""
+    """Returns the installed version of a distribution, "unknown" where it is run without being installed."""
     try:
         return version(_DISTRIBUTIONS.get(name, name))
     except PackageNotFoundError:
@@ -35,7 +38,7 @@ def installed_version(name: str) -> str:
 
 
 def git_tags(folder: Path) -> dict[str, str]:
-    """Commit of the checkout that tracks this folder, and whether its tracked files differ; {} if none does."""
+    """Returns the commit of the checkout that tracks this folder and a flag for modified files; {} if none does."""
     # A virtual environment inside some other checkout is not that checkout's source.
     if _git(folder, "check-ignore", "--quiet", ".") is not None:
         return {}
@@ -47,7 +50,7 @@ def git_tags(folder: Path) -> dict[str, str]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, None if it fails or is not installed."""
+    """Returns git's output, None if it fails or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
@@ -60,5 +63,5 @@ def _git(folder: Path, *arguments: str) -> str | None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container whose user id has no name
+    except (OSError, KeyError, ImportError):  # the user id of a container may have no name
         return "unknown"

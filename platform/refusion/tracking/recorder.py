@@ -1,4 +1,4 @@
-"""What the controller of one task writes to MLflow while it trains; a store that is away never stops the training."""
+"""Recording of one task in MLflow while it trains; an unreachable store never stops the training."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from PIL import Image
 
-from refusion.tracking.outbox import Outbox
 from refusion.tracking.registry import MODEL_FILES, Version, register_version
+from refusion.tracking.retry_queue import RetryQueue
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
-from refusion.tracking.settings import TAG_LIMIT, cut, safe_name
+from refusion.tracking.settings import TAG_LIMIT, safe_name, truncate
 
 __all__ = ["TaskRecorder", "find_task_run", "start_task_run"]
 
 log = logging.getLogger(__name__)
 DIGEST_LIMIT = 36
-# Seconds between the last attempts, when training is over and something still waits, and after which none begins.
-PAUSES = (1.0, 4.0)
-PATIENCE = 60.0
+# Seconds between the last attempts after the training, and after which no further one begins.
+FINISH_PAUSES = (1.0, 4.0)
+FINISH_TIMEOUT = 60.0
 
 
 class TaskRecorder:
-    """Writes to the run of one task (see ``start_task_run``), from one process.
+    """Writer to the run of one task (see ``start_task_run``), from one process.
 
-    No method raises because of MLflow. What cannot be written waits and is tried again with each later call, metrics
-    and tags in their order, pictures and models apart from them; ``unsent`` counts what is missing in MLflow.
+    No method raises because of MLflow. A failed write waits and is tried again with each later call, metrics
+    and tags in their order, pictures and models apart from them; ``unsent`` counts the writes missing in MLflow.
 
     Args:
-        uri: what ``resolve_tracking_uri`` returned.
+        uri: the result of ``resolve_tracking_uri``.
         run_id: the task's run.
     """
 
     def __init__(self, uri: str, run_id: str) -> None:
         self.uri = uri
         self.run_id = run_id
-        self._records = Outbox(in_order=True)
-        self._files = Outbox(in_order=False)
+        self._records = RetryQueue(in_order=True)
+        self._files = RetryQueue(in_order=False)
         self._last_epoch: tuple[int, int] | None = None
 
     @cached_property
     def _client(self) -> MlflowClient:
-        # Not in __init__: the recorder may be sent to its process pickled, and opening a store may fail.
+        # Not in __init__: the recorder may be pickled for its process, and opening a store may fail.
         return MlflowClient(tracking_uri=self.uri)
 
     @property
     def unsent(self) -> int:
-        """Writes that still wait plus writes that are lost."""
+        """Number of writes that still wait plus those that are lost."""
         return self._records.unsent + self._files.unsent
 
     def epoch(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -68,7 +68,7 @@ class TaskRecorder:
         for start in range(0, len(points), METRICS_PER_BATCH):
             self._records.send(f"metrics of step {step}", partial(self._metrics, points[start:][:METRICS_PER_BATCH]))
 
-        # Pictures that wait would otherwise do so until there are new ones.
+        # Waiting pictures would otherwise wait until there are new ones.
         if not self._records.waiting:
             self._files.flush()
 
@@ -79,6 +79,7 @@ class TaskRecorder:
         """Writes image files as step-stamped images, which the UI shows under a slider per key.
 
         Args:
+            step: the epoch.
             paths: from the key, such as ``fused/NAME`` or ``weights/NAME``, to a file that Pillow reads. Grey stays
                 grey, all else becomes RGB; 16 bits become 8.
         """
@@ -87,7 +88,7 @@ class TaskRecorder:
             try:
                 data = Path(path).read_bytes()
             except OSError as error:
-                self._files.lose(what, error)
+                self._files.record_loss(what, error)
                 continue
             self._files.send(what, partial(self._picture, step, safe_name(key), data, _now()), size=len(data))
 
@@ -95,9 +96,10 @@ class TaskRecorder:
         self._client.log_image(self.run_id, _pixels(data), key=key, step=step, timestamp=stamp, synchronous=True)
 
     def dataset(self, name: str, pairs_digest: str, source: str, count: int, split: str) -> None:
-        """Writes what the run is trained or validated on, shown as ``NAME/SPLIT``.
+        """Writes the data set of a training or validation, shown as ``NAME/SPLIT``.
 
         Args:
+            name: of the data set.
             pairs_digest: of the pairs; MLflow's own digest is its first 36 characters.
             source: folder or address of the pairs, or ``builtin``.
             count: number of pairs.
@@ -144,7 +146,7 @@ class TaskRecorder:
                 shutil.copy2(Path(checkpoint_dir) / name, copy.name)
         except OSError as error:
             copy.cleanup()
-            self._files.lose(what, error)
+            self._files.record_loss(what, error)
             return None
 
         def attempt() -> str:
@@ -168,15 +170,15 @@ class TaskRecorder:
 
     def finish(self, status: Status = "FINISHED", tags: Mapping[str, Any] | None = None) -> None:
         """Writes tags, closes the run, and tries for some seconds to write what still waits."""
-        texts = [RunTag(name, cut(str(value), TAG_LIMIT)) for name, value in (tags or {}).items()]
+        texts = [RunTag(name, truncate(str(value), TAG_LIMIT)) for name, value in (tags or {}).items()]
         if texts:
             self._records.send("tags", lambda: self._client.log_batch(self.run_id, tags=texts))
         end = _now()
         self._records.send(f"status {status}", lambda: self._client.set_terminated(self.run_id, status, end))
         began = time.monotonic()
         done = self._flush()
-        for pause in PAUSES:
-            if done or time.monotonic() - began > PATIENCE:
+        for pause in FINISH_PAUSES:
+            if done or time.monotonic() - began > FINISH_TIMEOUT:
                 break
             time.sleep(pause)
             done = self._flush()
@@ -188,12 +190,12 @@ class TaskRecorder:
 
 
 def _now() -> int:
-    """Milliseconds since 1970, as MLflow stamps."""
+    """Returns milliseconds since 1970, MLflow's time stamp."""
     return time.time_ns() // 1_000_000
 
 
 def _pixels(data: bytes) -> np.ndarray:
-    """An image file's pixels as uint8, (H,W) or (H,W,3): MLflow would stretch floats and refuse 16 bits."""
+    """Returns an image file's pixels as uint8, (H,W) or (H,W,3): MLflow would stretch floats and refuse 16 bits."""
     with Image.open(io.BytesIO(data)) as image:
         if image.mode.startswith("I;16") or image.mode == "I":
             return (np.asarray(image, dtype=np.uint32) // 257).astype(np.uint8)

@@ -25,7 +25,14 @@ from mlflow.models import Model
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import first_line, no_progress_bar, patience, require_store, resolve_tracking_uri, shown
+from refusion.tracking.store import (
+    first_line,
+    http_retry_limits,
+    no_progress_bar,
+    redacted,
+    require_store,
+    resolve_tracking_uri,
+)
 
 log = logging.getLogger(__name__)
 
@@ -190,12 +197,12 @@ def model_checkpoint(uri_of_model: str, tracking_uri: str) -> Path:
     require_store(tracking_uri)
     client = MlflowClient(tracking_uri=tracking_uri)
     try:
-        with patience(retries=2, seconds=20):
+        with http_retry_limits(retries=2, seconds=20):
             location = _find_location(client, uri_of_model)
             return _local_checkpoint(location, tracking_uri, uri_of_model)
     except MlflowException as error:
         raise UserError(
-            f"there is no model {uri_of_model} in {shown(tracking_uri)} ({first_line(error)}): "
+            f"there is no model {uri_of_model} in {redacted(tracking_uri)} ({first_line(error)}): "
             "check its name and --tracking-uri"
         ) from error
 

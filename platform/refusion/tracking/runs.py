@@ -1,7 +1,7 @@
-"""A job's parent run and the runs of its tasks: started, found again, reopened, summarised, finished.
+"""Runs of a job and of its tasks: started, found again, reopened, summarised, finished.
 
-These functions raise what MLflow raises: they are called before and after training. What is written during training
-goes through ``recorder.TaskRecorder``, which survives a store that is away.
+These functions raise what MLflow raises: they are called before and after training. Writes during training
+go through ``recorder.TaskRecorder``, which survives an unreachable store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Run, ViewType
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
-from refusion.tracking.settings import TAG_LIMIT, cut, log_settings, safe_name
+from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, truncate
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"
@@ -31,8 +31,10 @@ def start_job_run(
     """Creates a job's (or a sweep's) parent run and returns its id.
 
     Args:
+        uri, experiment_id: of the store.
+        run_name: name of the run.
         params: nested settings, written as dotted params.
-        tags: added to those of ``provenance_tags``, before which they go.
+        tags: added to those of ``provenance_tags``, which they override.
     """
     client = MlflowClient(tracking_uri=uri)
     run_id = _create(client, experiment_id, run_name, provenance_tags() | dict(tags))
@@ -49,13 +51,15 @@ def start_task_run(
     settings: Mapping[str, Any],
     tags: Mapping[str, Any] | None = None,
 ) -> str:
-    """The id of the run of a task (or of a sweep's trial) below its parent: reopened if it exists, else created.
+    """Returns the id of the run of a task (or a trial) below its parent: reopened if it exists, else created.
 
-    Of the same parent, task and name there is one run. Who, what and which commit are the parent's (the process that
-    calls is a worker of Ray), the versions are this process's own.
+    One parent has one run of each task and name. User, source and commit are the parent's (the calling process is a
+    worker of Ray), the versions are this process's own.
 
     Args:
+        uri, experiment_id, parent_run_id, task, run_name: of the run.
         settings: nested, written as dotted params; those that a resume has changed become tags ``resumed.<param>``.
+        tags: further tags.
     """
     client = MlflowClient(tracking_uri=uri)
     run_id = find_task_run(uri, experiment_id, parent_run_id, task, run_name)
@@ -70,19 +74,19 @@ def start_task_run(
 
 
 def _create(client: MlflowClient, experiment_id: str, run_name: str, tags: Mapping[str, Any]) -> str:
-    texts = {name: cut(str(value), TAG_LIMIT) for name, value in tags.items()}
+    texts = {name: truncate(str(value), TAG_LIMIT) for name, value in tags.items()}
     return str(client.create_run(experiment_id, tags=texts, run_name=run_name).info.run_id)
 
 
 def reopen_run(
     uri: str, run_id: str, settings: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
 ) -> None:
-    """Says that a run is running again; ``settings`` as in ``start_task_run``, ``tags`` replace those of that name."""
+    """Sets a run to running again; ``settings`` as in ``start_task_run``, ``tags`` replace those of that name."""
     client = MlflowClient(tracking_uri=uri)
     client.update_run(run_id, status="RUNNING")
     log_settings(client, run_id, settings or {})
     for name, value in (tags or {}).items():
-        client.set_tag(run_id, name, cut(str(value), TAG_LIMIT))
+        client.set_tag(run_id, name, truncate(str(value), TAG_LIMIT))
 
 
 def finish_run(uri: str, run_id: str, status: Status) -> None:
@@ -91,7 +95,7 @@ def finish_run(uri: str, run_id: str, status: Status) -> None:
 
 
 def find_job_run(uri: str, experiment_id: str, run_name: str) -> str | None:
-    """The newest run of that name that has no parent."""
+    """Returns the newest run of that name that has no parent, or None."""
     found = _search(uri, experiment_id, f"attributes.run_name = {_quoted(run_name)}")
     return next((run.info.run_id for run in found if PARENT_TAG not in run.data.tags), None)
 
@@ -99,7 +103,7 @@ def find_job_run(uri: str, experiment_id: str, run_name: str) -> str | None:
 def find_task_run(
     uri: str, experiment_id: str, parent_run_id: str, task: str, run_name: str | None = None
 ) -> str | None:
-    """The newest run of that task below that parent, of any name unless one is given (a sweep has many)."""
+    """Returns the newest run of that task below that parent, of any name unless one is given, or None."""
     query = f"tags.`{PARENT_TAG}` = '{parent_run_id}' AND tags.`{TASK_TAG}` = '{task}'"
     if run_name is not None:
         query += f" AND attributes.run_name = {_quoted(run_name)}"
@@ -121,7 +125,7 @@ def _quoted(text: str) -> str:
 
 
 def recorded_steps(uri: str, run_id: str, metric: str) -> set[int]:
-    """The steps at which a run has a value of that metric."""
+    """Returns the steps at which a run has a value of that metric."""
     return {point.step for point in MlflowClient(tracking_uri=uri).get_metric_history(run_id, metric)}
 
 
@@ -139,12 +143,12 @@ def log_job_summary(uri: str, run_id: str, summary: Mapping[str, Mapping[str, fl
 
 
 def log_text(uri: str, run_id: str, text: str, file: str) -> None:
-    """Writes a text as the artifact ``file`` (such as ``summary.md``), in the place of an older one."""
+    """Writes a text as the artifact ``file`` (such as ``summary.md``), replacing an older one."""
     MlflowClient(tracking_uri=uri).log_text(run_id, text, file)
 
 
 def log_table(uri: str, run_id: str, rows: Sequence[Mapping[str, Any]], file: str) -> None:
-    """Writes rows as the CSV artifact ``file``, which the UI shows as a table, in the place of an older one."""
+    """Writes rows as the CSV artifact ``file``, which the UI shows as a table, replacing an older one."""
     # MLflow's own log_table appends to an older file, so that a resumed job would list each task twice.
     log_text(uri, run_id, pd.DataFrame(rows).to_csv(index=False), file)
 
@@ -155,7 +159,7 @@ def log_results(
     """Writes a job's summary metrics and its table ``results.csv``; hours of training must not end in a traceback.
 
     Returns:
-        None, or in one line why they could not be written.
+        None, or one line on why they could not be written.
     """
     try:
         log_job_summary(uri, run_id, summary)

@@ -1,4 +1,4 @@
-"""A run's settings as MLflow params, which cannot be changed once they are written, and names that MLflow accepts."""
+"""Settings of a run as MLflow params, which cannot be changed once they are written, and names that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ RESUMED = "resumed."
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted params: ``{"schedule": {"epochs": 50}}`` gives ``{"schedule.epochs": "50"}``.
+    """Returns nested settings as dotted params: ``{"schedule": {"epochs": 50}}`` as ``{"schedule.epochs": "50"}``.
 
-    Lists and empty mappings become JSON; a value longer than MLflow's 6000 characters is cut and ends in "…".
+    Lists and empty mappings become JSON; a value longer than MLflow's 6000 characters is truncated and ends in "…".
+
+    Example:
+        >>> flatten({"schedule": {"epochs": 50, "rates": [0.1, 0.2]}})
+        {'schedule.epochs': '50', 'schedule.rates': '[0.1, 0.2]'}
     """
     flat: dict[str, str] = {}
     for key, value in settings.items():
@@ -28,7 +32,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
-            flat[safe_name(name)] = cut(_text(value), PARAM_LIMIT)
+            flat[safe_name(name)] = truncate(_text(value), PARAM_LIMIT)
     return flat
 
 
@@ -36,15 +40,15 @@ def _text(value: object) -> str:
     return json.dumps(value, default=str) if isinstance(value, list | tuple | Mapping) else str(value)
 
 
-def cut(text: str, limit: int) -> str:
-    """The text, at most ``limit`` characters long."""
+def truncate(text: str, limit: int) -> str:
+    """Returns the text, at most ``limit`` characters long."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def safe_name(name: str, limit: int = 120) -> str:
-    """A name that MLflow accepts for params, metrics and images; what had to be replaced is told apart by a digest."""
+    """Returns a name that MLflow accepts for params, metrics and images; a digest tells replaced characters apart."""
     safe = re.sub(r"[^A-Za-z0-9_\-./ ]", "_", name)
-    # Also stored as a file's name: no empty, "." or ".." part, and short enough.
+    # The name is also stored as a file's: no empty, "." or ".." part, and short enough.
     safe = "/".join(part for part in safe.split("/") if part.strip(". ")) or "unnamed"
     if safe == name and len(safe) <= limit:
         return safe
@@ -52,7 +56,7 @@ def safe_name(name: str, limit: int = 120) -> str:
 
 
 def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
-    """Writes settings as params; where the run has one with another value already, as a tag ``resumed.<param>``.
+    """Writes settings as params, and as a tag ``resumed.<param>`` where the run has a param of another value already.
 
     A param that once got such a tag keeps it up to date, also when a later resume returns to the first value.
     """

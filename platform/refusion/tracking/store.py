@@ -1,4 +1,4 @@
-"""Where runs are written: the tracking store's address, its first use, and the command that opens the UI."""
+"""The MLflow store: its address, its first use, and the command that opens the UI."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from refusion.home import installed_command, refusion_home
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
-# MLflow creates it by itself and puts its artifacts into ./mlruns of whichever folder the first process stood in.
+# MLflow creates it by itself, with its artifacts in ./mlruns of the first process's working directory.
 _MLFLOWS_OWN_EXPERIMENT = "Default"
 
 
 def resolve_tracking_uri(option: str | None) -> str:
-    """The tracking store to use: the option, else ``MLFLOW_TRACKING_URI``, else an SQLite file in ``refusion_home()``.
+    """Returns the tracking store: the option, else ``MLFLOW_TRACKING_URI``, else an SQLite file in ``refusion_home()``.
 
     An SQLite path is made absolute and its folder is created.
 
@@ -68,8 +68,8 @@ def _absolute_sqlite(uri: str, origin: str) -> str:
     return url.set(database=str(path)).render_as_string(hide_password=False)
 
 
-def shown(uri: str) -> str:
-    """The address without its password, for messages and logs."""
+def redacted(uri: str) -> str:
+    """Returns the address without its password, for messages and logs."""
     if uri.partition(":")[0] in SERVERS:
         parts = urlsplit(uri)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -78,7 +78,7 @@ def shown(uri: str) -> str:
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """MLflow draws one on stderr for every artifact; what the user has set in the environment goes first."""
+    """Disables MLflow's progress bar per artifact on stderr, unless the user has set it in the environment."""
     name = MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.name
     added = name not in os.environ
     os.environ.setdefault(name, "false")
@@ -90,10 +90,10 @@ def no_progress_bar() -> Iterator[None]:
 
 
 @contextmanager
-def patience(retries: int, seconds: int) -> Iterator[None]:
-    """MLflow's requests to a server give up after so many retries of so many seconds (its default takes minutes).
+def http_retry_limits(retries: int, seconds: int) -> Iterator[None]:
+    """Limits MLflow's requests to a server to so many retries of so many seconds (its default takes minutes).
 
-    What the user has set in the environment goes first.
+    The user's own settings in the environment go first.
     """
     wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": retries, "MLFLOW_HTTP_REQUEST_TIMEOUT": seconds}
     added = {name: str(value) for name, value in wanted.items() if name not in os.environ}
@@ -106,13 +106,13 @@ def patience(retries: int, seconds: int) -> Iterator[None]:
 
 
 def open_store(uri: str, experiment: str) -> str:
-    """The id of the experiment, created with the store itself where either is missing.
+    """Returns the id of the experiment, created with the store itself where either is missing.
 
     The experiment's artifacts lie beside an SQLite file (``mlartifacts``), where the server says, or, for any other
     database, in ``refusion_home()/mlartifacts``.
 
     Args:
-        uri: what ``resolve_tracking_uri`` returned.
+        uri: the result of ``resolve_tracking_uri``.
         experiment: name of the experiment.
 
     Raises:
@@ -125,18 +125,18 @@ def open_store(uri: str, experiment: str) -> str:
     if local:
         _probe_database(uri)
     try:
-        with patience(retries=0, seconds=5), _hushed("mlflow.store.db.utils", "alembic"):
+        with http_retry_limits(retries=0, seconds=5), _silenced("mlflow.store.db.utils", "alembic"):
             client = MlflowClient(tracking_uri=uri)
             found = client.get_experiment_by_name(name) or _create_experiment(client, uri, name, local)
     except MlflowException as error:
-        # MLflow's own sentence about a connection is a paragraph.
+        # MLflow's own message about a connection is a paragraph long.
         reason = "it does not answer" if "failed with exception" in str(error) else first_line(error)
         raise UserError(
-            f"the MLflow store {shown(uri)} cannot be used ({reason}): start it or give another --tracking-uri"
+            f"the MLflow store {redacted(uri)} cannot be used ({reason}): start it or give another --tracking-uri"
         ) from error
     if found.lifecycle_stage == "deleted":
         raise UserError(
-            f"the experiment {name!r} of {shown(uri)} is deleted: restore it with "
+            f"the experiment {name!r} of {redacted(uri)} is deleted: restore it with "
             f"`mlflow experiments restore --experiment-id {found.experiment_id}` or choose another --experiment"
         )
     return str(found.experiment_id)
@@ -149,11 +149,11 @@ def _create_experiment(client: MlflowClient, uri: str, name: str, local: bool) -
         client.create_experiment(
             name,
             artifact_location=(folder / "mlartifacts").as_uri() if local else None,
-            # Opens the UI with what belongs to training, not with traces of language models.
+            # The UI then opens with the columns of training, not with traces of language models.
             tags={"mlflow.experimentKind": "custom_model_development"},
         )
     except MlflowException as error:
-        # Another job that started in the same moment was faster.
+        # Another job that started at the same moment may have created it.
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     found = client.get_experiment_by_name(name)
@@ -163,7 +163,7 @@ def _create_experiment(client: MlflowClient, uri: str, name: str, local: bool) -
 
 
 def _probe_database(uri: str) -> None:
-    """MLflow itself tries ten times, for more than a minute, before it says that a database cannot be opened."""
+    """Opens the database once, since MLflow tries ten times, for more than a minute, before it reports a failure."""
     try:
         engine = sqlalchemy.create_engine(uri)
         sqlalchemy.inspect(engine).get_table_names()
@@ -171,12 +171,12 @@ def _probe_database(uri: str) -> None:
     except (SQLAlchemyError, ImportError) as error:
         cause = getattr(error, "orig", None) or error
         raise UserError(
-            f"the MLflow store {shown(uri)} cannot be opened ({first_line(cause)}): give another --tracking-uri"
+            f"the MLflow store {redacted(uri)} cannot be opened ({first_line(cause)}): give another --tracking-uri"
         ) from error
 
 
 def require_store(uri: str) -> None:
-    """Says so where nothing can be read, instead of letting MLflow create an empty store there.
+    """Checks that a store exists before it is read, since MLflow would create an empty one.
 
     Raises:
         UserError: the SQLite file does not exist.
@@ -187,28 +187,28 @@ def require_store(uri: str) -> None:
 
 
 def ui_command(uri: str) -> str:
-    """What a person types (a database) or opens in a browser (a server) to see the runs.
+    """Returns the command (for a database) or the address (of a server) that opens the runs in a browser.
 
     Artifacts are found without further options: their absolute location is written in the store. The two options are
-    what experiments made in the UI later use, which otherwise put theirs into the current folder.
+    for experiments made in the UI later, which otherwise put theirs into the current folder.
     """
     if uri.partition(":")[0].partition("+")[0] not in DATABASES:
-        return shown(uri)
+        return redacted(uri)
     database = make_url(uri).database if uri.startswith("sqlite") else None
     folder = Path(database).parent if database else refusion_home()
     artifacts = shlex.quote(str(folder / "mlartifacts"))
     mlflow = shlex.quote(installed_command("mlflow"))
-    return f"{mlflow} ui --backend-store-uri {shlex.quote(shown(uri))} --artifacts-destination {artifacts}"
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(redacted(uri))} --artifacts-destination {artifacts}"
 
 
 def first_line(error: BaseException) -> str:
-    """An exception's message, or name, short enough for one sentence."""
+    """Returns an exception's message, or name, short enough for one sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(" :.")
 
 
 @contextmanager
-def _hushed(*loggers: str) -> Iterator[None]:
-    """MLflow and Alembic announce each table on stderr."""
+def _silenced(*loggers: str) -> Iterator[None]:
+    """Silences the announcements of each table by MLflow and Alembic on stderr."""
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from refusion.errors import UserError
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
 from refusion.tracking.settings import TAG_LIMIT
-from refusion.tracking.store import first_line, no_progress_bar, patience, require_store, shown
+from refusion.tracking.store import first_line, http_retry_limits, no_progress_bar, redacted, require_store
 
 KIND_TAG, SWEEP = "kind", "sweep"
 TRIAL_TAG, VALUES_TAG, ENDED_TAG, LINEAGE_TAG, BEST_TAG = "trial", "values", "ended", "lineage", "best_trial"
@@ -152,7 +152,7 @@ def start_trial_run(
 def try_start_trial_run(*arguments: Any) -> str | None:
     """``start_trial_run``, or None and a warning where the store is away: that must not end a sweep."""
     try:
-        with patience(retries=1, seconds=15):
+        with http_retry_limits(retries=1, seconds=15):
             return start_trial_run(*arguments)
     except (MlflowException, OSError, SQLAlchemyError) as error:
         log.warning("MLflow's store is away (%s); the trial is written there later", first_line(error))
@@ -193,16 +193,16 @@ def read_sweep(uri: str, experiment: str, name: str) -> RecordedSweep:
     require_store(uri)
     client = MlflowClient(tracking_uri=uri)
     try:
-        with patience(retries=2, seconds=20):
+        with http_retry_limits(retries=2, seconds=20):
             found = client.get_experiment_by_name(experiment)
             if found is None:
-                raise UserError(f"--experiment {experiment!r}: {shown(uri)} has no such experiment")
+                raise UserError(f"--experiment {experiment!r}: {redacted(uri)} has no such experiment")
             run = _find_sweep(client, found.experiment_id, name)
             if run is None:
                 raise UserError(f"--sweep {name!r}: {_known_sweeps(client, found.experiment_id, experiment)}")
             return _read(client, run)
     except MlflowException as error:
-        raise UserError(f"the sweep {name!r} cannot be read from {shown(uri)} ({first_line(error)})") from error
+        raise UserError(f"the sweep {name!r} cannot be read from {redacted(uri)} ({first_line(error)})") from error
 
 
 def _known_sweeps(client: MlflowClient, experiment_id: str, experiment: str) -> str:

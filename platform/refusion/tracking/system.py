@@ -1,4 +1,4 @@
-"""How busy a training worker's machine is. Sampled in the workers, which write nothing to MLflow."""
+"""System metrics of a training worker's machine, sampled in the workers, which write nothing to MLflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEGABYTE = 1e6
 
 
 def system_metrics() -> dict[str, float]:
-    """Metrics ``system/…``, which the UI shows under "System metrics".
+    """Returns metrics ``system/…``, which the UI shows under "System metrics".
 
     - ``process_cpu_percentage``: of this process since the last call (0 at the first), 100 for each busy core;
     - ``process_memory_megabytes``: its resident memory (10⁶ bytes);
@@ -38,7 +38,7 @@ def _process() -> psutil.Process:
 
 def _gpu_metrics() -> dict[str, float]:
     torch = sys.modules.get("torch")
-    # Asking torch for more would itself initialise CUDA, and take its memory.
+    # Any other query would initialise CUDA, and take its memory.
     if torch is None or not torch.cuda.is_initialized():
         return {}
     values = {

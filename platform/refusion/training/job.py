@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -32,11 +33,32 @@ from refusion.training.reports import own_scores
 from refusion.training.task_run import Outcome, run_task
 
 
+@dataclass(frozen=True)
+class FinishedJob:
+    """A job that has come to its end, whatever became of its tasks.
+
+    Attributes:
+        run_ids: of the tasks' runs in MLflow, by task.
+    """
+
+    run_name: str
+    folder: Folder
+    tracking_uri: str
+    run_ids: Mapping[str, str]
+    outcomes: Sequence[Outcome]
+
+
 def train_all(request: RunRequest, console: Console) -> int:
-    """Train all tasks of a request, new or resumed.
+    """Trains as `run_job`.
 
     Returns:
         Exit status: 0 if all tasks succeeded, 1 if one failed.
+    """
+    return 0 if all(outcome.succeeded for outcome in run_job(request, console).outcomes) else 1
+
+
+def run_job(request: RunRequest, console: Console) -> FinishedJob:
+    """Train all tasks of a request, new or resumed.
 
     Raises:
         UserError: the request or the data is at fault; nothing has been trained or recorded then.
@@ -68,7 +90,9 @@ def train_all(request: RunRequest, console: Console) -> int:
     except BaseException:
         job.close("FAILED")
         raise
-    return job.tell(outcomes, console)
+    job.tell(outcomes, console)
+    run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
+    return FinishedJob(ledger.run_name, ledger.folder, ledger.tracking_uri, run_ids, outcomes)
 
 
 def _parent_run(ledger: Ledger, settings: Settings, experiment_id: str) -> str:
@@ -164,8 +188,8 @@ class _Job:
             RecordingCallback(recording, self.board).make_up(runs.recorded_steps(uri, run_id, "rate"))
         return recording
 
-    def tell(self, outcomes: list[Outcome], console: Console) -> int:
-        """Record and print the results and what can be done next; the exit status."""
+    def tell(self, outcomes: list[Outcome], console: Console) -> None:
+        """Record and print the results and what can be done next."""
         results = [self._result(outcome) for outcome in outcomes]
         failed = [outcome for outcome in outcomes if not outcome.succeeded]
         console.print(display.result_table(results))
@@ -179,7 +203,6 @@ class _Job:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
         self.close("FAILED" if failed else "FINISHED")
         self.say_next(console)
-        return 1 if failed else 0
 
     def _result(self, outcome: Outcome) -> display.Result:
         numbers: dict[str, float] = {}

@@ -19,11 +19,11 @@ def test_prints_the_ratio_and_the_pictures_are_the_same() -> None:
     assert [row[0] for row in rows] == [
         "straightforward network",
         "our forward pass",
-        "in strips",
-        "in strips, compiled",
+        "in tiles",
+        "in tiles, compiled",
     ]
     assert all(int(row[-1]) <= 1 for row in rows)
-    assert re.search(r"in strips, compiled: [\d.]+ times as fast \(target 3: (met|MISSED)\)", done.stdout)
+    assert re.search(r"in tiles, compiled: [\d.]+ times as fast \(target 3: (met|MISSED)\)", done.stdout)
 
 
 def test_a_missing_checkpoint_is_a_mistake_of_the_user() -> None:

@@ -34,7 +34,7 @@ def settings(gradient: str = "learned", **outer: Any) -> Settings:
     )
 
 
-def loops(chosen: Settings) -> tuple[Loop, Loop]:
+def both_methods(chosen: Settings) -> tuple[Loop, Loop]:
     state = TrainingState(chosen, "IVIF")
     for module in state.modules().values():
         module.double()
@@ -85,7 +85,7 @@ def relative(change: Tensor, reference: Tensor) -> float:
     ("inner_steps", "swap", "restricted"), [(1, True, False), (2, True, False), (2, False, False), (2, True, True)]
 )
 def test_an_epoch_ends_where_ours_ends(inner_steps: int, swap: bool, restricted: bool) -> None:
-    ours, theirs = loops(settings())
+    ours, theirs = both_methods(settings())
     start = parameters(ours.state)
     coefficients = Coefficients(alpha=0.8, beta=0.4)
     our_losses = run_epoch(ours, inner_steps, swap, coefficients)
@@ -99,7 +99,7 @@ def test_an_epoch_ends_where_ours_ends(inner_steps: int, swap: bool, restricted:
 
 
 def test_adam_as_the_outer_step_and_a_loss_proposal_without_gradient_weights() -> None:
-    ours, theirs = loops(settings("maxabs", kind="adam", accumulate=1))
+    ours, theirs = both_methods(settings("maxabs", kind="adam", accumulate=1))
     start = parameters(ours.state)
     coefficients = Coefficients(gradient="maxabs")
     run_epoch(ours, 1, True, coefficients)
@@ -111,7 +111,7 @@ def test_adam_as_the_outer_step_and_a_loss_proposal_without_gradient_weights() -
 
 
 def test_a_meta_iteration_leaves_f_and_r() -> None:
-    _, theirs = loops(settings(accumulate=1))
+    _, theirs = both_methods(settings(accumulate=1))
     start = parameters(theirs.state)
     images = torch.rand(1, 2, 2, 12, 12, dtype=torch.float64)
     theirs.meta_iteration(
@@ -126,7 +126,7 @@ def test_a_meta_iteration_leaves_f_and_r() -> None:
 
 def test_the_textbook_state_has_its_own_weights_and_the_settings_optimisers() -> None:
     chosen = settings(kind="adam", accumulate=3)
-    ours, theirs = loops(chosen)
+    ours, theirs = both_methods(chosen)
     for name, vector in parameters(ours.state).items():
         assert torch.equal(vector, parameters(theirs.state)[name])
     with torch.no_grad():

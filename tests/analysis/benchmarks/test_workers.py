@@ -31,7 +31,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def said(pairs: Path) -> str:
-    """What the program prints after one tiny run of each setting."""
+    """Lines that the program prints after one tiny run of each setting."""
     few = ["--meta-iterations", "1", "--fusion-steps", "1", "--batch", "2", "--crop", "16", "--repeats", "1"]
     done = subprocess.run([sys.executable, PROGRAM, "--data", pairs, *few], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,8 +14,8 @@ import torch
 from refusion.ops.native import build as compiler
 from refusion.ops.native.build import shared_library
 
-TWICE = 'extern "C" int twice(int x) { return 2 * x; }\n'
-THRICE = 'extern "C" int thrice(int x) { return twice(x) + x; }\n'
+DOUBLED = 'extern "C" int doubled(int x) { return 2 * x; }\n'
+TRIPLED = 'extern "C" int tripled(int x) { return doubled(x) + x; }\n'
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def sources(tmp_path: Path) -> list[Path]:
         compiler._compiler()
     except OSError as error:
         pytest.skip(str(error))
-    paths = [tmp_path / "twice.h", tmp_path / "thrice.cpp"]
-    for path, text in zip(paths, (TWICE, THRICE), strict=True):
+    paths = [tmp_path / "doubled.h", tmp_path / "tripled.cpp"]
+    for path, text in zip(paths, (DOUBLED, TRIPLED), strict=True):
         path.write_text(text)
     return paths
 
@@ -50,10 +50,10 @@ def test_files_are_one_source_and_the_library_is_found_again(
     cache = tmp_path / "deep" / "cache"
     for _ in range(2):
         library = shared_library(sources, cache)
-        assert (library.twice(4), library.thrice(4)) == (8, 12)
+        assert (library.doubled(4), library.tripled(4)) == (8, 12)
     assert len(compiled) == 1
-    (made,) = cache.iterdir()
-    assert made.suffix == ".so"
+    (built,) = cache.iterdir()
+    assert built.suffix == ".so"
     assert stat.S_IMODE(cache.stat().st_mode) & 0o077 == 0
 
 
@@ -61,7 +61,7 @@ def test_other_sources_and_other_processors_have_libraries_of_their_own(
     sources: list[Path], tmp_path: Path, compiled: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared_library(sources, tmp_path / "cache")
-    sources[0].write_text(TWICE.replace("2 * x", "x + x"))
+    sources[0].write_text(DOUBLED.replace("2 * x", "x + x"))
     shared_library(sources, tmp_path / "cache")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     monkeypatch.setattr(compiler.platform, "machine", lambda: "x86_64")
@@ -80,14 +80,14 @@ def test_the_usual_place_is_the_users_cache(
 
 def test_where_nothing_can_be_written_it_is_made_elsewhere(sources: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert shared_library(sources, tmp_path / "file" / "cache").twice(1) == 2
+    assert shared_library(sources, tmp_path / "file" / "cache").doubled(1) == 2
 
 
 def test_a_place_of_somebody_else_is_not_trusted(
     sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler.os, "getuid", lambda: tmp_path.stat().st_uid + 1)
-    assert shared_library(sources, tmp_path / "cache").twice(1) == 2
+    assert shared_library(sources, tmp_path / "cache").doubled(1) == 2
     assert list((tmp_path / "cache").iterdir()) == []
 
 

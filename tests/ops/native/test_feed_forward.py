@@ -1,14 +1,14 @@
-"""The gated feed-forward part by compiled code: value and derivatives are those of the definition."""
+"""The gated feed-forward network by compiled code: value and derivatives are those of the definition."""
 
 from __future__ import annotations
 
-import plain_layers
 import pytest
+import reference_ops
 import torch
-from by_rows_checks import check_compiled
 from derivative_checks import CHECKS, Check
+from native_checks import check_native
 
-from refusion.ops.feed_forward import FeedForward
+from refusion.ops.sublayers import GatedFeedForward
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -23,12 +23,12 @@ def inputs(with_norm: bool) -> list[torch.Tensor]:
 @pytest.mark.parametrize("with_norm", [True, False], ids=["norm", "no norm"])
 @pytest.mark.parametrize("check", CHECKS)
 def test_value_and_derivatives(check: Check, with_norm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_compiled(monkeypatch, check, FeedForward(), plain_layers.feed_forward, inputs(with_norm))
+    check_native(monkeypatch, check, GatedFeedForward(), reference_ops.gated_feed_forward, inputs(with_norm))
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_slopes_in_maps_alone_and_in_parameters_alone(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_in_maps_alone_and_in_parameters_alone(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     x, *parameters = inputs(True)
     leaves = [one.clone().requires_grad_() for one in parameters]
     for given in ([x.clone().requires_grad_(), *parameters], [x, *leaves]):
-        check_compiled(monkeypatch, check, FeedForward(), plain_layers.feed_forward, given)
+        check_native(monkeypatch, check, GatedFeedForward(), reference_ops.gated_feed_forward, given)

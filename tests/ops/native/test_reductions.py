@@ -1,4 +1,4 @@
-"""Sums over pixels and blends of maps against the same by PyTorch in double precision."""
+"""Reductions over pixels and weighted sums of maps against the same by PyTorch in double precision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from refusion.ops.native.reductions import blend, dots, products
+from refusion.ops.native.reductions import channel_dots, gram, weighted_sum
 
 RELATIVE = 1e-6
 
@@ -46,22 +46,22 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (32, 32), (48, 16), (16, 80)])
-def test_products(images: tuple[int, int], inputs: int, outputs: int, threads: int) -> None:
+def test_gram(images: tuple[int, int], inputs: int, outputs: int, threads: int) -> None:
     pairs = [(view(images, inputs), view(images, outputs)) for _ in range(2)]
     expected = [x.double().transpose(1, 2) @ y.double() for x, y in pairs]
-    assert_near(products(pairs[0]), expected[0])
-    assert_near(products(*pairs), expected[0] + expected[1])
+    assert_near(gram(pairs[0]), expected[0])
+    assert_near(gram(*pairs), expected[0] + expected[1])
 
 
 @pytest.mark.parametrize("channels", [16, 48])
 def test_dots(images: tuple[int, int], channels: int, threads: int) -> None:
     x, y = view(images, channels), view(images, channels)
-    assert_near(dots(x, y), (x.double() * y.double()).sum(dim=1))
+    assert_near(channel_dots(x, y), (x.double() * y.double()).sum(dim=1))
 
 
 @pytest.mark.parametrize("channels", [16, 48])
-@pytest.mark.parametrize(("scales", "mixes"), [(0, 1), (0, 2), (1, 0), (1, 1), (2, 2)])
-def test_blends(images: tuple[int, int], channels: int, scales: int, mixes: int, threads: int) -> None:
+@pytest.mark.parametrize(("scales", "matrices"), [(0, 1), (0, 2), (1, 0), (1, 1), (2, 2)])
+def test_weighted_sums(images: tuple[int, int], channels: int, scales: int, matrices: int, threads: int) -> None:
     out = view(images, channels)
     around = out._base
     assert around is not None
@@ -69,12 +69,12 @@ def test_blends(images: tuple[int, int], channels: int, scales: int, mixes: int,
     factors = [torch.randn(images[0], channels), None][:scales]
     scaled = [(view(images, channels), factor) for factor in factors]
     # A matrix that is a view, as a transposed one is.
-    mixed = [
-        (view(images, width), torch.randn(images[0], channels, width).transpose(1, 2)) for width in (16, 32)[:mixes]
+    projected = [
+        (view(images, width), torch.randn(images[0], channels, width).transpose(1, 2)) for width in (16, 32)[:matrices]
     ]
-    blend(out, scaled, mixed)
+    weighted_sum(out, scaled, projected)
     expected = sum(x.double() * (1 if factor is None else factor.double()[:, None]) for x, factor in scaled)
-    expected = expected + sum(x.double() @ matrix.double() for x, matrix in mixed)
+    expected = expected + sum(x.double() @ matrix.double() for x, matrix in projected)
     assert isinstance(expected, torch.Tensor)
     assert_near(out, expected)
     # Nothing beside it is touched.
@@ -85,28 +85,28 @@ def test_blends(images: tuple[int, int], channels: int, scales: int, mixes: int,
 
 def test_maps_whose_channels_lie_apart() -> None:
     x, y = (torch.randn(2, 16, 9).transpose(1, 2) for _ in range(2))
-    near = x.contiguous(), y.contiguous()
-    assert torch.equal(products((x, y)), products(near))
-    assert torch.equal(dots(x, y), dots(*near))
+    side_by_side = x.contiguous(), y.contiguous()
+    assert torch.equal(gram((x, y)), gram(side_by_side))
+    assert torch.equal(channel_dots(x, y), channel_dots(*side_by_side))
     found, expected = torch.empty(2, 9, 16), torch.empty(2, 9, 16)
     matrix = torch.randn(2, 16, 16)
-    blend(found, [(x, None)], [(y, matrix)])
-    blend(expected, [(near[0], None)], [(near[1], matrix)])
+    weighted_sum(found, [(x, None)], [(y, matrix)])
+    weighted_sum(expected, [(side_by_side[0], None)], [(side_by_side[1], matrix)])
     assert torch.equal(found, expected)
 
 
 def test_sums_over_many_pixels_keep_their_digits() -> None:
     x = torch.rand(1, 400_000, 16)
     exact = x.double().square().sum(dim=1)
-    assert ((dots(x, x) - exact).abs() / exact).max() < 1e-7
-    assert ((products((x, x)).diagonal(dim1=1, dim2=2) - exact).abs() / exact).max() < 1e-6
+    assert ((channel_dots(x, x) - exact).abs() / exact).max() < 1e-7
+    assert ((gram((x, x)).diagonal(dim1=1, dim2=2) - exact).abs() / exact).max() < 1e-6
 
 
 def test_the_same_number_of_threads_gives_the_same_bits() -> None:
     x, y = view((3, 500), 32), view((3, 500), 32)
     torch.set_num_threads(3)
     try:
-        assert torch.equal(products((x, y)), products((x, y)))
-        assert torch.equal(dots(x, y), dots(x, y))
+        assert torch.equal(gram((x, y)), gram((x, y)))
+        assert torch.equal(channel_dots(x, y), channel_dots(x, y))
     finally:
         torch.set_num_threads(1)

@@ -218,7 +218,7 @@ def test_a_checkpoint_that_is_gone_costs_the_comparison_only(
 def test_a_store_that_is_away_is_told_and_costs_no_result(
     ending: Callable[..., Ending], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "PAUSES", ())
+    monkeypatch.setattr(recorder, "FINISH_PAUSES", ())
     end = ending().with_best(1)
     (tmp_path / "mlflow.db").write_bytes(b"no database")
     outcome = end.conclude()

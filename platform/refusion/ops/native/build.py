@@ -1,8 +1,8 @@
-"""Makes a shared library of C++ sources with the machine's compiler, once: afterwards it is found on disk.
+"""Builds a shared library of C++ sources with the machine's compiler, once: afterwards it is found on disk.
 
 Not by PyTorch's own ways: importing Inductor takes each process a second or two, and an extension's build that was
 killed leaves a lock behind, on which all later processes would wait for ever. Here a library is written beside its
-place and then moved there, so that it is whole whenever it is there.
+place and then moved to it, so that it is whole whenever it is there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEVELS = {"AVX512": "-march=x86-64-v4", "AVX2": "-march=x86-64-v3"}
 
 
 def shared_library(sources: Sequence[Path], cache: Path | None = None) -> ctypes.CDLL:
-    """The library that these files make, one after the other as one source.
+    """Library built from these files, one after the other as one source.
 
     Args:
         cache: folder of compiled libraries; `$XDG_CACHE_HOME/refusion` (`~/.cache/refusion`) unless given.
@@ -48,12 +48,12 @@ def shared_library(sources: Sequence[Path], cache: Path | None = None) -> ctypes
 
 
 def _compiler() -> str:
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else _COMPILERS:
+    named = os.environ.get("CXX")
+    for name in [named] if named else _COMPILERS:
         found = shutil.which(name)
         if found:
             return found
-    missing = f"{wanted} (CXX)" if wanted else f"({', '.join(_COMPILERS)})"
+    missing = f"{named} (CXX)" if named else f"({', '.join(_COMPILERS)})"
     raise OSError(f"there is no C++ compiler {missing}")
 
 
@@ -65,7 +65,7 @@ def _level() -> Iterator[str]:
 
 
 def _folder(cache: Path | None) -> Path:
-    """Of this user alone, since what lies there is run; a new one where the usual place cannot be that."""
+    """Folder of this user alone, since what lies there is run; a new one where the usual place cannot be that."""
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refusion"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,11 +83,11 @@ def _of_this_process() -> Path:
 
 def _compile(command: list[str], source: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        made = Path(place) / path.name
+        built = Path(place) / path.name
         done = subprocess.run(
-            [*command, "-x", "c++", "-", "-o", str(made)], input=source, capture_output=True, text=True, check=False
+            [*command, "-x", "c++", "-", "-o", str(built)], input=source, capture_output=True, text=True, check=False
         )
         if done.returncode:
             lines = [line.strip() for line in done.stderr.splitlines() if "error" in line] or ["it gave no reason"]
             raise OSError(f"{command[0]} ended with status {done.returncode}: {lines[0]}")
-        made.replace(path)
+        built.replace(path)

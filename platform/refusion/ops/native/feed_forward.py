@@ -1,4 +1,4 @@
-"""The gated feed-forward part by compiled code, row by row; it keeps nothing for its backward passes."""
+"""The gated feed-forward network with its residual as compiled code; it saves nothing for its backward passes."""
 
 from __future__ import annotations
 
@@ -6,33 +6,40 @@ from collections.abc import Sequence
 
 import torch
 
-from refusion.ops.native.depthwise import Filtered
-from refusion.ops.parts_by_rows import PartByRows, Slopes, Tensors
+from refusion.ops.fused_op import FusedOp, Grads, Reference, Tensors
+from refusion.ops.native.depthwise import SeparableConv
 
 
-class FeedForwardByRows(PartByRows[None]):
-    """`feed_forward.FeedForward` of the same inputs."""
+class NativeFeedForward(FusedOp[None]):
+    """`sublayers.GatedFeedForward` of the same inputs, on whole images."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
 
     def serves(self, inputs: Tensors) -> bool:
-        return Filtered.gated(inputs).is_compiled()
+        return SeparableConv.gated(inputs).is_served()
 
-    def make(self, inputs: Tensors) -> None:
+    def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
+        return self._reference(inputs, rows)
+
+    def save(self, inputs: Tensors, rows: slice) -> None:
         return None
 
-    def finish(self, inputs: Tensors, made: None) -> torch.Tensor:
-        return Filtered.gated(inputs).result()
+    def value(self, inputs: Tensors, rows: slice, saved: None) -> torch.Tensor:
+        return SeparableConv.gated(inputs).value()
 
-    def backward(self, inputs: Tensors, made: None, slope: torch.Tensor, wanted: Sequence[bool]) -> Slopes:
-        return Filtered.gated(inputs).slopes(slope, any(wanted[1:]))
+    def vjp(self, inputs: Tensors, rows: slice, saved: None, grad: torch.Tensor, needs_grad: Sequence[bool]) -> Grads:
+        return SeparableConv.gated(inputs).vjp(grad, any(needs_grad[1:]))
 
-    def change(self, inputs: Tensors, changes: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-        return Filtered.gated(inputs).change(Filtered.gated(changes))
+    def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        return SeparableConv.gated(inputs).jvp(SeparableConv.gated(tangents))
 
     def vjp_of_jvp(
-        self, inputs: Tensors, changes: Tensors, slopes: Tensors, wanted: Sequence[bool]
-    ) -> tuple[Slopes, Slopes]:
-        of_out, of_change_of_out = slopes
-        found, of_change = Filtered.gated(inputs).slopes_through_change(
-            Filtered.gated(changes), of_out, of_change_of_out, any(wanted[1:])
+        self, inputs: Tensors, tangents: Tensors, rows: slice, grads: Tensors, needs_grad: Sequence[bool]
+    ) -> Grads:
+        parameters = len(inputs) - 1
+        grad, grad_of_tangent = grads
+        in_inputs, grad_dx = SeparableConv.gated(inputs).vjp_of_jvp(
+            SeparableConv.gated(tangents), grad, grad_of_tangent, any(needs_grad[1 : 1 + parameters])
         )
-        return found, [of_change]
+        return [*in_inputs, grad_dx, *[None] * parameters]

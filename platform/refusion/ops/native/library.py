@@ -13,7 +13,7 @@ from refusion.ops.native.build import shared_library
 
 _FOLDER = Path(__file__).with_name("csrc")
 # In this order; together they are one source.
-_NAMES = ("simd.h", "row_ops.h", "layer_norm.h", "geglu.h", "depthwise.cpp", "reductions.cpp")
+_NAMES = ("simd.h", "row_ops.h", "layer_norm.h", "geglu.h", "separable_conv.h", "depthwise.cpp", "reductions.cpp")
 SOURCES = tuple(_FOLDER / name for name in _NAMES)
 LANES = 16
 

@@ -4,7 +4,7 @@
 constexpr float EPS = 1e-5f;
 constexpr int MOST = 8;  // vectors of channels
 
-struct NormRow {
+struct SavedNorm {
   float *scaled, *rstd;  // x̂ (pixels, channels) and rstd (pixels)
 };
 
@@ -12,7 +12,7 @@ struct NormParameters {
   const float *weight, *bias;
 };
 
-static void norm(const float* x, NormParameters by, NormRow made, float* out, int pixels, int channels) {
+static void layer_norm(const float* x, NormParameters by, SavedNorm saved, float* out, int pixels, int channels) {
   const float share = 1.0f / channels;
   for (int p = 0; p < pixels; p++) {
     const float* here = x + p * channels;
@@ -25,10 +25,10 @@ static void norm(const float* x, NormParameters by, NormRow made, float* out, in
       squares += centred * centred;
     }
     const float rstd = 1.0f / __builtin_sqrtf(sum_of(squares) * share + EPS);
-    made.rstd[p] = rstd;
+    saved.rstd[p] = rstd;
     for (int c = 0; c < channels; c += LANES) {
       const Vec scaled = (load(here + c) - mean) * rstd;
-      store(made.scaled + p * channels + c, scaled);
+      store(saved.scaled + p * channels + c, scaled);
       store(out + p * channels + c, scaled * load(by.weight + c) + load(by.bias + c));
     }
   }
@@ -48,32 +48,33 @@ ALWAYS Applied apply(const Vec* z, const float* scaled, int channels) {
   return {sum_of(total) / channels, sum_of(along) / channels};
 }
 
-// The change of the result for changes of x, weight and bias.
-static void norm_change(const float* dx, NormRow made, NormParameters by, NormParameters change, float* out, int pixels,
-                        int channels) {
+// out = the result's tangent for tangents of x, weight and bias.
+static void layer_norm_jvp(const float* dx, SavedNorm saved, NormParameters by, NormParameters tangent, float* out,
+                           int pixels, int channels) {
   for (int p = 0; p < pixels; p++) {
-    const float *scaled = made.scaled + p * channels, rstd = made.rstd[p];
+    const float *scaled = saved.scaled + p * channels, rstd = saved.rstd[p];
     Vec z[MOST];
     for (int c = 0; c < channels; c += LANES) z[c / LANES] = load(dx + p * channels + c);
     const Applied j = apply(z, scaled, channels);
     for (int c = 0; c < channels; c += LANES) {
-      const Vec here = load(scaled + c), moved = rstd * (z[c / LANES] - j.level - here * j.slant);
-      store(out + p * channels + c, moved * load(by.weight + c) + here * load(change.weight + c) + load(change.bias + c));
+      const Vec here = load(scaled + c), dscaled = rstd * (z[c / LANES] - j.level - here * j.slant);
+      store(out + p * channels + c,
+            dscaled * load(by.weight + c) + here * load(tangent.weight + c) + load(tangent.bias + c));
     }
   }
 }
 
-// out = the slope in x, from that in the result; those in weight and bias are added up.
-static void norm_slope(const float* slope, NormRow made, NormParameters by, float* out, float* of_weight, float* of_bias,
-                       int pixels, int channels) {
-  Vec in_weight[MOST] = {}, in_bias[MOST] = {};
+// out = the gradient in x, from that in the result; those in weight and bias are added up.
+static void layer_norm_vjp(const float* grad, SavedNorm saved, NormParameters by, float* out, float* grad_weight,
+                           float* grad_bias, int pixels, int channels) {
+  Vec weight_sums[MOST] = {}, bias_sums[MOST] = {};
   for (int p = 0; p < pixels; p++) {
-    const float *scaled = made.scaled + p * channels, rstd = made.rstd[p];
+    const float *scaled = saved.scaled + p * channels, rstd = saved.rstd[p];
     Vec z[MOST];
     for (int c = 0; c < channels; c += LANES) {
-      const Vec here = load(slope + p * channels + c);
-      in_weight[c / LANES] += here * load(scaled + c);
-      in_bias[c / LANES] += here;
+      const Vec here = load(grad + p * channels + c);
+      weight_sums[c / LANES] += here * load(scaled + c);
+      bias_sums[c / LANES] += here;
       z[c / LANES] = here * load(by.weight + c);
     }
     const Applied j = apply(z, scaled, channels);
@@ -81,35 +82,35 @@ static void norm_slope(const float* slope, NormRow made, NormParameters by, floa
       store(out + p * channels + c, rstd * (z[c / LANES] - j.level - load(scaled + c) * j.slant));
   }
   for (int c = 0; c < channels; c += LANES) {
-    store(of_weight + c, load(of_weight + c) + in_weight[c / LANES]);
-    store(of_bias + c, load(of_bias + c) + in_bias[c / LANES]);
+    store(grad_weight + c, load(grad_weight + c) + weight_sums[c / LANES]);
+    store(grad_bias + c, load(grad_bias + c) + bias_sums[c / LANES]);
   }
 }
 
-// The same where the result's change has a slope too, `slope_too`: J depends on x by way of rstd and twice of x̂.
-static void norm_slopes(const float* slope, const float* slope_too, const float* dx, NormRow made, NormParameters by,
-                        NormParameters change, float* out, float* out_too, float* of_weight, float* of_bias, int pixels,
-                        int channels) {
-  Vec in_weight[MOST] = {}, in_bias[MOST] = {};
+// The same for the jvp, with the gradient in its tangent: J depends on x by way of rstd and twice of x̂.
+static void layer_norm_vjp_of_jvp(const float* grad, const float* tangent_grad, const float* dx, SavedNorm saved,
+                                  NormParameters by, NormParameters tangent, float* out, float* tangent_out,
+                                  float* grad_weight, float* grad_bias, int pixels, int channels) {
+  Vec weight_sums[MOST] = {}, bias_sums[MOST] = {};
   for (int p = 0; p < pixels; p++) {
-    const float *scaled = made.scaled + p * channels, rstd = made.rstd[p];
+    const float *scaled = saved.scaled + p * channels, rstd = saved.rstd[p];
     const int at = p * channels;
-    Vec moved[MOST], weighted[MOST], inner[MOST];
-    for (int c = 0; c < channels; c += LANES) moved[c / LANES] = load(dx + at + c);
-    const Applied of_change = apply(moved, scaled, channels);
-    for (int c = 0; c < channels; c += LANES) weighted[c / LANES] = load(slope_too + at + c) * load(by.weight + c);
-    const Applied of_slope = apply(weighted, scaled, channels);
+    Vec dscaled[MOST], weighted[MOST], inner[MOST];
+    for (int c = 0; c < channels; c += LANES) dscaled[c / LANES] = load(dx + at + c);
+    const Applied of_tangent = apply(dscaled, scaled, channels);
+    for (int c = 0; c < channels; c += LANES) weighted[c / LANES] = load(tangent_grad + at + c) * load(by.weight + c);
+    const Applied of_grad = apply(weighted, scaled, channels);
     Vec product = {};
     for (int c = 0; c < channels; c += LANES) {
       const int v = c / LANES;
-      const Vec here = load(scaled + c), first = load(slope + at + c), second = load(slope_too + at + c);
-      inner[v] = first * load(by.weight + c) + second * load(change.weight + c) -
-                 weighted[v] * (rstd * of_change.slant) - moved[v] * (rstd * of_slope.slant);
-      moved[v] = rstd * (moved[v] - of_change.level - here * of_change.slant);
-      product += weighted[v] * moved[v];
-      in_weight[v] += first * here + second * moved[v];
-      in_bias[v] += first;
-      store(out_too + at + c, rstd * (weighted[v] - of_slope.level - here * of_slope.slant));
+      const Vec here = load(scaled + c), grad_here = load(grad + at + c), grad_tangent = load(tangent_grad + at + c);
+      inner[v] = grad_here * load(by.weight + c) + grad_tangent * load(tangent.weight + c) -
+                 weighted[v] * (rstd * of_tangent.slant) - dscaled[v] * (rstd * of_grad.slant);
+      dscaled[v] = rstd * (dscaled[v] - of_tangent.level - here * of_tangent.slant);
+      product += weighted[v] * dscaled[v];
+      weight_sums[v] += grad_here * here + grad_tangent * dscaled[v];
+      bias_sums[v] += grad_here;
+      store(tangent_out + at + c, rstd * (weighted[v] - of_grad.level - here * of_grad.slant));
     }
     const float joint = rstd * sum_of(product) / channels;
     const Applied j = apply(inner, scaled, channels);
@@ -119,7 +120,7 @@ static void norm_slopes(const float* slope, const float* slope_too, const float*
     }
   }
   for (int c = 0; c < channels; c += LANES) {
-    store(of_weight + c, load(of_weight + c) + in_weight[c / LANES]);
-    store(of_bias + c, load(of_bias + c) + in_bias[c / LANES]);
+    store(grad_weight + c, load(grad_weight + c) + weight_sums[c / LANES]);
+    store(grad_bias + c, load(grad_bias + c) + bias_sums[c / LANES]);
   }
 }

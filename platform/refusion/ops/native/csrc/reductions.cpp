@@ -1,10 +1,10 @@
-// Maps of some images, put together pixel by pixel with factors of each image's own, and sums over an image's pixels.
-// What attention does with q, k and v is made of these.
+// Weighted sums of maps, with factors of each image's own, and reductions over an image's pixels: what attention
+// computes from q, k and v.
 
 // channels of the pixels of images; a view into wider maps.
 struct View {
-  float* at;
-  int64_t image_apart, pixel_apart, channels;
+  float* data;
+  int64_t image_stride, pixel_stride, channels;
 };
 
 // A view and a factor: a matrix (images, channels of the view, channels of the result), a scale (images, channels), or
@@ -36,12 +36,12 @@ static void each_batch(int64_t images, int64_t pixels, Work work) {
 }
 
 ALWAYS float* place(const View& view, int64_t image, int64_t pixel) {
-  return view.at + image * view.image_apart + pixel * view.pixel_apart;
+  return view.data + image * view.image_stride + pixel * view.pixel_stride;
 }
 
-// out = the scaled views, and those that are mixed by their matrices, added up.
-extern "C" void blend(int64_t images, int64_t pixels, const View* out, const Term* scaled, int64_t scales,
-                      const Term* mixed, int64_t mixes, int64_t threads) {
+// out = the scaled views, and those that are multiplied by their matrices, added up.
+extern "C" void weighted_sum(int64_t images, int64_t pixels, const View* out, const Term* scaled, int64_t scales,
+                             const Term* projected, int64_t projections, int64_t threads) {
   const int64_t C = out->channels;
 #pragma omp parallel num_threads(threads)
   each_batch(images, pixels, [&](int64_t image, int64_t first, int64_t count) {
@@ -50,16 +50,16 @@ extern "C" void blend(int64_t images, int64_t pixels, const View* out, const Ter
       const float *from = place(scaled[s].x, image, first), *factor = scaled[s].factor;
       for (int64_t p = 0; p < count; p++)
         for (int64_t c = 0; c < C; c += LANES) {
-          Vec here = load(from + p * scaled[s].x.pixel_apart + c);
+          Vec here = load(from + p * scaled[s].x.pixel_stride + c);
           if (factor) here *= load(factor + image * C + c);
-          float* there = to + p * out->pixel_apart + c;
+          float* there = to + p * out->pixel_stride + c;
           store(there, s ? load(there) + here : here);
         }
     }
-    for (int64_t m = 0; m < mixes; m++) {
-      const View& x = mixed[m].x;
-      mix_apart(place(x, image, first), x.pixel_apart, mixed[m].factor + image * x.channels * C, to, out->pixel_apart,
-                count, x.channels, C, scales || m);
+    for (int64_t m = 0; m < projections; m++) {
+      const View& x = projected[m].x;
+      pointwise_conv_strided(place(x, image, first), x.pixel_stride, projected[m].factor + image * x.channels * C, to,
+                             out->pixel_stride, count, x.channels, C, scales || m);
     }
   });
 }
@@ -71,11 +71,11 @@ static void sums_of(int64_t images, int64_t pixels, int64_t length, float* out, 
 #pragma omp parallel num_threads(threads)
   {
     double* own = totals.data() + omp_get_thread_num() * images * length;
-    std::vector<float> part(length);
+    std::vector<float> sums(length);
     each_batch(images, pixels, [&](int64_t image, int64_t first, int64_t count) {
-      part.assign(length, 0.0f);
-      batch(part.data(), image, first, count);
-      for (int64_t i = 0; i < length; i++) own[image * length + i] += part[i];
+      sums.assign(length, 0.0f);
+      batch(sums.data(), image, first, count);
+      for (int64_t i = 0; i < length; i++) own[image * length + i] += sums[i];
     });
   }
   for (int64_t i = 0; i < images * length; i++) {
@@ -85,28 +85,28 @@ static void sums_of(int64_t images, int64_t pixels, int64_t length, float* out, 
   }
 }
 
-// out (images, channels of x, channels of y) = the pairs' products, summed over pixels and pairs.
-extern "C" void products(int64_t images, int64_t pixels, const Pair* pairs, int64_t count_of_pairs, float* out,
-                         int64_t threads) {
+// out (images, channels of x, channels of y) = the pairs' Gram matrices, summed over pixels and pairs.
+extern "C" void gram(int64_t images, int64_t pixels, const Pair* pairs, int64_t count_of_pairs, float* out,
+                     int64_t threads) {
   const int64_t inputs = pairs->x.channels, outputs = pairs->y.channels;
-  const auto batch = [&](float* part, int64_t image, int64_t first, int64_t count) {
+  const auto batch = [&](float* sums, int64_t image, int64_t first, int64_t count) {
     for (const Pair* pair = pairs; pair < pairs + count_of_pairs; pair++)
-      add_products(place(pair->x, image, first), pair->x.pixel_apart, place(pair->y, image, first),
-                   pair->y.pixel_apart, part, count, inputs, outputs);
+      add_gram(place(pair->x, image, first), pair->x.pixel_stride, place(pair->y, image, first),
+               pair->y.pixel_stride, sums, count, inputs, outputs);
   };
   sums_of(images, pixels, inputs * outputs, out, threads, batch);
 }
 
 // out (images, channels) = each channel of x times the same of y, summed over the pixels.
-extern "C" void dots(int64_t images, int64_t pixels, const Pair* pair, float* out, int64_t threads) {
+extern "C" void channel_dots(int64_t images, int64_t pixels, const Pair* pair, float* out, int64_t threads) {
   const int64_t C = pair->x.channels;
-  sums_of(images, pixels, C, out, threads, [&](float* part, int64_t image, int64_t first, int64_t count) {
+  sums_of(images, pixels, C, out, threads, [&](float* sums, int64_t image, int64_t first, int64_t count) {
     const float *x = place(pair->x, image, first), *y = place(pair->y, image, first);
     for (int64_t c = 0; c < C; c += LANES) {
       Vec sum = {};
       for (int64_t p = 0; p < count; p++)
-        sum += load(x + p * pair->x.pixel_apart + c) * load(y + p * pair->y.pixel_apart + c);
-      store(part + c, sum);
+        sum += load(x + p * pair->x.pixel_stride + c) * load(y + p * pair->y.pixel_stride + c);
+      store(sums + c, sum);
     }
   });
 }

@@ -1,4 +1,4 @@
-// What is done with one row of pixels, channels last: x[pixel * channels + channel]. Channels are multiples of LANES.
+// Operations on one row of pixels, channels last: x[pixel * channels + channel]. Channels are multiples of LANES.
 // Matrices are laid out so that the channels of the result are neighbours: matrix[input * outputs + output].
 
 // Vectors of results that a block of a product keeps in registers; elsewhere a vector takes two of these or more.
@@ -8,22 +8,22 @@ constexpr int HELD = 24;
 constexpr int HELD = 8;
 #endif
 
-// A block of `PIXELS` by `WIDE` vectors of outputs: out (+)= x · matrix. Pixels of x and of out are so far apart.
+// A block of `PIXELS` by `WIDE` vectors of outputs: out (+)= x · matrix. Strides are from pixel to pixel.
 template <int PIXELS, int WIDE>
-ALWAYS void mix_block(const float* x, int x_apart, const float* matrix, float* out, int out_apart, int inputs,
-                      int outputs, bool add) {
+ALWAYS void pointwise_block(const float* x, int x_stride, const float* matrix, float* out, int out_stride, int inputs,
+                            int outputs, bool add) {
   Vec sums[PIXELS][WIDE];
 #pragma GCC unroll 24
   for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 4
-    for (int v = 0; v < WIDE; v++) sums[p][v] = add ? load(out + p * out_apart + v * LANES) : Vec{};
+    for (int v = 0; v < WIDE; v++) sums[p][v] = add ? load(out + p * out_stride + v * LANES) : Vec{};
   for (int i = 0; i < inputs; i++) {
     Vec row[WIDE];
 #pragma GCC unroll 4
     for (int v = 0; v < WIDE; v++) row[v] = load(matrix + i * outputs + v * LANES);
 #pragma GCC unroll 24
     for (int p = 0; p < PIXELS; p++) {
-      const Vec here = all(x[p * x_apart + i]);
+      const Vec here = all(x[p * x_stride + i]);
 #pragma GCC unroll 4
       for (int v = 0; v < WIDE; v++) sums[p][v] += here * row[v];
     }
@@ -31,50 +31,53 @@ ALWAYS void mix_block(const float* x, int x_apart, const float* matrix, float* o
 #pragma GCC unroll 24
   for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 4
-    for (int v = 0; v < WIDE; v++) store(out + p * out_apart + v * LANES, sums[p][v]);
+    for (int v = 0; v < WIDE; v++) store(out + p * out_stride + v * LANES, sums[p][v]);
 }
 
 template <int WIDE>
-ALWAYS void mix_columns(const float* x, int x_apart, const float* matrix, float* out, int out_apart, int pixels,
-                        int inputs, int outputs, bool add) {
+ALWAYS void pointwise_columns(const float* x, int x_stride, const float* matrix, float* out, int out_stride, int pixels,
+                              int inputs, int outputs, bool add) {
   constexpr int BLOCK = HELD / WIDE;
   int p = 0;
   for (; p + BLOCK <= pixels; p += BLOCK)
-    mix_block<BLOCK, WIDE>(x + p * x_apart, x_apart, matrix, out + p * out_apart, out_apart, inputs, outputs, add);
+    pointwise_block<BLOCK, WIDE>(x + p * x_stride, x_stride, matrix, out + p * out_stride, out_stride, inputs, outputs,
+                                 add);
   for (; p < pixels; p++)
-    mix_block<1, WIDE>(x + p * x_apart, x_apart, matrix, out + p * out_apart, out_apart, inputs, outputs, add);
+    pointwise_block<1, WIDE>(x + p * x_stride, x_stride, matrix, out + p * out_stride, out_stride, inputs, outputs,
+                             add);
 }
 
 // out[pixels][outputs] (+)= x[pixels][inputs] · matrix[inputs][outputs]
-static void mix_apart(const float* x, int x_apart, const float* matrix, float* out, int out_apart, int pixels,
-                      int inputs, int outputs, bool add) {
+static void pointwise_conv_strided(const float* x, int x_stride, const float* matrix, float* out, int out_stride,
+                                   int pixels, int inputs, int outputs, bool add) {
   int first = 0;
   for (; first + 4 * LANES <= outputs; first += 4 * LANES)
-    mix_columns<4>(x, x_apart, matrix + first, out + first, out_apart, pixels, inputs, outputs, add);
+    pointwise_columns<4>(x, x_stride, matrix + first, out + first, out_stride, pixels, inputs, outputs, add);
   for (; first + 2 * LANES <= outputs; first += 2 * LANES)
-    mix_columns<2>(x, x_apart, matrix + first, out + first, out_apart, pixels, inputs, outputs, add);
+    pointwise_columns<2>(x, x_stride, matrix + first, out + first, out_stride, pixels, inputs, outputs, add);
   for (; first < outputs; first += LANES)
-    mix_columns<1>(x, x_apart, matrix + first, out + first, out_apart, pixels, inputs, outputs, add);
+    pointwise_columns<1>(x, x_stride, matrix + first, out + first, out_stride, pixels, inputs, outputs, add);
 }
 
 // The same of pixels that are neighbours.
-static void mix(const float* x, const float* matrix, float* out, int pixels, int inputs, int outputs, bool add) {
-  mix_apart(x, inputs, matrix, out, outputs, pixels, inputs, outputs, add);
+static void pointwise_conv(const float* x, const float* matrix, float* out, int pixels, int inputs, int outputs,
+                           bool add) {
+  pointwise_conv_strided(x, inputs, matrix, out, outputs, pixels, inputs, outputs, add);
 }
 
-// Eight inputs by `WIDE` vectors of outputs of: matrix[input][output] += sum over pixels of x[input] · slope[output]
+// Eight inputs by `WIDE` vectors of outputs of: matrix[input][output] += sum over pixels of x[input] · grad[output]
 template <int WIDE>
-ALWAYS void slope_block(const float* x, int x_apart, const float* slope, int slope_apart, float* matrix, int pixels,
-                        int outputs) {
+ALWAYS void gram_block(const float* x, int x_stride, const float* grad, int grad_stride, float* matrix, int pixels,
+                       int outputs) {
   constexpr int INPUTS = 8;
   Vec sums[INPUTS][WIDE] = {};
   for (int p = 0; p < pixels; p++) {
     Vec here[WIDE];
 #pragma GCC unroll 2
-    for (int v = 0; v < WIDE; v++) here[v] = load(slope + p * slope_apart + v * LANES);
+    for (int v = 0; v < WIDE; v++) here[v] = load(grad + p * grad_stride + v * LANES);
 #pragma GCC unroll 8
     for (int i = 0; i < INPUTS; i++) {
-      const Vec one = all(x[p * x_apart + i]);
+      const Vec one = all(x[p * x_stride + i]);
 #pragma GCC unroll 2
       for (int v = 0; v < WIDE; v++) sums[i][v] += one * here[v];
     }
@@ -88,20 +91,21 @@ ALWAYS void slope_block(const float* x, int x_apart, const float* slope, int slo
     }
 }
 
-// The slope in the matrix of `mix`, added up.
-static void add_products(const float* x, int x_apart, const float* slope, int slope_apart, float* matrix, int pixels,
-                         int inputs, int outputs) {
+// matrix += xᵀ · grad: the Gram matrix of their channels, which is the gradient in the matrix of `pointwise_conv`.
+static void add_gram(const float* x, int x_stride, const float* grad, int grad_stride, float* matrix, int pixels,
+                     int inputs, int outputs) {
   for (int i = 0; i < inputs; i += 8) {
     float* row = matrix + i * outputs;
     int first = 0;
     for (; first + 2 * LANES <= outputs; first += 2 * LANES)
-      slope_block<2>(x + i, x_apart, slope + first, slope_apart, row + first, pixels, outputs);
-    if (first < outputs) slope_block<1>(x + i, x_apart, slope + first, slope_apart, row + first, pixels, outputs);
+      gram_block<2>(x + i, x_stride, grad + first, grad_stride, row + first, pixels, outputs);
+    if (first < outputs) gram_block<1>(x + i, x_stride, grad + first, grad_stride, row + first, pixels, outputs);
   }
 }
 
-static void add_slope_of_mix(const float* x, const float* slope, float* matrix, int pixels, int inputs, int outputs) {
-  add_products(x, inputs, slope, outputs, matrix, pixels, inputs, outputs);
+static void add_pointwise_weight_grad(const float* x, const float* grad, float* matrix, int pixels, int inputs,
+                                      int outputs) {
+  add_gram(x, inputs, grad, outputs, matrix, pixels, inputs, outputs);
 }
 
 struct ThreeRows {
@@ -118,7 +122,8 @@ ALWAYS void columns(const float* row, Vec (&found)[PIXELS + 2], int channels, bo
 }
 
 template <int PIXELS>
-ALWAYS void filter_block(ThreeRows x, const float* kernels, float* out, int channels, bool first, bool last, bool add) {
+ALWAYS void depthwise_block(ThreeRows x, const float* weights, float* out, int channels, bool first, bool last,
+                            bool add) {
   for (int c = 0; c < channels; c += LANES) {
     Vec sums[PIXELS];
 #pragma GCC unroll 8
@@ -130,9 +135,9 @@ ALWAYS void filter_block(ThreeRows x, const float* kernels, float* out, int chan
       columns<PIXELS>(rows[row], around, channels, first, last);
 #pragma GCC unroll 3
       for (int tap = 0; tap < 3; tap++) {
-        const Vec kernel = load(kernels + (3 * row + tap) * channels + c);
+        const Vec weight = load(weights + (3 * row + tap) * channels + c);
 #pragma GCC unroll 8
-        for (int p = 0; p < PIXELS; p++) sums[p] += kernel * around[p + tap];
+        for (int p = 0; p < PIXELS; p++) sums[p] += weight * around[p + tap];
       }
     }
 #pragma GCC unroll 8
@@ -141,12 +146,12 @@ ALWAYS void filter_block(ThreeRows x, const float* kernels, float* out, int chan
 }
 
 template <int PIXELS>
-ALWAYS void slope_of_filter_block(ThreeRows x, const float* slope, float* kernels, int channels, bool first,
-                                  bool last) {
+ALWAYS void depthwise_weight_grad_block(ThreeRows x, const float* grad, float* weights, int channels, bool first,
+                                        bool last) {
   for (int c = 0; c < channels; c += LANES) {
     Vec here[PIXELS];
 #pragma GCC unroll 8
-    for (int p = 0; p < PIXELS; p++) here[p] = load(slope + p * channels + c);
+    for (int p = 0; p < PIXELS; p++) here[p] = load(grad + p * channels + c);
     const float* rows[3] = {x.above + c, x.here + c, x.below + c};
 #pragma GCC unroll 3
     for (int row = 0; row < 3; row++) {
@@ -154,7 +159,7 @@ ALWAYS void slope_of_filter_block(ThreeRows x, const float* slope, float* kernel
       columns<PIXELS>(rows[row], around, channels, first, last);
 #pragma GCC unroll 3
       for (int tap = 0; tap < 3; tap++) {
-        float* place = kernels + (3 * row + tap) * channels + c;
+        float* place = weights + (3 * row + tap) * channels + c;
         Vec sum = load(place);
 #pragma GCC unroll 8
         for (int p = 0; p < PIXELS; p++) sum += here[p] * around[p + tap];
@@ -164,29 +169,30 @@ ALWAYS void slope_of_filter_block(ThreeRows x, const float* slope, float* kernel
   }
 }
 
-ALWAYS ThreeRows moved(ThreeRows x, int by) { return {x.above + by, x.here + by, x.below + by}; }
+ALWAYS ThreeRows shifted(ThreeRows x, int by) { return {x.above + by, x.here + by, x.below + by}; }
 
-// Pixels of a row that are filtered together: neighbours share what is loaded.
+// Pixels of a row that are convolved together: neighbours share what is loaded.
 constexpr int TOGETHER = 6;
 
-// out (+)= each channel filtered with its own 3×3 kernel, kernels[tap][channel].
-static void filter(ThreeRows x, const float* kernels, float* out, int pixels, int channels, bool add) {
+// out (+)= each channel convolved with its own 3×3 weights, weights[tap][channel].
+static void depthwise_conv(ThreeRows x, const float* weights, float* out, int pixels, int channels, bool add) {
   int p = 0;
   for (; p + TOGETHER <= pixels; p += TOGETHER)
-    filter_block<TOGETHER>(moved(x, p * channels), kernels, out + p * channels, channels, p == 0,
-                           p + TOGETHER == pixels, add);
+    depthwise_block<TOGETHER>(shifted(x, p * channels), weights, out + p * channels, channels, p == 0,
+                              p + TOGETHER == pixels, add);
   for (; p < pixels; p++)
-    filter_block<1>(moved(x, p * channels), kernels, out + p * channels, channels, p == 0, p + 1 == pixels, add);
+    depthwise_block<1>(shifted(x, p * channels), weights, out + p * channels, channels, p == 0, p + 1 == pixels, add);
 }
 
-// The slope in the kernels of `filter`, added up over the row.
-static void add_slope_of_filter(ThreeRows x, const float* slope, float* kernels, int pixels, int channels) {
+// The gradient in the weights of `depthwise_conv`, added up over the row.
+static void add_depthwise_weight_grad(ThreeRows x, const float* grad, float* weights, int pixels, int channels) {
   int p = 0;
   for (; p + TOGETHER <= pixels; p += TOGETHER)
-    slope_of_filter_block<TOGETHER>(moved(x, p * channels), slope + p * channels, kernels, channels, p == 0,
-                                    p + TOGETHER == pixels);
+    depthwise_weight_grad_block<TOGETHER>(shifted(x, p * channels), grad + p * channels, weights, channels, p == 0,
+                                          p + TOGETHER == pixels);
   for (; p < pixels; p++)
-    slope_of_filter_block<1>(moved(x, p * channels), slope + p * channels, kernels, channels, p == 0, p + 1 == pixels);
+    depthwise_weight_grad_block<1>(shifted(x, p * channels), grad + p * channels, weights, channels, p == 0,
+                                   p + 1 == pixels);
 }
 
 static void add_to(float* out, const float* x, int count) {

@@ -1,4 +1,4 @@
-// Vectors of 16 floats, and what the parts need of mathematics on them.
+// Vectors of 16 floats, and the mathematics that the operations need.
 
 #include <cstdint>
 #include <cstring>
@@ -36,7 +36,7 @@ ALWAYS float sum_of(Vec x) {
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
-// 1/x for x >= 1, to two units in the last place: a division takes longer than all else that a gate is made of.
+// 1/x for x >= 1, to two units in the last place: a division takes longer than all the rest of a gate.
 ALWAYS Vec inverse(Vec x) {
 #ifdef __AVX512F__
   const Vec guess = (Vec)_mm512_rcp14_ps((__m512)x);
@@ -65,10 +65,10 @@ ALWAYS Vec exp_of_negative(Vec x) {
 }
 
 struct Normal {
-  Vec level, density;  // the normal distribution's and its density
+  Vec level, density;  // the normal distribution and its density
 };
 
-// The tail of the distribution is exp(-x²/2) times a function of t = 1/(1 + |x|/4) that hardly bends; its polynomial was
+// The tail of the distribution is exp(-x²/2) times a smooth function of t = 1/(1 + |x|/4), whose polynomial was
 // fitted to scipy.special.erfcx for the least relative error, 2e-8.
 ALWAYS Normal normal_at(Vec x) {
   const Vec far = x < 0.0f ? -x : x;

@@ -1,4 +1,4 @@
-"""The layers of the networks as they are defined, channels last, (B, H, W, C), and without regard to speed."""
+"""The operations as they are defined, channels last, (B, H, W, C), and without regard to speed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 import torch.nn.functional as F
 
 
-def norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    # Not `F.layer_norm`: its third derivatives, which the slopes of a change are, lack terms in PyTorch 2.13.
+def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    # Not `F.layer_norm`: its third derivatives, which the vjp of a jvp is made of, lack terms in PyTorch 2.13.
     centred = x - x.mean(dim=-1, keepdim=True)
     return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt() * weight + bias
 
 
-def gated(both: torch.Tensor) -> torch.Tensor:
-    gate, value = both.chunk(2, dim=-1)
+def geglu(x: torch.Tensor) -> torch.Tensor:
+    gate, value = x.chunk(2, dim=-1)
     return F.gelu(gate) * value
 
 
-def convolved(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """By a 1×1 convolution, or by one 3×3 kernel for each channel."""
+def conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A pointwise convolution, or a depthwise one with 3×3 weights."""
     size = weight.shape[-1]
     groups = weight.shape[0] if size == 3 else 1
     return F.conv2d(x.permute(0, 3, 1, 2), weight, padding=size // 2, groups=groups).permute(0, 2, 3, 1)
@@ -34,7 +34,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, temperature: to
     return out.reshape(batch, channels, height, width).permute(0, 2, 3, 1)
 
 
-def attend_among(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def qkv_attention(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Streams' qkv, their temperatures, their projections: each stream takes q of the one before."""
     count = len(inputs) // 3
     queries, keys, values = zip(*(qkv.chunk(3, dim=3) for qkv in inputs[:count]), strict=True)
@@ -42,25 +42,25 @@ def attend_among(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(out @ inputs[2 * count + i].T for i, out in enumerate(outs))
 
 
-def feed_forward(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-    *of_norm, widen, kernels, project = parameters
-    source = norm(x, *of_norm) if of_norm else x
-    return x + convolved(gated(convolved(convolved(source, widen), kernels)), project)
+def gated_feed_forward(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+    *norm, pointwise, depthwise, projection = parameters
+    source = layer_norm(x, *norm) if norm else x
+    return x + conv(geglu(conv(conv(source, pointwise), depthwise)), projection)
 
 
-def self_attention(
+def channel_attention(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
-    widen: torch.Tensor,
-    kernels: torch.Tensor,
+    pointwise: torch.Tensor,
+    depthwise: torch.Tensor,
     *small: torch.Tensor,
 ) -> torch.Tensor:
-    (out,) = attend_among(convolved(convolved(norm(x, weight, bias), widen), kernels), *small)
+    (out,) = qkv_attention(conv(conv(layer_norm(x, weight, bias), pointwise), depthwise), *small)
     return x + out
 
 
 def cross_attention(x1: torch.Tensor, x2: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-    widen1, kernels1, widen2, kernels2, *small = parameters
-    qkv1, qkv2 = convolved(convolved(x1, widen1), kernels1), convolved(convolved(x2, widen2), kernels2)
-    return torch.cat((x1, x2), dim=3) + torch.cat(attend_among(qkv1, qkv2, *small), dim=3)
+    pointwise1, depthwise1, pointwise2, depthwise2, *small = parameters
+    qkv1, qkv2 = conv(conv(x1, pointwise1), depthwise1), conv(conv(x2, pointwise2), depthwise2)
+    return torch.cat((x1, x2), dim=3) + torch.cat(qkv_attention(qkv1, qkv2, *small), dim=3)

@@ -1,4 +1,4 @@
-"""Writes to a store that may be away: tried at once, kept while it is, never raising."""
+"""A queue of writes to a store that may be unreachable: tried at once, retried later, never raising."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
-from refusion.tracking.store import first_line, patience
+from refusion.tracking.store import first_line, http_retry_limits
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# Refused whenever it is tried, so that keeping it would only hold up what follows.
+# Such a write fails at every attempt and would only hold up the others.
 _REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "MALFORMED_REQUEST")
 _FAILURES_PER_FLUSH = 2
-# A server that fails slowly is left alone for ten times as long, so that training hardly waits for it.
-_SLOW = 1.0
-_PAUSE_PER_FAILING = 10
+# A server that fails slowly is not asked for ten times as long, so that training hardly waits for it.
+_SLOW_SECONDS = 1.0
+_PAUSE_FACTOR = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,47 +32,48 @@ class _Write:
     size: int
 
 
-class Outbox:
+class RetryQueue:
     """Sends writes; one that fails is kept, and tried again with each later one and at the end.
 
     One warning is logged per outage. Writes that carry bytes (pictures) are dropped, oldest first, when together they
-    exceed ``bytes_kept``; any are when more than ``writes_kept`` wait.
+    exceed ``max_bytes``; any are when more than ``max_writes`` wait.
 
     Args:
         in_order: a write waits until all before it are done. Otherwise one that keeps failing (a picture too large for
             a proxy) goes to the end of the queue and does not hold up the rest.
+        max_bytes, max_writes: limits of the queue.
 
     Attributes:
         lost: writes that were refused or dropped.
     """
 
-    def __init__(self, *, in_order: bool, bytes_kept: int = 64 * 2**20, writes_kept: int = 10_000) -> None:
+    def __init__(self, *, in_order: bool, max_bytes: int = 64 * 2**20, max_writes: int = 10_000) -> None:
         self.lost = 0
         self._in_order = in_order
-        self._bytes_kept = bytes_kept
-        self._writes_kept = writes_kept
+        self._max_bytes = max_bytes
+        self._max_writes = max_writes
         self._waiting: deque[_Write] = deque()
         self._sent = 0
-        self._away = False
+        self._offline = False
         self._try_again_at = 0.0
 
     @property
     def waiting(self) -> int:
-        """Writes that will be tried again."""
+        """Number of writes that will be tried again."""
         return len(self._waiting)
 
     @property
     def unsent(self) -> int:
-        """Writes that wait plus writes that are lost."""
+        """Number of writes that wait plus those that are lost."""
         return len(self._waiting) + self.lost
 
     def send(self, what: str, attempt: Callable[[], T], size: int = 0) -> T | None:
-        """Writes now, with all that waits; None if that was not possible.
+        """Writes now, with all that waits; returns None if that was not possible.
 
         Args:
-            what: for the log.
+            what: description for the log.
             attempt: does it; may be called again later, so it holds all it needs (also the time of a metric).
-            size: bytes that it keeps in memory, 0 for what must not be dropped for its size.
+            size: bytes that it keeps in memory, 0 for a write that must not be dropped for its size.
         """
         result: list[T] = []
         self._sent += 1
@@ -82,14 +83,14 @@ class Outbox:
         return result[0] if result else None
 
     def flush(self, *, at_once: bool = False) -> bool:
-        """Tries what waits, until too much of it fails; True when nothing is left.
+        """Tries the waiting writes until too many of them fail; returns True when none is left.
 
         Args:
             at_once: also when the last attempt, which failed slowly, is not long ago.
         """
         if time.monotonic() < self._try_again_at and not at_once:
             return not self._waiting
-        failures, wasted = 0, 0.0
+        failures, seconds_lost = 0, 0.0
         for _ in range(len(self._waiting)):
             write = self._waiting.popleft()
             began = time.monotonic()
@@ -97,39 +98,39 @@ class Outbox:
             if error is None:
                 continue
             if _is_refused(error):
-                self.lose(write.what, error)
+                self.record_loss(write.what, error)
                 continue
             self._warn_once(write, error)
             failures += 1
-            wasted += time.monotonic() - began
+            seconds_lost += time.monotonic() - began
             if self._in_order:
                 self._waiting.appendleft(write)
                 break
             self._waiting.append(write)
             if failures == _FAILURES_PER_FLUSH:
                 break
-        self._away = bool(self._waiting)
-        self._try_again_at = time.monotonic() + _PAUSE_PER_FAILING * wasted if wasted > _SLOW else 0.0
+        self._offline = bool(self._waiting)
+        self._try_again_at = time.monotonic() + _PAUSE_FACTOR * seconds_lost if seconds_lost > _SLOW_SECONDS else 0.0
         return not self._waiting
 
-    def lose(self, what: str, error: Exception) -> None:
-        """Counts and reports what will never be written."""
+    def record_loss(self, what: str, error: Exception) -> None:
+        """Counts and logs a write that will never be done."""
         self.lost += 1
         log.warning("%s cannot be written to MLflow and is left out: %s", what, first_line(error))
 
     def _warn_once(self, write: _Write, error: Exception) -> None:
-        if not self._away:
+        if not self._offline:
             log.warning(
                 "MLflow could not take %s (%s): training goes on, and it is tried again",
                 write.what,
                 first_line(error),
             )
-        self._away = True
+        self._offline = True
 
     def _drop_oldest(self) -> None:
-        while sum(write.size for write in self._waiting) > self._bytes_kept:
+        while sum(write.size for write in self._waiting) > self._max_bytes:
             self._drop([write for write in self._waiting if write.size])
-        while len(self._waiting) > self._writes_kept:
+        while len(self._waiting) > self._max_writes:
             self._drop([write for write in self._waiting if write.size] or list(self._waiting))
 
     def _drop(self, candidates: list[_Write]) -> None:
@@ -139,9 +140,9 @@ class Outbox:
 
 def _try(write: _Write) -> Exception | None:
     try:
-        with patience(retries=1, seconds=15):
+        with http_retry_limits(retries=1, seconds=15):
             write.attempt()
-    # Each artifact store raises the exceptions of its own SDK, and none of them may end hours of training.
+    # Each artifact store raises the exceptions of its own SDK; none may end hours of training.
     except Exception as error:
         log.debug("%s", write.what, exc_info=True)
         return error

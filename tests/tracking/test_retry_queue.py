@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from mlflow.exceptions import MlflowException
 
-from refusion.tracking import outbox as module
-from refusion.tracking.outbox import Outbox
+from refusion.tracking import retry_queue as module
+from refusion.tracking.retry_queue import RetryQueue
 
 
 class Store:
@@ -36,25 +36,25 @@ def store() -> Store:
 
 
 def test_writes_at_once_and_returns_the_result(store: Store) -> None:
-    outbox = Outbox(in_order=True)
-    assert outbox.send("a", store.write("a")) == "A"
-    assert (store.got, outbox.unsent, outbox.waiting) == (["a"], 0, 0)
+    queue = RetryQueue(in_order=True)
+    assert queue.send("a", store.write("a")) == "A"
+    assert (store.got, queue.unsent, queue.waiting) == (["a"], 0, 0)
 
 
 def test_outage_is_made_up_in_order_with_one_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    outbox = Outbox(in_order=True)
-    outbox.send("a", store.write("a"))
+    queue = RetryQueue(in_order=True)
+    queue.send("a", store.write("a"))
     store.up = False
-    assert [outbox.send(name, store.write(name)) for name in "bcd"] == [None, None, None]
-    assert (outbox.unsent, outbox.waiting, outbox.lost) == (3, 3, 0)
-    assert not outbox.flush()
+    assert [queue.send(name, store.write(name)) for name in "bcd"] == [None, None, None]
+    assert (queue.unsent, queue.waiting, queue.lost) == (3, 3, 0)
+    assert not queue.flush()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "database is locked" in caplog.text
     store.up = True
-    assert outbox.send("e", store.write("e")) == "E"
-    assert (store.got, outbox.unsent) == (list("abcde"), 0)
+    assert queue.send("e", store.write("e")) == "E"
+    assert (store.got, queue.unsent) == (list("abcde"), 0)
     store.up = False
-    outbox.send("f", store.write("f"))
+    queue.send("f", store.write("f"))
     assert len(caplog.records) == 2
 
 
@@ -62,12 +62,12 @@ def test_outage_is_made_up_in_order_with_one_warning(store: Store, caplog: pytes
     "error", [ConnectionError("reset"), PermissionError("artifacts"), OSError("disk full"), RuntimeError("SDK's own")]
 )
 def test_every_kind_of_trouble_waits(store: Store, error: Exception) -> None:
-    outbox = Outbox(in_order=True)
+    queue = RetryQueue(in_order=True)
     store.poison["a"] = error
-    outbox.send("a", store.write("a"))
-    assert outbox.waiting == 1
+    queue.send("a", store.write("a"))
+    assert queue.waiting == 1
     store.poison.clear()
-    assert outbox.flush()
+    assert queue.flush()
     assert store.got == ["a"]
 
 
@@ -77,48 +77,48 @@ def test_every_kind_of_trouble_waits(store: Store, error: Exception) -> None:
 def test_what_can_never_be_written_does_not_hold_up_the_rest(
     store: Store, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outbox = Outbox(in_order=True)
+    queue = RetryQueue(in_order=True)
     store.poison["a"] = error
-    outbox.send("the first", store.write("a"))
-    outbox.send("b", store.write("b"))
-    assert (store.got, outbox.lost, outbox.waiting) == (["b"], 1, 0)
+    queue.send("the first", store.write("a"))
+    queue.send("b", store.write("b"))
+    assert (store.got, queue.lost, queue.waiting) == (["b"], 1, 0)
     assert "the first cannot be written" in caplog.text
 
 
 def test_out_of_order_a_write_that_keeps_failing_goes_last(store: Store) -> None:
-    outbox = Outbox(in_order=False)
+    queue = RetryQueue(in_order=False)
     store.poison = {name: MlflowException("413 too large") for name in "abc"}
     for name in "abcdefgh":
-        outbox.send(name, store.write(name))
+        queue.send(name, store.write(name))
     for _ in range(6):
-        outbox.flush()
+        queue.flush()
     assert sorted(store.got) == list("defgh")
-    assert outbox.waiting == 3
+    assert queue.waiting == 3
 
 
 def test_pictures_are_dropped_oldest_first_and_counted(store: Store) -> None:
-    outbox = Outbox(in_order=True, bytes_kept=10)
+    queue = RetryQueue(in_order=True, max_bytes=10)
     store.up = False
-    outbox.send("metrics", store.write("metrics"))
+    queue.send("metrics", store.write("metrics"))
     for name in ("p1", "p2", "p3"):
-        outbox.send(name, store.write(name), size=4)
-    assert (outbox.lost, outbox.waiting, outbox.unsent) == (1, 3, 4)
+        queue.send(name, store.write(name), size=4)
+    assert (queue.lost, queue.waiting, queue.unsent) == (1, 3, 4)
     store.up = True
-    outbox.flush()
+    queue.flush()
     assert store.got == ["metrics", "p2", "p3"]
-    assert outbox.unsent == 1
+    assert queue.unsent == 1
 
 
 def test_number_of_writes_is_bounded(store: Store) -> None:
-    outbox = Outbox(in_order=True, writes_kept=3)
+    queue = RetryQueue(in_order=True, max_writes=3)
     store.up = False
-    outbox.send("picture", store.write("picture"), size=1)
+    queue.send("picture", store.write("picture"), size=1)
     for name in "abcd":
-        outbox.send(name, store.write(name))
+        queue.send(name, store.write(name))
     store.up = True
-    outbox.flush()
+    queue.flush()
     assert store.got == list("bcd")
-    assert outbox.lost == 2
+    assert queue.lost == 2
 
 
 def test_slow_failure_is_not_tried_again_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,14 +131,14 @@ def test_slow_failure_is_not_tried_again_at_once(store: Store, monkeypatch: pyte
         clock[0] += 30
         raise ConnectionError("timed out")
 
-    outbox = Outbox(in_order=True)
-    outbox.send("a", hanging)
-    outbox.send("b", store.write("b"))
+    queue = RetryQueue(in_order=True)
+    queue.send("a", hanging)
+    queue.send("b", store.write("b"))
     assert tries == [100.0]
-    outbox.flush(at_once=True)
+    queue.flush(at_once=True)
     assert len(tries) == 2
     clock[0] += 301
-    outbox.flush()
+    queue.flush()
     assert len(tries) == 3
 
 
@@ -147,4 +147,4 @@ def test_what_ends_the_process_is_not_swallowed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Outbox(in_order=True).send("a", interrupted)
+        RetryQueue(in_order=True).send("a", interrupted)

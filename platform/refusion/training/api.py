@@ -1,0 +1,81 @@
+"""Training from Python, for scripts and notebooks: `refusion.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from refusion.config.settings import Settings
+from refusion.runtime.console import console
+from refusion.tracking.histories import epoch_metrics
+from refusion.training.job import run_job
+from refusion.training.manifest import RunRequest
+from refusion.training.recording import BEST
+from refusion.training.task_run import FINAL
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave.
+
+    Attributes:
+        run_name: of the job; ``train(resume=run_name)`` goes on with it.
+        tracking_uri: MLflow's store.
+        metrics: one row per task and epoch: columns ``task``, ``epoch`` (from 0), losses, rates, and validation scores
+            by their names.
+        checkpoints: by task, the folders ``final`` and ``best``, each of which `load_module` takes.
+    """
+
+    run_name: str
+    tracking_uri: str
+    metrics: pd.DataFrame
+    checkpoints: dict[str, dict[str, str]]
+
+
+def train(
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    run_name: str | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+    resume: str | None = None,
+    quiet: bool = False,
+) -> TrainingResult:
+    """Meta-trains the fusion tasks as ``jobs/train_all_tasks.py`` does, in the Ray that runs or in one that it starts.
+
+    Args:
+        settings: settings, or a mapping of those that differ from the defaults, section by section.
+        run_name: of the new run; default date, time and four characters.
+        storage: folder or address where runs are kept; default ``$REFUSION_HOME/runs``.
+        tracking_uri: MLflow's store; default ``MLFLOW_TRACKING_URI``, or a local one.
+        experiment: MLflow's experiment; default "refusion".
+        resume: name of a run to go on with. It runs whatever code its own settings name.
+        quiet: prints nothing.
+
+    Raises:
+        UserError: the settings or the data are at fault; nothing has been trained then.
+        RuntimeError: a task failed; names it and the reason.
+
+    >>> train({"schedule": {"epochs": 0}})
+    Traceback (most recent call last):
+    refusion.errors.UserError: --schedule.epochs must be at least 1 (it is 0)
+    """
+    changes = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
+    request = RunRequest([changes], run_name, storage, tracking_uri, experiment, resume)
+    job = run_job(request, Console(quiet=True) if quiet else console())
+    failed = [f"{outcome.task}: {outcome.error}" for outcome in job.outcomes if not outcome.succeeded]
+    if failed:
+        raise RuntimeError(f"{'; '.join(failed)} (go on with refusion.train(resume={job.run_name!r}))")
+    tables = {task: epoch_metrics(job.tracking_uri, run_id) for task, run_id in job.run_ids.items()}
+    for task, table in tables.items():
+        table.insert(0, "task", task)
+    checkpoints = {
+        task: {kind: (job.folder / task / kind).uri for kind in (FINAL, BEST) if kind in (job.folder / task).names()}
+        for task in tables
+    }
+    return TrainingResult(job.run_name, job.tracking_uri, pd.concat(tables.values(), ignore_index=True), checkpoints)
