@@ -61,8 +61,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def staged(stage: Any, path: str, epochs: int = 4) -> Any:
-    board = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
-    return stage(make_scheduler(path, board, epochs=epochs, seed=7))
+    scoreboard = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
+    return stage(make_scheduler(path, scoreboard, epochs=epochs, seed=7))
 
 
 def by_number(number: int, values: Mapping[str, Any], epoch: int, weights: float) -> tuple[float, dict[str, float]]:
@@ -94,9 +94,9 @@ def test_a_failing_trial_is_no_trouble(stage: Any, module: str) -> None:
 
 def test_where_trials_end_by_themselves_it_is_asked_too(stage: Any, module: str) -> None:
     decisions: list[tuple[int, int, bool]] = []
-    board = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
+    scoreboard = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
     path = f"{module}:Threshold"
-    ring = stage(make_scheduler(path, board, epochs=3, on_decision=lambda *decision: decisions.append(decision)))
+    ring = stage(make_scheduler(path, scoreboard, epochs=3, on_decision=lambda *decision: decisions.append(decision)))
     ring.add(1)
     assert [ring.report(1, epoch, SSIM=0.1) for epoch in (1, 2)] == ["CONTINUE", "CONTINUE"]
     assert decisions == [(1, 1, True), (1, 2, False)]
@@ -111,6 +111,6 @@ def test_where_trials_end_by_themselves_it_is_asked_too(stage: Any, module: str)
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_sentence(module: str, name: str, message: str) -> None:
-    board = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
+    scoreboard = Scoreboard(Objective.parse("SSIM", ["IVIF"]))
     with pytest.raises(UserError, match=rf"^--scheduler {module}:{name}: .*{re.escape(message)}"):
-        make_scheduler(f"{module}:{name}", board, epochs=3)
+        make_scheduler(f"{module}:{name}", scoreboard, epochs=3)
