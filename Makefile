@@ -1,6 +1,6 @@
 # `make train`, and at each commit `make check`; `make test` runs every test. Each sets up its environment first.
 PYTHON ?= python3
-# Tests run in so many processes; those that start Ray run one after another, in one of them.
+# Tests run in so many processes; those that start Ray one after another, in one of them (tests/support/distribution.py).
 PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash jobs/try_it.sh $(ARGS)
 
-PYTEST = $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadgroup --durations=25
+PYTEST = $(BIN)/python -m pytest -q -n $(PROCESSES) --durations=25
 
 check: $(READY) lint
 	$(PYTEST) -m "not ray and not slow"

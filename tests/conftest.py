@@ -1,13 +1,15 @@
-"""What every test may ask for: the real data beside the checkout, a GPU, a quiet number of threads, Ray."""
+"""Fixtures for every test: the real data beside the checkout, a GPU, a quiet number of threads, Ray."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
+from distribution import rank_of, scheduler_of
 
 from refusion.ops.backend import configure
 
@@ -24,21 +26,31 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank_of(item.path))
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        # With `--dist loadgroup` one process runs all of a group: one Ray at a time, and each file's fixtures once.
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduler_of(config, log, ROOT)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
-    """Keep tests without the marker ``ray``, and the processes that they start, from starting Ray."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+    """Keep tests without the marker ``ray``, and the processes that they start, from starting Ray.
+
+    After the last test of a directory its Ray ends (`one_ray`).
+    """
     with pytest.MonkeyPatch.context() as patch:
         if item.get_closest_marker("ray") is None:
             patch.setenv("RAY_TMPDIR", NO_RAY)
-        return (yield)
+        result = yield
+    leaves = nextitem is None or nextitem.path.parent != item.path.parent
+    if leaves and "ray" in sys.modules and (ray := sys.modules["ray"]).is_initialized():
+        ray.shutdown()
+    return result
 
 
 def _folder(name: str) -> Path:
@@ -62,7 +74,7 @@ def published() -> Path:
 
 @pytest.fixture(scope="session")
 def evaluators() -> Path:
-    """What public evaluators return on small pairs."""
+    """Scores that public evaluators return on small pairs."""
     return _folder("evaluators")
 
 

@@ -27,7 +27,7 @@ def written() -> Any:
 
 @pytest.fixture
 def prepared(written: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What `ray up` makes of the file before it talks to AWS: Ray's defaults filled in."""
+    """The file as `ray up` has it before it talks to AWS: with Ray's defaults filled in."""
     monkeypatch.chdir(ROOT)
     return prepare_config(written)
 

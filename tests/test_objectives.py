@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate
 
 from refusion.errors import UserError
-from refusion.objectives import FusionWeights, fusion_loss, image_gradient, reconstruction_loss
+from refusion.objectives import (
+    FusionLoss,
+    FusionWeights,
+    GradientTerm,
+    fusion_loss,
+    image_gradient,
+    reconstruction_loss,
+)
 
 Image = NDArray[np.float64]
 SOBEL_X = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
@@ -113,3 +120,18 @@ def test_reconstruction_loss() -> None:
     loss = reconstruction_loss(rebuilt, sources)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(mean_over_batch(term, rebuilt, sources), rel=1e-12)
+
+
+@pytest.mark.parametrize("gradient", ["learned", "maxabs"])
+def test_the_loss_is_the_weighted_sum_of_its_terms(gradient: GradientTerm) -> None:
+    loss, given = FusionLoss(0.7, 0.3, gradient), (batch(1), batch(2), proposed())
+    intensity, gradients = loss.terms(*given)
+    assert intensity.shape == gradients.shape == ()
+    assert loss(*given).item() == pytest.approx(0.7 * intensity.item() + 0.3 * gradients.item(), rel=1e-12)
+    assert torch.equal(loss(*given), fusion_loss(*given, alpha=0.7, beta=0.3, gradient=gradient))
+
+
+def test_losses_with_the_same_settings_are_equal_and_cannot_be_changed() -> None:
+    assert FusionLoss() == FusionLoss(1.0, 1.0, "learned") != FusionLoss(beta=0.5)
+    with pytest.raises(AttributeError):
+        FusionLoss().alpha = 2.0  # type: ignore[misc]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from distribution import RAY, rank_of, scope_of
 
 from refusion.runtime import cluster
 
@@ -23,3 +25,13 @@ def test_nor_can_it_by_a_process_that_a_test_starts() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert SENTENCE in done.stderr.splitlines()[-1]
+
+
+def test_files_that_start_ray_are_one_group_and_come_first_and_each_other_file_is_its_own() -> None:
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    groups = {scope_of(file) for file in files}
+    assert RAY in groups
+    with_ray = {file for file in files if scope_of(file) == RAY}
+    assert Path(__file__).parent / "jobs" / "test_sweep.py" in with_ray
+    assert len(groups) == len(files) - len(with_ray) + 1
+    assert sorted(files, key=rank_of)[0] in with_ray

@@ -14,15 +14,15 @@ from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, v
 
 from refusion.config.settings import NetworkSettings, Settings
 from refusion.meta import phases
-from refusion.meta.phases import Coefficients
 from refusion.meta.state import TrainingState
+from refusion.objectives import FusionLoss
 
 META_ITERATIONS, FUSION_UPDATES = 2, 6
 RATE = 1e-4
 TARGET = 3.0
 OURS, EAGER, TEXTBOOK = "our phases", "our phases, not compiled", "textbook"
 PARTS = ("meta-iterations", "fusion updates")
-COEFFICIENTS = Coefficients()
+LOSS = FusionLoss()
 
 
 class Loop(NamedTuple):
@@ -130,13 +130,11 @@ def _epoch(loop: Loop, size: Size) -> dict[str, Callable[[], torch.Tensor]]:
 
 def _meta_iteration(loop: Loop, size: Size, train: torch.Tensor, test: torch.Tensor) -> object:
     rates = {"inner_rates": [RATE] * size.inner_steps, "outer_rate": RATE}
-    return loop.meta_iteration(
-        loop.state, train, test, **rates, coefficients=COEFFICIENTS, swap=pairs_and_swap(size)[1]
-    )
+    return loop.meta_iteration(loop.state, train, test, **rates, loss=LOSS, swap=pairs_and_swap(size)[1])
 
 
 def _fusion_update(loop: Loop, size: Size, sources: torch.Tensor) -> object:
-    return loop.fusion_update(loop.state, sources, rate=RATE, coefficients=COEFFICIENTS, swap=pairs_and_swap(size)[1])
+    return loop.fusion_update(loop.state, sources, rate=RATE, loss=LOSS, swap=pairs_and_swap(size)[1])
 
 
 def _parameters(state: Any) -> torch.Tensor:

@@ -21,14 +21,14 @@ from torch.func import functional_call
 
 from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
-from refusion.meta.phases import Coefficients, doubled
+from refusion.meta.phases import doubled
 from refusion.meta.state import TrainingState
 from refusion.networks.reference import (
     ReferenceFusionModule,
     ReferenceLossProposalModule,
     ReferenceReconstructionModule,
 )
-from refusion.objectives import fusion_loss, reconstruction_loss
+from refusion.objectives import FusionLoss, reconstruction_loss
 
 Named = dict[str, Tensor]
 
@@ -74,7 +74,7 @@ def meta_iteration(
     *,
     inner_rates: Sequence[float],
     outer_rate: float,
-    coefficients: Coefficients,
+    loss: FusionLoss,
     swap: bool = True,
     restricted: bool = False,
 ) -> dict[str, Tensor]:
@@ -86,12 +86,12 @@ def meta_iteration(
         # Views, so that an inner pass that reaches them does not run on through earlier steps.
         here = {name: value.view_as(value) for name, value in proposal.items()}
         fused, weights = functional_call(state.fusion, theta, (x,)), functional_call(state.loss_proposal, here, (x,))
-        loss = fusion_loss(fused, x, weights, coefficients.alpha, coefficients.beta, coefficients.gradient)
+        inner_loss = loss(fused, x, weights)
         reach = [*theta.values()] if restricted else [*theta.values(), *here.values()]
-        grads = torch.autograd.grad(loss, reach, create_graph=True, allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(inner_loss, reach, create_graph=True, allow_unused=True, materialize_grads=True)
         theta = _stepped(theta, grads, rate)
         rebuilding = _adapted(state.reconstruction, rebuilding, fused.detach(), targets, rate)
-        inner_losses.append(loss.detach())
+        inner_losses.append(inner_loss.detach())
     y, targets = doubled(meta_test, swap)
     rebuilt = functional_call(state.reconstruction, rebuilding, (functional_call(state.fusion, theta, (y,)),))
     outer_loss = reconstruction_loss(rebuilt, targets)
@@ -102,14 +102,14 @@ def meta_iteration(
 
 
 def fusion_update(
-    state: TextbookState, sources: Tensor, *, rate: float, coefficients: Coefficients, swap: bool = True
+    state: TextbookState, sources: Tensor, *, rate: float, loss: FusionLoss, swap: bool = True
 ) -> dict[str, Tensor]:
     """Counterpart of `refusion.meta.phases.fusion_update` on one worker: a step of F with P frozen, and one of R."""
     x, targets = doubled(sources, swap)
     with torch.no_grad():
         weights = state.loss_proposal(x)
     fused = state.fusion(x)
-    fusion_term = fusion_loss(fused, x, weights, coefficients.alpha, coefficients.beta, coefficients.gradient)
+    fusion_term = loss(fused, x, weights)
     _step(state.fusion_adam, fusion_term, rate)
     reconstruction_term = reconstruction_loss(state.reconstruction(fused.detach()), targets)
     _step(state.reconstruction_adam, reconstruction_term, rate)

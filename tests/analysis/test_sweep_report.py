@@ -73,6 +73,7 @@ def test_a_folder_that_cannot_be_written_is_named(store: str, tmp_path: Path) ->
         sweep_report(asked(store, tmp_path / "file"), "")
 
 
+@pytest.mark.slow
 def test_the_script_exits_with_2_and_a_sentence(store: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "analysis" / "sweep_report.py"), *asked(store, tmp_path, "other")]
     environment = {**os.environ, "REFUSION_HOME": str(tmp_path / "home")}

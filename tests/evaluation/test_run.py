@@ -106,6 +106,7 @@ def test_other_formats(request_of: Any, output_format: str, last: str, capsys: p
     assert last in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_into_mlflow(
     request_of: Any,
     pairs: list[Pair],

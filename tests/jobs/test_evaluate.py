@@ -6,14 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 import torch
 
 from refusion.cli.evaluate import evaluate
@@ -24,12 +22,10 @@ from refusion.evaluation.parallel import score_all
 from refusion.evaluation.scenes import pairs_of_split
 from refusion.evaluation.scoring import ItemScores, Scorer
 from refusion.evaluation.work_items import Scene, WorkItem
-from refusion.images.builtin import ensure_builtin
 from refusion.images.reading import read_image, write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
-from refusion.runtime import cluster
 from refusion.runtime.distributed import Shard
 from refusion.training.checkpoints import save_checkpoint
 from refusion.training.validation import validate
@@ -39,23 +35,8 @@ MEAN = Method("mean", "baseline", "average")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of its own, and one Ray with three CPUs for all tests here."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REFUSION_HOME", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        cluster._close_to_others()
-        ray.init("local", num_cpus=3, logging_level="WARNING")
-        yield folder
-        ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(builtin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Crops of the builtin pairs: DATA/{MIF,MEIF}/val/{a,b}."""
-    builtin = ensure_builtin(tmp_path_factory.mktemp("builtin") / "pairs")
     root = tmp_path_factory.mktemp("data")
     for task in ("MIF", "MEIF"):
         for side in "ab":
@@ -135,7 +116,7 @@ def test_a_worker_that_dies_is_told(home: Path, data: Path) -> None:
 
 
 @pytest.mark.ray
-def test_no_more_pieces_are_under_way_than_workers(home: Path, data: Path, tmp_path: Path) -> None:
+def test_no_more_items_are_under_way_than_workers(home: Path, data: Path, tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Watched(Scorer):
         folder: str = str(tmp_path)
@@ -198,6 +179,7 @@ def job(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_job_writes_the_file_and_prints_the_table(data: Path, tmp_path: Path) -> None:
     pairs = data / "MIF" / "val"
     sources = ["--a", pairs / "a", "--b", pairs / "b", "--task", "MIF"]
@@ -208,6 +190,7 @@ def test_the_job_writes_the_file_and_prints_the_table(data: Path, tmp_path: Path
     assert list(scores(tmp_path / "new" / "out.csv").columns) == ["EN", "convention"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

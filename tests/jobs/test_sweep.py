@@ -9,13 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import ray
 import safetensors.torch
 import torch
 import yaml
@@ -26,11 +24,9 @@ from refusion.cli.sweep import read_requests
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.errors import UserError
-from refusion.images.builtin import ensure_builtin
 from refusion.images.dataset import check_pairs
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.runtime import cluster
 from refusion.runtime.distributed import Shard
 from refusion.runtime.storage import Folder
 from refusion.search.callbacks import Events
@@ -58,22 +54,8 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of its own, and one Ray with four CPUs, so that a trial of two workers fits, for all tests here."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REFUSION_HOME", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        cluster._close_to_others()
-        ray.init("local", num_cpus=4, logging_level="WARNING")
-        yield folder
-        ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ensure_builtin(tmp_path_factory.mktemp("data") / "pairs")
+def data(builtin: Path) -> Path:
+    return builtin
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +228,7 @@ def _train_whole(settings: Settings, held_out: float) -> dict[str, torch.Tensor]
 
 def test_trials_of_several_workers_are_stopped_and_leave_their_places(home: Path, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "wild.yaml"
-    # With 4 CPUs one at a time fits. The second one's pictures are noise, so that it is stopped midway.
+    # With 3 CPUs one at a time fits. The second one's pictures are noise, so that it is stopped midway.
     file.write_text(yaml.safe_dump({"base": BASE, "space": {"schedule.rate.value": [0.05, 1e-3]}}))
     text = job(
         "--config", file, "--data", data, "--task", "IVIF", "--search", "grid", "--scheduler", "asha", "--grace", 1,

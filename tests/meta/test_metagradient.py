@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 import torch
+from meta_checks import RATES, flat, relative_error, setting
 from torch import nn
 
 import refusion.ops.fused_op as fused_op
@@ -16,40 +16,15 @@ from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.meta.metagradient import meta_gradient_along, unroll
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.networks.reference import ReferenceFusionModule
-from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
+from refusion.objectives import (
+    FusionLoss,
+    GradientTerm,
+    fusion_loss,
+    reconstruction_loss,
+)
 from refusion.ops.backend import configure
 
-RATES = [0.5, 0.2, 0.9]
 STEP = 1e-6
-
-
-class Setting(NamedTuple):
-    fusion: nn.Module
-    loss_proposal: nn.Module
-    reconstruction: nn.Module
-    meta_train: torch.Tensor
-    meta_test: torch.Tensor
-    inner_rates: list[float]
-
-
-def setting(steps: int, learn_gradient_weights: bool = True) -> Setting:
-    torch.manual_seed(11)
-    return Setting(
-        FusionModule(4, 2, 1).double(),
-        LossProposalModule(4, 2, 1, learn_gradient_weights=learn_gradient_weights).double(),
-        ReconstructionModule(4, 2, 1).double(),
-        torch.rand(steps, 2, 2, 9, 8, dtype=torch.float64),
-        torch.rand(2, 2, 8, 9, dtype=torch.float64),
-        RATES[:steps],
-    )
-
-
-def flat(tensors: list[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])
-
-
-def relative_error(ours: list[torch.Tensor], reference: list[torch.Tensor]) -> float:
-    return ((flat(ours) - flat(reference)).norm() / flat(reference).norm()).item()
 
 
 @pytest.mark.parametrize(
@@ -78,12 +53,13 @@ def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> No
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_intermediate_results_recomputed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given = setting(steps)
-    kept = meta_gradient(*given)
+    saved = meta_gradient(*given)
     monkeypatch.setattr(fused_op, "pixels_at_once", lambda _on_cpu: 20)
     configure(compile=False, recompute=True)
-    assert relative_error(meta_gradient(*given), kept) < 1e-9
+    assert relative_error(meta_gradient(*given), saved) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_same_with_inductor(steps: int) -> None:
@@ -93,6 +69,7 @@ def test_the_same_with_inductor(steps: int) -> None:
     assert relative_error(compiled, meta_gradient(*given)) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_compiled_code_is_as_near_to_double_precision_as_rounding_lets_it(steps: int) -> None:
@@ -200,7 +177,9 @@ def test_modules_stay_as_they_were(grad_mode: bool) -> None:
 
 def test_unroll_is_plain_gradient_descent() -> None:
     given = setting(3)
-    trajectory = unroll(given.fusion, given.loss_proposal, given.meta_train, given.inner_rates, beta=0.4)
+    trajectory = unroll(
+        given.fusion, given.loss_proposal, given.meta_train, given.inner_rates, loss=FusionLoss(beta=0.4)
+    )
     trained = copy.deepcopy(given.fusion)
     for k, (x, rate) in enumerate(zip(given.meta_train, given.inner_rates, strict=True)):
         fused = trained(x)
@@ -217,8 +196,8 @@ def test_unroll_is_plain_gradient_descent() -> None:
 
 def test_along_returns_the_outer_loss() -> None:
     given = setting(2)
-    trajectory = unroll(given.fusion, given.loss_proposal, given.meta_train, given.inner_rates)
-    gradients, outer_loss = meta_gradient_along(trajectory, *given)
+    trajectory = unroll(given.fusion, given.loss_proposal, given.meta_train, given.inner_rates, loss=FusionLoss())
+    gradients, outer_loss = meta_gradient_along(trajectory, *given, loss=FusionLoss())
     assert relative_error(gradients, meta_gradient(*given)) == 0.0
     trained = copy.deepcopy(given.fusion)
     nn.utils.vector_to_parameters(trajectory.parameters[-1], trained.parameters())
@@ -227,6 +206,7 @@ def test_along_returns_the_outer_loss() -> None:
     assert not outer_loss.requires_grad
 
 
+@pytest.mark.slow
 def test_two_workers_agree_with_one_on_the_whole_batch() -> None:
     """Each vector that crosses workers is averaged, one more in each round, until both have averaged them all."""
     given = setting(3)

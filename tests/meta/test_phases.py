@@ -3,63 +3,29 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from meta_checks import changed, images, new_state, weights
 from torch import Tensor
 
-from refusion.config.settings import NetworkSettings, OuterSettings, Settings
 from refusion.meta import meta_gradient_by_autograd
-from refusion.meta.phases import Coefficients, adapt_reconstruction, doubled, fusion_update, meta_iteration
+from refusion.meta.phases import adapt_reconstruction, doubled, fusion_update, meta_iteration
 from refusion.meta.state import TrainingState
-from refusion.objectives import fusion_loss, reconstruction_loss
+from refusion.objectives import FusionLoss, reconstruction_loss
 
-COEFFICIENTS = Coefficients(alpha=1.0, beta=0.5)
+LOSS = FusionLoss(alpha=1.0, beta=0.5)
 INNER_RATE, OUTER_RATE = 0.05, 1e-3
 
 
-def new_state(**outer: Any) -> TrainingState:
-    settings = Settings(
-        network=NetworkSettings(width=8, heads=4, blocks=1, reconstruction_width=8),
-        outer=OuterSettings(**{"accumulate": 1, **outer}),
-    )
-    state = TrainingState(settings, "IVIF")
-    for module in state.modules().values():
-        module.double()
-    # The sums were made before the modules became double.
-    state.outer.sums = [total.double() for total in state.outer.sums]
-    return state
-
-
-def images(seed: int, *shape: int) -> Tensor:
-    return torch.rand(*shape, 2, 12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def weights(state: TrainingState) -> dict[str, list[Tensor]]:
-    return {name: [p.detach().clone() for p in module.parameters()] for name, module in state.modules().items()}
-
-
-def changed(state: TrainingState, before: dict[str, list[Tensor]]) -> list[str]:
-    now = weights(state)
-    return [
-        name
-        for name in before
-        if not all(torch.equal(then, today) for then, today in zip(before[name], now[name], strict=True))
-    ]
-
-
-def iterate(state: TrainingState, inner_steps: int = 1, **changes: Any) -> dict[str, Tensor]:
+def iterate(state: TrainingState, inner_steps: int = 1, **others: Any) -> dict[str, Tensor]:
     told: dict[str, Any] = {
         "inner_rates": [INNER_RATE] * inner_steps,
         "outer_rate": OUTER_RATE,
-        "coefficients": COEFFICIENTS,
+        "loss": LOSS,
     }
-    return meta_iteration(state, images(1, inner_steps, 2), images(2, 2), **(told | changes))
+    return meta_iteration(state, images(1, inner_steps, 2), images(2, 2), **(told | others))
 
 
 def test_a_batch_is_fed_twice_the_second_time_swapped() -> None:
@@ -143,11 +109,11 @@ def test_a_meta_iteration_follows_the_meta_gradient_through_the_adapted_reconstr
     fusion, fused, inner = copy.deepcopy(expected.fusion), [], []
     for x, rate in zip(fed, rates, strict=True):
         image = fusion(x)
-        loss = fusion_loss(image, x, expected.loss_proposal(x), COEFFICIENTS.alpha, COEFFICIENTS.beta)
-        slopes = torch.autograd.grad(loss, list(fusion.parameters()))
+        loss = LOSS(image, x, expected.loss_proposal(x))
+        grads = torch.autograd.grad(loss, list(fusion.parameters()))
         with torch.no_grad():
-            for parameter, slope in zip(fusion.parameters(), slopes, strict=True):
-                parameter.sub_(rate * slope)
+            for parameter, grad in zip(fusion.parameters(), grads, strict=True):
+                parameter.sub_(rate * grad)
         fused.append(image.detach())
         inner.append(loss.detach())
     adapted = adapt_reconstruction(expected.reconstruction, fused, targets, rates)
@@ -159,8 +125,7 @@ def test_a_meta_iteration_follows_the_meta_gradient_through_the_adapted_reconstr
         test_fed,
         rates,
         targets=test_targets,
-        alpha=COEFFICIENTS.alpha,
-        beta=COEFFICIENTS.beta,
+        loss=LOSS,
     )
     expected.outer.add(gradients, OUTER_RATE)
 
@@ -176,7 +141,7 @@ def test_a_meta_iteration_follows_the_meta_gradient_through_the_adapted_reconstr
 def test_a_fusion_update_moves_fusion_and_reconstruction_with_the_proposal_frozen() -> None:
     state = new_state()
     before = weights(state)
-    losses = fusion_update(state, images(3, 2), rate=1e-3, coefficients=COEFFICIENTS)
+    losses = fusion_update(state, images(3, 2), rate=1e-3, loss=LOSS)
     assert changed(state, before) == ["fusion", "reconstruction"]
     assert all(parameter.grad is None for module in state.modules().values() for parameter in module.parameters())
     assert sorted(losses) == ["fusion", "fusion_gradient", "fusion_intensity", "reconstruction"]
@@ -186,13 +151,13 @@ def test_a_fusion_update_moves_fusion_and_reconstruction_with_the_proposal_froze
 def test_a_fusion_update_is_one_step_of_adam_on_each_loss() -> None:
     state = new_state()
     expected = copy.deepcopy(state)
-    fusion_update(state, images(3, 2), rate=1e-3, coefficients=COEFFICIENTS)
+    fusion_update(state, images(3, 2), rate=1e-3, loss=LOSS)
 
     fed, targets = doubled(images(3, 2), swap=True)
     weighed = expected.loss_proposal(fed)
     image = expected.fusion(fed)
     adams = [torch.optim.Adam(module.parameters(), lr=1e-3) for module in (expected.fusion, expected.reconstruction)]
-    fusion_loss(image, fed, weighed, COEFFICIENTS.alpha, COEFFICIENTS.beta).backward()
+    LOSS(image, fed, weighed).backward()
     reconstruction_loss(expected.reconstruction(image.detach()), targets).backward()
     for adam in adams:
         adam.step()
@@ -203,88 +168,16 @@ def test_a_fusion_update_is_one_step_of_adam_on_each_loss() -> None:
 
 def test_fusion_updates_bring_both_losses_down() -> None:
     state = new_state()
-    losses = [fusion_update(state, images(3, 2), rate=2e-3, coefficients=COEFFICIENTS) for _ in range(15)]
+    losses = [fusion_update(state, images(3, 2), rate=2e-3, loss=LOSS) for _ in range(15)]
     for name in ("fusion", "reconstruction"):
         assert float(losses[-1][name]) < float(losses[0][name])
 
 
 def test_swapping_makes_the_fusion_loss_indifferent_to_the_order_of_the_sources() -> None:
     def loss(sources: Tensor, swap: bool) -> float:
-        told = {"rate": 1e-3, "coefficients": COEFFICIENTS, "swap": swap}
+        told = {"rate": 1e-3, "loss": LOSS, "swap": swap}
         return float(fusion_update(new_state(), sources, **told)["fusion"])
 
     sources = images(3, 2)
     assert loss(sources, swap=True) == pytest.approx(loss(sources.flip(1), swap=True), rel=1e-12)
     assert loss(sources, swap=False) != pytest.approx(loss(sources.flip(1), swap=False), rel=1e-4)
-
-
-class Exchange:
-    """What workers average their vectors through. One thread per worker, and one of them runs at a time."""
-
-    def __init__(self, workers: int) -> None:
-        self.barrier = threading.Barrier(workers, timeout=60)
-        self.turn = threading.Lock()
-        self.brought: list[Tensor] = [torch.empty(0)] * workers
-
-    def average(self, rank: int, vector: Tensor) -> Tensor:
-        self.brought[rank] = vector.detach().clone()
-        self._wait_for_the_others()
-        mean = torch.stack(self.brought).mean(dim=0)
-        self._wait_for_the_others()
-        return mean
-
-    def _wait_for_the_others(self) -> None:
-        self.turn.release()
-        try:
-            self.barrier.wait()
-        finally:
-            self.turn.acquire()
-
-
-def in_halves(work: Callable[[TrainingState, slice, Callable[[Tensor], Tensor]], Any]) -> list[TrainingState]:
-    """Two workers' states after each has done its half of a batch of four."""
-    exchange = Exchange(2)
-
-    def one(rank: int) -> TrainingState:
-        with exchange.turn:
-            state = new_state()
-            work(state, slice(2 * rank, 2 * rank + 2), partial(exchange.average, rank))
-            return state
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(one, range(2)))
-
-
-def assert_alike(states: Sequence[TrainingState], whole: TrainingState) -> None:
-    assert changed(states[0], weights(states[1])) == [], "the workers drift apart"
-    for state in states:
-        for name, module in state.modules().items():
-            ours, theirs = list(module.parameters()), list(whole.modules()[name].parameters())
-            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.parametrize("inner_steps", [1, 2])
-def test_two_workers_with_half_a_batch_each_meta_learn_what_one_does(inner_steps: int) -> None:
-    meta_train, meta_test = images(4, inner_steps, 4), images(5, 4)
-    told: dict[str, Any] = {
-        "inner_rates": [INNER_RATE] * inner_steps,
-        "outer_rate": OUTER_RATE,
-        "coefficients": COEFFICIENTS,
-    }
-    whole = new_state()
-    meta_iteration(whole, meta_train, meta_test, **told)
-    halves = in_halves(
-        lambda state, mine, average: meta_iteration(
-            state, meta_train[:, mine], meta_test[mine], average=average, **told
-        )
-    )
-    assert_alike(halves, whole)
-
-
-def test_two_workers_with_half_a_batch_each_fuse_as_one_does() -> None:
-    sources = images(6, 4)
-    told: dict[str, Any] = {"rate": 1e-3, "coefficients": COEFFICIENTS}
-    whole = new_state()
-    fusion_update(whole, sources, **told)
-    halves = in_halves(lambda state, mine, average: fusion_update(state, sources[mine], average=average, **told))
-    assert_alike(halves, whole)

@@ -84,3 +84,14 @@ def test_crops_must_be_multiples_of_what_the_class_says() -> None:
         rehearse(settings(20, kind="foreign_networks:Strided"))
     own = network(kind="foreign_networks:Strided")
     check_modules(build_modules(own), own)
+
+
+@pytest.mark.parametrize("setting", ["kind", "reward"])
+def test_a_loss_and_a_reward_are_tried_out_too(setting: str) -> None:
+    wrong = {"kind": "refusion.objectives:sobel", "reward": "refusion.objectives:image_gradient"}[setting]
+    with pytest.raises(UserError, match=f"--objective.{setting} {wrong}: "):
+        rehearse(check([{"objective": {setting: wrong}}]))
+    own = {"kind": "refusion.objectives:fusion_loss", "reward": "refusion.objectives:reconstruction_loss"}
+    assert rehearse(check([{"objective": own}])) == []
+    own_network = {"network": SMALL | {"kind": "foreign_networks:Tiny"}, "images": {"crop": 16}}
+    assert rehearse(check([{"objective": own}, own_network])) == []

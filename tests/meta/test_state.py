@@ -11,8 +11,8 @@ from refusion.meta.state import TrainingState
 NETWORK = NetworkSettings(width=8, heads=4, blocks=1, reconstruction_width=4)
 
 
-def settings(seed: int = 0, **changes: object) -> Settings:
-    return Settings.model_validate({"seed": seed, "network": NETWORK, **changes})
+def settings(seed: int = 0, **others: object) -> Settings:
+    return Settings.model_validate({"seed": seed, "network": NETWORK, **others})
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:

@@ -43,6 +43,7 @@ def as_published(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {**weights, **by_both_names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "stem"), EXPECTED)
 def test_same_images_as_the_authors(shared_data: Path, published: Path, task: str, stem: str) -> None:
     module = load_published(published / f"ReFusion_{task}.pth")

@@ -17,9 +17,10 @@ from refusion.meta import meta_gradient
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 from refusion.ops.autodiff import jvp
 from refusion.ops.backend import Compile, configure, full, narrow, recomputes, runs_inductor, runs_native
+from refusion.ops.feed_forward import GatedFeedForward
 from refusion.ops.fused_op import FusedOp, run
 from refusion.ops.native import library
-from refusion.ops.sublayers import ChannelAttention, CrossAttention, GatedFeedForward
+from refusion.ops.sublayers import ChannelAttention, CrossAttention
 from refusion.ops.tiling import ALL_ROWS
 
 OPS = {
@@ -101,22 +102,6 @@ def test_our_code_runs_on_plain_tensors_of_single_precision() -> None:
     x = torch.ones(2)
     assert runs_native(x) and runs_native(torch.nn.Parameter(x))
     assert not any(runs_native(one) for one in (x.double(), x.to("meta"), x.as_subclass(Subclass)))
-
-
-def test_what_stands_against_compiling_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-
-    def failing(_: object) -> None:
-        tried.append(1)
-        raise OSError("there is no compiler")
-
-    monkeypatch.setattr(library, "shared_library", failing)
-    library.compiled.cache_clear()
-    try:
-        assert [configure(compile=True).not_compiled for _ in range(2)] == ["there is no compiler"] * 2
-    finally:
-        library.compiled.cache_clear()
-    assert len(tried) == 1
 
 
 PLAIN_SCRIPT = """

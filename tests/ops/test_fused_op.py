@@ -15,8 +15,9 @@ from fused_op_checks import channel_attention_inputs, cross_attention_inputs, fe
 import refusion.ops.fused_op as fused_op
 from refusion.ops.autodiff import jvp
 from refusion.ops.backend import configure
+from refusion.ops.feed_forward import GatedFeedForward
 from refusion.ops.fused_op import FusedOp, Grads, Reference, Tensors, run
-from refusion.ops.sublayers import ChannelAttention, CrossAttention, GatedFeedForward
+from refusion.ops.sublayers import ChannelAttention, CrossAttention
 from refusion.ops.tiling import ALL_ROWS
 
 BATCH, HEIGHT, WIDTH = 3, 9, 4

@@ -11,15 +11,11 @@ from fused_op_checks import (
     check_needs_grad,
     check_steps,
     cross_attention_inputs,
-    feed_forward_inputs,
 )
 
-from refusion.ops import channel_attention, channel_cross_attention, gated_feed_forward
-from refusion.ops.sublayers import ChannelAttention, CrossAttention, GatedFeedForward
+from refusion.ops import channel_attention, channel_cross_attention
+from refusion.ops.sublayers import ChannelAttention, CrossAttention
 from refusion.ops.tiling import ALL_ROWS
-
-ROWS = pytest.mark.parametrize("rows", [ALL_ROWS, slice(0, 2), slice(1, 4), slice(3, 5)], ids=str)
-NORM = pytest.mark.parametrize("with_norm", [True, False], ids=["norm", "no norm"])
 
 
 @pytest.fixture(autouse=True)
@@ -39,18 +35,6 @@ def test_cross_attention(check: Check) -> None:
     check(lambda *given: op.reference(given, ALL_ROWS), reference_ops.cross_attention, cross_attention_inputs())
 
 
-@NORM
-@ROWS
-@pytest.mark.parametrize("check", CHECKS)
-def test_gated_feed_forward(check: Check, rows: slice, with_norm: bool) -> None:
-    op = GatedFeedForward()
-    check(
-        lambda *given: op.reference(given, rows),
-        lambda *given: reference_ops.gated_feed_forward(*given)[:, rows],
-        feed_forward_inputs(with_norm=with_norm),
-    )
-
-
 def test_the_functions_of_their_arguments() -> None:
     x, weight, bias, *others = channel_attention_inputs()
     assert_near(
@@ -59,10 +43,6 @@ def test_the_functions_of_their_arguments() -> None:
     x1, x2, *others = cross_attention_inputs()
     found = channel_cross_attention(x1, x2, others[:2], others[2:4], others[4:6], others[6:])
     assert_near([found], [reference_ops.cross_attention(x1, x2, *others)])
-    x, weight, bias, *others = feed_forward_inputs()
-    found = gated_feed_forward(x, *others, norm=(weight, bias))
-    assert_near([found], [reference_ops.gated_feed_forward(x, weight, bias, *others)])
-    assert_near([gated_feed_forward(x, *others)], [reference_ops.gated_feed_forward(x, *others)])
 
 
 @pytest.mark.usefixtures("eager_and_inductor")
@@ -75,13 +55,6 @@ def test_steps_of_cross_attention() -> None:
     check_steps(CrossAttention(), cross_attention_inputs(), ALL_ROWS)
 
 
-@NORM
-@ROWS
-@pytest.mark.usefixtures("eager_and_inductor")
-def test_steps_of_gated_feed_forward(rows: slice, with_norm: bool) -> None:
-    check_steps(GatedFeedForward(), feed_forward_inputs(with_norm=with_norm), rows)
-
-
 @pytest.mark.parametrize("without", [1, 2, 3, 4], ids=["weight", "bias", "pointwise", "depthwise"])
 def test_channel_attention_leaves_out_gradients_that_are_not_needed(without: int) -> None:
     check_needs_grad(ChannelAttention(), channel_attention_inputs(), without, ALL_ROWS)
@@ -90,13 +63,3 @@ def test_channel_attention_leaves_out_gradients_that_are_not_needed(without: int
 @pytest.mark.parametrize("without", [2, 3, 4, 5], ids=["pointwise1", "depthwise1", "pointwise2", "depthwise2"])
 def test_cross_attention_leaves_out_gradients_that_are_not_needed(without: int) -> None:
     check_needs_grad(CrossAttention(), cross_attention_inputs(), without, ALL_ROWS)
-
-
-@pytest.mark.parametrize("without", [1, 2, 3, 4, 5], ids=["weight", "bias", "pointwise", "depthwise", "projection"])
-def test_feed_forward_leaves_out_gradients_that_are_not_needed(without: int) -> None:
-    check_needs_grad(GatedFeedForward(), feed_forward_inputs(), without, slice(1, 4))
-
-
-@pytest.mark.parametrize("without", [1, 2, 3], ids=["pointwise", "depthwise", "projection"])
-def test_feed_forward_leaves_them_out_without_norm(without: int) -> None:
-    check_needs_grad(GatedFeedForward(), feed_forward_inputs(with_norm=False), without, ALL_ROWS)

@@ -173,7 +173,7 @@ def test_other_images_are_refused(first: SweepManifest) -> None:
     manifest = resumed()
     manifest.check_same_images(DIGESTS)
     for split in ("train", "val"):
-        with pytest.raises(UserError, match=r"^--resume first: the images of IVIF are not those"):
+        with pytest.raises(UserError, match=rf"^--resume first: the images of IVIF/{split} are not those"):
             manifest.check_same_images({"IVIF": {**DIGESTS["IVIF"], split: "33"}})
 
 
@@ -236,7 +236,8 @@ def test_a_sweep_with_a_scheduler_of_the_users_own_names_it_again_to_go_on(sweep
     assert manifest.resume_arguments() == ["--resume", "first", "--scheduler", path]
     assert resumed(scheduler=path).options.scheduler == path
     assert resume_refusal() == (
-        f"--resume first: decides by code of your own, which runs only if you name it again: --scheduler {path}"
+        "--resume first: runs code from outside of this package, which its folder alone must not choose; if you trust it, "
+        f"name it again: --scheduler {path}"
     )
     assert "--scheduler cannot change" in resume_refusal(scheduler="ray.tune.schedulers:TrialScheduler")
     with pytest.raises(UserError, match=r"^--scheduler os:system: is no subclass of ray\.tune\.schedulers"):

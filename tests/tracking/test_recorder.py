@@ -124,7 +124,7 @@ def test_artifacts_and_finish(recorder: TaskRecorder, client: MlflowClient, tmp_
 
 
 class Flaky:
-    """The real client, behind a door that can be shut."""
+    """Client of MLflow whose calls fail while it is switched off."""
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
@@ -207,6 +207,7 @@ sys.exit(recorder.unsent)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_to_one_file_at_once(uri: str, experiment: str, client: MlflowClient) -> None:
     job = start_job_run(uri, experiment, "two", {}, {})
     ids = [start_task_run(uri, experiment, job, task, task, {}) for task in ("MFIF", "MEIF")]

@@ -73,6 +73,7 @@ def first_and_second(training: TaskTraining, names: list[str], folder: Path) -> 
     return resumed, [first, *after.epochs(resumed)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [*([name] for name in CHANGES), list(CHANGES)], ids=lambda names: "+".join(names))
 @pytest.mark.usefixtures("quick")
 def test_piecewise_settings_train_bit_by_bit_like_stopping_and_going_on_with_other_values(

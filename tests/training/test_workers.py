@@ -21,6 +21,8 @@ from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
 from refusion.training.loop import TaskTraining
 
+pytestmark = pytest.mark.slow
+
 # Of a whole module's parameters. Adam divides by the gradient's size and so blows up the last digits of small ones.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 

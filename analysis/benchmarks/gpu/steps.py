@@ -13,7 +13,7 @@ import torch
 from gpu.rows import Row
 from gpu.timeline import profiled
 from measuring import timed
-from step_epoch import COEFFICIENTS, RATE, batches, our_fusion_update, our_meta_iteration, pairs_and_swap, settings_of
+from step_epoch import LOSS, RATE, batches, our_fusion_update, our_meta_iteration, pairs_and_swap, settings_of
 from step_measuring import Size
 from step_traffic import bytes_moved, copy_bandwidth
 
@@ -26,7 +26,7 @@ PARTS = ("meta-iteration", "fusion update")
 
 
 class Way(NamedTuple):
-    """How our step is run."""
+    """A way to run our step."""
 
     compile: bool
     precision: Precision
@@ -145,7 +145,7 @@ def _configured(device: str, way: Way, call: Call) -> object:
 
 
 def _textbook_calls(state: textbook.TextbookState, size: Size) -> tuple[Call, Call]:
-    shared: dict[str, Any] = {"coefficients": COEFFICIENTS, "swap": pairs_and_swap(size)[1]}
+    shared: dict[str, Any] = {"loss": LOSS, "swap": pairs_and_swap(size)[1]}
     train, test, sources = batches(size, 0, size.inner_steps), batches(size, 1), batches(size, 2)
     rates: dict[str, Any] = {"inner_rates": [RATE] * size.inner_steps, "outer_rate": RATE}
     return (

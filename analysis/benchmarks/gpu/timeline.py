@@ -14,7 +14,7 @@ Span = tuple[float, float]
 
 
 class Timeline(NamedTuple):
-    """What a call puts on the device.
+    """Kernels that a call puts on the device.
 
     Attributes:
         kernels: how many.

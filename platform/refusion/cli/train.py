@@ -1,4 +1,11 @@
-"""The command line of jobs/train_all_tasks.py."""
+"""Meta-train the fusion tasks on a Ray cluster and record them in MLflow.
+
+python jobs/train_all_tasks.py                                              # this machine, built-in scenes
+ray job submit -- python jobs/train_all_tasks.py --data /data/fusion        # a cluster, your own pairs
+ray job submit -- python jobs/train_all_tasks.py --data /data/fusion --gpu --workers 4 --images.batch 8
+python jobs/train_all_tasks.py --config jobs/presets/quick.yaml --tasks IVIF --schedule.rate 2e-4
+python jobs/train_all_tasks.py --resume 20260131-120000-ab12                # go on where it was stopped
+"""
 
 from __future__ import annotations
 
@@ -6,7 +13,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
+from refusion.cli.options import (
+    Parser,
+    add_job_options,
+    add_plain_options,
+    given_job_options,
+    given_options,
+    parse_dotted,
+    settings_help,
+)
+from refusion.cli.presets import settings_file
 from refusion.config.layers import read_settings_file
 from refusion.runtime.console import console
 from refusion.training.job import train_all
@@ -34,16 +50,15 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings to lay over the defaults")
-    add_plain_options(parser)
-    parser.add_argument("--run-name", metavar="NAME", help="name of the new run [date, time and four characters]")
-    parser.add_argument("--storage", metavar="DIR|URI", help="where runs are kept [$REFUSION_HOME/runs]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
-    parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
-    parser.add_argument("--resume", metavar="RUN_NAME", help="go on with this run")
-    options, rest = parser.parse_known_args(list(arguments))
-    changes = [read_settings_file(options.config)] if options.config else []
-    changes += [given_options(options), *parse_dotted(rest)]
-    return RunRequest(
-        changes, options.run_name, options.storage, options.tracking_uri, options.experiment, options.resume
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="settings to lay over the defaults, or a preset: quick, published",
     )
+    add_plain_options(parser)
+    add_job_options(parser, "run")
+    options, rest = parser.parse_known_args(list(arguments))
+    changes = [read_settings_file(settings_file(options.config))] if options.config else []
+    changes += [given_options(options), *parse_dotted(rest)]
+    return RunRequest(changes, **given_job_options(options))

@@ -1,6 +1,6 @@
 """Schedules: each class holds the settings of one kind of rate, or of inner steps, and its formula.
 
-A new kind of rate is one class here, named in ``Rate`` and ``InnerRate``.
+A new kind of rate is one class here, named in ``AnyRate``.
 """
 
 from __future__ import annotations
@@ -129,8 +129,9 @@ class TiedRate(Section):
     ratio: PositiveFloat = Field(1.0, description="inner rate divided by rate")
 
 
-Rate = Annotated[ConstantRate | StepRate | CosineRate | PiecewiseRate, Field(discriminator="kind")]
-InnerRate = Annotated[TiedRate | ConstantRate | StepRate | CosineRate | PiecewiseRate, Field(discriminator="kind")]
+AnyRate = ConstantRate | StepRate | CosineRate | PiecewiseRate
+Rate = Annotated[AnyRate, Field(discriminator="kind")]
+InnerRate = Annotated[TiedRate | AnyRate, Field(discriminator="kind")]
 
 
 def kinds(rate: Any) -> dict[str, type[Section]]:

@@ -25,9 +25,25 @@ from refusion.tasks import TaskName
 
 BUILTIN = "builtin"
 BUILTIN_NETWORK = "refusion"
+PUBLISHED = "published"
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _or_import_path(builtin: str, form: str) -> AfterValidator:
+    """Validator of a setting that is ``builtin``, or names a class or function of the user's; imports nothing."""
+
+    def validate(kind: str) -> str:
+        if kind != builtin and not is_import_path(kind):
+            noun = form.rpartition(":")[2].lower()
+            raise ValueError(f"must be {builtin!r}, or the import path of a {noun} as {form}")
+        return kind
+
+    return AfterValidator(validate)
+
+
+NetworkKind = Annotated[str, _or_import_path(BUILTIN_NETWORK, "module:Class")]
 
 
 class ScheduleSettings(Section):
@@ -78,8 +94,16 @@ class OuterSettings(Section):
 
 
 class ObjectiveSettings(Section):
-    """Coefficients of L_f = α·L_int + β·L_grad."""
+    """Fusion loss, with the coefficients of L_f = α·L_int + β·L_grad, and reconstruction loss."""
 
+    kind: Annotated[str, _or_import_path(PUBLISHED, "module:function")] = Field(
+        PUBLISHED,
+        description="fusion loss: published, or a function of yours of (fused, sources, weights) as module:function",
+    )
+    reward: Annotated[str, _or_import_path(PUBLISHED, "module:function")] = Field(
+        PUBLISHED,
+        description="reconstruction loss: published, or a function of yours of (rebuilt, sources) as module:function",
+    )
     alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
         1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
     )
@@ -99,6 +123,8 @@ class ObjectiveSettings(Section):
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> ObjectiveSettings:
+        if self.kind != PUBLISHED:
+            return self
         for epoch in starts(self.alpha, self.beta):
             if at(self.alpha, epoch) == 0 and (at(self.beta, epoch) == 0 or self.gradient == "maxabs"):
                 when = f"from epoch {epoch} on, " if epoch else ""
@@ -120,15 +146,6 @@ class ImagesSettings(Section):
     batch: int = Field(2, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(True, description="feed each batch also with the two sources swapped")
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
-
-
-def _class_path(kind: str) -> str:
-    if kind != BUILTIN_NETWORK and not is_import_path(kind):
-        raise ValueError(f"must be {BUILTIN_NETWORK!r}, or the import path of a class as module:Class")
-    return kind
-
-
-NetworkKind = Annotated[str, AfterValidator(_class_path)]
 
 
 class NetworkSettings(Section):

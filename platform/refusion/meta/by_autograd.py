@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from refusion.meta.functional import call_with
-from refusion.objectives import GradientTerm, fusion_loss, reconstruction_loss
+from refusion.objectives import FusionLoss, GradientTerm, Loss, Reward, reconstruction_loss
 
 
 def meta_gradient_by_autograd(
@@ -30,25 +30,39 @@ def meta_gradient_by_autograd(
     alpha: float = 1.0,
     beta: float = 1.0,
     gradient: GradientTerm = "learned",
+    loss: Loss | None = None,
+    reward: Reward = reconstruction_loss,
     restricted: bool = False,
 ) -> list[torch.Tensor]:
-    """As `metagradient.meta_gradient`, on one worker.
+    """Returns the same as `metagradient.meta_gradient`, on one worker.
 
     Both passes go to every parameter that the authors' two calls of `backward` reach. With `restricted`, autograd is
     asked only for what is used: the fusion module's inner gradient and the loss proposal module's outer one.
+
+    Example:
+        >>> import torch
+        >>> from refusion.meta import meta_gradient, meta_gradient_by_autograd
+        >>> from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+        >>> sizes = {"width": 8, "heads": 4, "blocks": 1}
+        >>> modules = [kind(**sizes).double() for kind in (FusionModule, LossProposalModule, ReconstructionModule)]
+        >>> given = torch.rand(2, 1, 2, 16, 16).double(), torch.rand(1, 2, 16, 16).double(), [1e-3, 1e-3]
+        >>> pairs = zip(meta_gradient(*modules, *given), meta_gradient_by_autograd(*modules, *given), strict=True)
+        >>> all(torch.allclose(ours, textbook, rtol=1e-9, atol=1e-15) for ours, textbook in pairs)
+        True
     """
+    loss = FusionLoss(alpha, beta, gradient) if loss is None else loss
     theta, proposal, rebuilding = _copies(fusion), _copies(loss_proposal), _copies(reconstruction)
     outer_reach = [*proposal.values()] if restricted else [*proposal.values(), *theta.values(), *rebuilding.values()]
     for x, rate in zip(meta_train, inner_rates, strict=True):
         # Views, so that an inner pass that reaches them does not run on through earlier steps.
         here = {name: value.view_as(value) for name, value in proposal.items()}
         fused, weights = call_with(fusion, theta, x), call_with(loss_proposal, here, x)
-        loss = fusion_loss(fused, x, weights, alpha, beta, gradient)
+        value = loss(fused, x, weights)
         inner_reach = [*theta.values()] if restricted else [*theta.values(), *here.values()]
-        slopes = torch.autograd.grad(loss, inner_reach, create_graph=True, allow_unused=True, materialize_grads=True)
-        theta = {name: value - rate * slope for (name, value), slope in zip(theta.items(), slopes, strict=False)}
+        grads = torch.autograd.grad(value, inner_reach, create_graph=True, allow_unused=True, materialize_grads=True)
+        theta = {name: parameter - rate * grad for (name, parameter), grad in zip(theta.items(), grads, strict=False)}
     rebuilt = call_with(reconstruction, rebuilding, call_with(fusion, theta, meta_test))
-    outer_loss = reconstruction_loss(rebuilt, meta_test if targets is None else targets)
+    outer_loss = reward(rebuilt, meta_test if targets is None else targets)
     return list(torch.autograd.grad(outer_loss, outer_reach, allow_unused=True, materialize_grads=True))[
         : len(proposal)
     ]

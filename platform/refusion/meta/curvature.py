@@ -14,19 +14,16 @@ from torch import nn
 from torch.profiler import record_function
 
 from refusion.meta.functional import call, leaf
-from refusion.objectives import FusionWeights
+from refusion.objectives import FusionWeights, Loss
 from refusion.ops.autodiff import jvp
-
-Loss = Callable[[torch.Tensor, torch.Tensor, FusionWeights], torch.Tensor]
-"""L_f of a fused image, the sources and the weights, its coefficients chosen."""
 
 _ATTRIBUTE = "supports_vjp_of_jvp"
 
 
 def tangent_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """u = J_F(θ; x) · direction, (B, 1, H, W): forward mode, or twice backward where an operation has none."""
+    """Returns u = J_F(θ; x) · direction, (B, 1, H, W): forward mode, or twice backward where an operation has none."""
     function = partial(call, fusion, inputs=x)
-    with torch.no_grad(), record_function("change of image"):
+    with torch.no_grad(), record_function("image tangent"):
         try:
             return jvp(function, [theta], [direction])[1]
         except NotImplementedError:
@@ -39,11 +36,11 @@ def curvature_along(
     direction: torch.Tensor,
     x: torch.Tensor,
     weights: FusionWeights,
-    loss_of: Loss,
+    loss: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """H · direction, H being the Hessian of L_f in θ with w fixed, and by the way u = J_F(θ; x) · direction."""
-    given = fusion, theta, direction, x, weights, loss_of
-    with torch.enable_grad(), record_function("curvature"):
+    """Returns H · direction, H the Hessian of L_f in θ with w fixed, and u = J_F(θ; x) · direction with it."""
+    given = fusion, theta, direction, x, weights, loss
+    with torch.enable_grad(), record_function("Hessian product"):
         if _is_differentiable_through_tangent(fusion):
             return _backward_over_forward(*given)
         # Our own operations, inside another module, have no derivative for torch.func's forward mode.
@@ -69,14 +66,13 @@ def _backward_over_forward(
     direction: torch.Tensor,
     x: torch.Tensor,
     weights: FusionWeights,
-    loss_of: Loss,
+    loss: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The fastest, for modules whose forward-mode derivative can be differentiated backward."""
+    """Returns both the fastest way, for modules whose forward-mode derivative can be differentiated backward."""
     theta = leaf(theta)
     fused, tangent = jvp(partial(call, fusion, inputs=x), [theta], [direction])
-    loss = loss_of(fused, x, weights)
-    (grad,) = torch.autograd.grad(loss, fused, create_graph=True)
-    # ⟨∂L_f/∂f, u⟩ is how fast L_f changes along the direction; its gradient in θ is the Hessian's product.
+    (grad,) = torch.autograd.grad(loss(fused, x, weights), fused, create_graph=True)
+    # ⟨∂L_f/∂f, u⟩ is the derivative of L_f along the direction; its gradient in θ is the Hessian's product.
     (curvature,) = torch.autograd.grad((grad * tangent).sum(), theta)
     return curvature, tangent.detach()
 
@@ -87,21 +83,21 @@ def _forward_over_backward(
     direction: torch.Tensor,
     x: torch.Tensor,
     weights: FusionWeights,
-    loss_of: Loss,
+    loss: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For any module of PyTorch's own operations, in more time and memory."""
+    """Returns both for any module of PyTorch's own operations, in more time and memory."""
 
-    def loss(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def value_of(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         fused = call(fusion, parameters, x)
-        return loss_of(fused, x, weights), fused
+        return loss(fused, x, weights), fused
 
-    def grad(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value, pull_back, fused = torch.func.vjp(loss, parameters, has_aux=True)  # type: ignore[misc]
+    def grad_of(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        value, vjp, fused = torch.func.vjp(value_of, parameters, has_aux=True)  # type: ignore[misc]
         # Not `torch.func.grad`: it always asks for the graph of the gradient, which forward mode does not need.
-        (result,) = pull_back(torch.ones_like(value), retain_graph=False, create_graph=False)
-        return result, fused
+        (grad,) = vjp(torch.ones_like(value), retain_graph=False, create_graph=False)
+        return grad, fused
 
-    curvature, tangent = torch.func.jvp(grad, (theta,), (direction,))[1]
+    curvature, tangent = torch.func.jvp(grad_of, (theta,), (direction,))[1]
     return curvature.detach(), tangent.detach()
 
 
@@ -111,13 +107,12 @@ def _double_backward(
     direction: torch.Tensor,
     x: torch.Tensor,
     weights: FusionWeights,
-    loss_of: Loss,
+    loss: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For any module that is twice differentiable, as the textbook does it."""
+    """Returns both for any module that is twice differentiable, as the textbook does it."""
     tangent = tangent_of_image(fusion, theta, direction, x)
     theta = leaf(theta)
-    loss = loss_of(call(fusion, theta, x), x, weights)
-    (grad,) = torch.autograd.grad(loss, theta, create_graph=True)
+    (grad,) = torch.autograd.grad(loss(call(fusion, theta, x), x, weights), theta, create_graph=True)
     (curvature,) = torch.autograd.grad(grad, theta, direction)
     return curvature, tangent
 
@@ -125,11 +120,11 @@ def _double_backward(
 def _tangent_by_double_backward(
     function: Callable[[torch.Tensor], torch.Tensor], theta: torch.Tensor, direction: torch.Tensor
 ) -> torch.Tensor:
-    """J · direction as the gradient, in w, of ⟨Jᵀw, direction⟩."""
+    """Returns J · direction as the gradient, in w, of ⟨Jᵀw, direction⟩."""
     with torch.enable_grad():
         theta = leaf(theta)
         value = function(theta)
         free = torch.zeros_like(value, requires_grad=True)
-        (pulled_back,) = torch.autograd.grad(value, theta, free, create_graph=True)
-        (tangent,) = torch.autograd.grad(pulled_back, free, direction)
+        (vjp,) = torch.autograd.grad(value, theta, free, create_graph=True)
+        (tangent,) = torch.autograd.grad(vjp, free, direction)
     return tangent

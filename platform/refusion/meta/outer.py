@@ -1,4 +1,4 @@
-"""How the loss proposal module moves along an accumulated meta-gradient: the published normalised step, or Adam."""
+"""Steps of the loss proposal module along an accumulated meta-gradient: the published normalised step, or Adam."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OuterOptimiser:
 
     @torch.no_grad()
     def add(self, gradients: Sequence[Tensor], rate: float) -> bool:
-        """Add one meta-iteration's gradients; true when that completed a step of size ``rate``."""
+        """Adds one meta-iteration's gradients; returns true when that completed a step of size ``rate``."""
         torch._foreach_add_(self.sums, list(gradients))
         self.count += 1
         if self.count < self.settings.accumulate:
@@ -61,12 +61,12 @@ class OuterOptimiser:
             parameter.sub_(total * scale)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs: the sums so far, their count, Adam's moments."""
+        """Returns the sums so far, their count and Adam's moments, which a resume needs."""
         adam = self.adam.state_dict() if self.adam is not None else None
         return {"sums": [total.clone() for total in self.sums], "count": self.count, "adam": adam}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict()`` of an optimiser with the same settings and shapes."""
+        """Continues from ``state_dict()`` of an optimiser with the same settings and shapes."""
         for mine, theirs in zip(self.sums, state["sums"], strict=True):
             mine.copy_(theirs)
         self.count = int(state["count"])

@@ -1,4 +1,4 @@
-"""One meta-gradient of a user's own networks before a training begins, so that what fails does so at once."""
+"""Trial of a user's own loss, reward and networks before a training begins, so that a failure comes at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.functional import flatten
 from refusion.meta.metagradient import meta_gradient
+from refusion.meta.objective import check_objective, loss_at, reward_of
 from refusion.meta.state import TrainingState
 from refusion.networks.probes import notes
 from refusion.networks.registry import Modules, foreign_code, foreign_kinds
@@ -18,15 +19,17 @@ _RATES = (1e-4, 1e-4)
 
 
 def rehearse(settings: Settings) -> list[str]:
-    """Builds the networks of a training and goes through one meta-gradient, where a network is a user's class.
+    """Tries out the user's loss and reward, and one meta-gradient of the user's networks; nothing of the built-in ones.
 
     Returns:
-        What the user should know about these classes, one sentence each; nothing for the built-in network.
+        Notes about the classes of networks, one sentence each.
 
     Raises:
-        UserError: a class cannot be imported or made, does not do what its place asks for (`networks.probes`), or
-            cannot be differentiated as often as the meta-gradient needs.
+        UserError: a function or a class cannot be imported or made, does not do what its place asks for
+            (`meta.objective`, `networks.probes`), or cannot be differentiated as often as the meta-gradient needs.
     """
+    objective, epochs = settings.objective, settings.schedule.epochs
+    check_objective(settings)
     kinds = foreign_kinds(settings.network)
     if not kinds:
         return []
@@ -36,8 +39,9 @@ def rehearse(settings: Settings) -> list[str]:
     crop = min(at(settings.images.crop, epoch) for epoch in starts(settings.images.crop))
     generator = torch.Generator().manual_seed(settings.seed % 2**32)
     images = torch.rand(len(_RATES) + 1, 1, 2, crop, crop, generator=generator)
+    loss, reward = loss_at(objective, 0, epochs), reward_of(objective)
     with foreign_code(f"{named}: a meta-gradient on crops of {crop} pixels fails"):
-        found = meta_gradient(*modules, images[:-1], images[-1], _RATES, gradient=settings.objective.gradient)
+        found = meta_gradient(*modules, images[:-1], images[-1], _RATES, loss=loss, reward=reward)
     if not torch.isfinite(flatten(found)).all():
         raise UserError(f"{named}: the meta-gradient has values that are not finite on crops of {crop} pixels")
     return notes(modules, settings.network)

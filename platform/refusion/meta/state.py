@@ -1,4 +1,4 @@
-"""All that a resume needs: the three modules, their optimisers and the counters."""
+"""State that a resume goes on from: the three modules, their optimisers and the counters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class TrainingState:
-    """F, P and R with their optimisers, and how far the training is.
+    """F, P and R with their optimisers, and the progress of the training.
 
     Args:
         settings: kinds and sizes of the modules, kind of outer step, seed.
@@ -66,7 +66,7 @@ class TrainingState:
         self.validated_pairs: int | None = None
 
     def modules(self) -> dict[str, torch.nn.Module]:
-        """The three modules by the names of their checkpoint files."""
+        """Returns the three modules by the names of their checkpoint files."""
         return {
             "fusion": self.fusion,
             "loss_proposal": self.loss_proposal,
@@ -74,12 +74,12 @@ class TrainingState:
         }
 
     def is_finite(self) -> bool:
-        """Whether every parameter is a finite number (waits for the device)."""
+        """Returns true where every parameter is a finite number (waits for the device)."""
         sums = [parameter.detach().sum() for module in self.modules().values() for parameter in module.parameters()]
         return bool(torch.isfinite(torch.stack(sums)).all())
 
     def progress(self) -> dict[str, Any]:
-        """Everything but the modules' weights, as plain values and tensors (loads with ``weights_only=True``)."""
+        """Returns all but the modules' weights, as plain values and tensors (loads with ``weights_only=True``)."""
         return {
             "fusion_adam": self.fusion_adam.state_dict(),
             "reconstruction_adam": self.reconstruction_adam.state_dict(),
@@ -92,7 +92,7 @@ class TrainingState:
         }
 
     def load_progress(self, progress: dict[str, Any]) -> None:
-        """Continue from ``progress()`` of a state with the same settings."""
+        """Continues from ``progress()`` of a state with the same settings."""
         self.fusion_adam.load_state_dict(progress["fusion_adam"])
         self.reconstruction_adam.load_state_dict(progress["reconstruction_adam"])
         self.outer.load_state_dict(progress["outer"])

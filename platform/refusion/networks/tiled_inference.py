@@ -53,6 +53,10 @@ def fuse_tiled(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
 
     Returns:
         The fused images, (B, 1, H, W) in (0, 1).
+
+    Example:
+        >>> fuse_tiled(FusionModule(width=8, blocks=1), torch.rand(1, 2, 24, 32)).shape
+        torch.Size([1, 1, 24, 32])
     """
     a, b = ops.to_channels_last(sources).chunk(2, dim=3)
     x1 = _stage(ops.conv3x3(a, module.project_in_1.weight), module.encoder1)

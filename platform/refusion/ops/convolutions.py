@@ -21,12 +21,22 @@ def to_channels_first(x: torch.Tensor) -> torch.Tensor:
 
 
 def conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Convolution of (B, H, W, inputs) with weight (outputs, inputs, 3, 3), zeros around: (B, H, W, outputs)."""
+    """Convolution of (B, H, W, inputs) with weight (outputs, inputs, 3, 3), zeros around: (B, H, W, outputs).
+
+    Example:
+        >>> conv3x3(torch.rand(2, 5, 4, 8), torch.rand(6, 8, 3, 3)).shape
+        torch.Size([2, 5, 4, 6])
+    """
     return to_channels_last(F.conv2d(to_channels_first(x), weight, padding=1))
 
 
 def pointwise_conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """1×1 convolution of (B, H, W, inputs) with weight (outputs, inputs, 1, 1): (B, H, W, outputs)."""
+    """1×1 convolution of (B, H, W, inputs) with weight (outputs, inputs, 1, 1): (B, H, W, outputs).
+
+    Example:
+        >>> pointwise_conv(torch.rand(2, 5, 4, 8), torch.rand(6, 8, 1, 1)).shape
+        torch.Size([2, 5, 4, 6])
+    """
     return to_channels_last(F.conv2d(_rows(x), weight)).reshape(*x.shape[:3], -1)
 
 
@@ -44,7 +54,12 @@ def pointwise_conv_jvp(x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, 
 
 
 def depthwise_conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """3×3 convolution of each channel of (B, H, W, C) with its own weight, (C, 1, 3, 3), zeros around: (B, H, W, C)."""
+    """3×3 convolution of each channel of (B, H, W, C) with its own weight, (C, 1, 3, 3), zeros around: (B, H, W, C).
+
+    Example:
+        >>> depthwise_conv(torch.ones(1, 3, 3, 2), torch.ones(2, 1, 3, 3))[0, :, :, 0].tolist()
+        [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
+    """
     return to_channels_last(F.conv2d(to_channels_first(x), weight, padding=1, groups=weight.shape[0]))
 
 

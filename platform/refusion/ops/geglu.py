@@ -24,6 +24,10 @@ def geglu(x: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
 
     Args:
         rows: rows of x that the result has.
+
+    Example:
+        >>> geglu(torch.tensor([[[[100.0, 3.0]], [[-100.0, 3.0]]]])).flatten().tolist()
+        [300.0, -0.0]
     """
     out: torch.Tensor = _Geglu.apply(x, rows)
     return out

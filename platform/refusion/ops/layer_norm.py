@@ -28,6 +28,10 @@ def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 
     Args:
         weight, bias: (C).
+
+    Example:
+        >>> layer_norm(torch.tensor([[1.0, 3.0]]), torch.ones(2), torch.tensor([0.0, 5.0]))
+        tensor([[-1.0000,  6.0000]])
     """
     out: torch.Tensor = _LayerNorm.apply(x, weight, bias)[0]
     return out

@@ -54,7 +54,7 @@ def train(
         storage: folder or address where runs are kept; default ``$REFUSION_HOME/runs``.
         tracking_uri: MLflow's store; default ``MLFLOW_TRACKING_URI``, or a local one.
         experiment: MLflow's experiment; default "refusion".
-        resume: name of a run to go on with. It runs whatever code its own settings name.
+        resume: name of a run to go on with; where it runs code of yours, ``settings`` must name that again.
         quiet: prints nothing.
 
     Raises:
@@ -66,7 +66,14 @@ def train(
     refusion.errors.UserError: --schedule.epochs must be at least 1 (it is 0)
     """
     changes = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
-    request = RunRequest([changes], run_name, storage, tracking_uri, experiment, resume)
+    request = RunRequest(
+        [changes],
+        run_name=run_name,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        experiment=experiment,
+        resume=resume,
+    )
     job = run_job(request, Console(quiet=True) if quiet else console())
     failed = [f"{outcome.task}: {outcome.error}" for outcome in job.outcomes if not outcome.succeeded]
     if failed:

@@ -14,7 +14,8 @@ from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
 from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
-from refusion.meta.phases import Coefficients, fusion_update, meta_iteration
+from refusion.meta.objective import loss_at, reward_of
+from refusion.meta.phases import fusion_update, meta_iteration
 from refusion.meta.state import TrainingState
 from refusion.ops.backend import configure
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
@@ -145,23 +146,19 @@ class TaskTraining:
         return wanted if wanted is not None else -(-len(batches.indices) // self.settings.images.batch)
 
     def _train_epoch(self, state: TrainingState) -> dict[str, float]:
-        schedule, epoch = self.settings.schedule, state.epoch
+        schedule, objective, epoch = self.settings.schedule, self.settings.objective, state.epoch
         batches = Batches(self.train, self.settings, self.task, self.shard, self.device, epoch)
-        coefficients = Coefficients(
-            at(self.settings.objective.alpha, epoch),
-            self.settings.objective.beta_at(epoch, schedule.epochs),
-            self.settings.objective.gradient,
-        )
         inner_steps = schedule.inner_steps_at(epoch)
         numbers: dict[str, float] = {
             "rate": schedule.rate_at(epoch),
             "inner_rate": schedule.inner_rate_at(epoch),
             "inner_steps": inner_steps,
-            "beta": coefficients.beta,
+            "beta": objective.beta_at(epoch, schedule.epochs),
         }
         losses = Losses()
         common: dict[str, Any] = {
-            "coefficients": coefficients,
+            "loss": loss_at(objective, epoch, schedule.epochs),
+            "reward": reward_of(objective),
             "swap": self.settings.images.swap,
             "average": average_over_workers,
         }

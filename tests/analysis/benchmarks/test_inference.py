@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = Path(__file__).resolve().parents[3] / "analysis" / "benchmarks" / "inference.py"
 
 
@@ -12,6 +14,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, PROGRAM, *options], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_prints_the_ratio_and_the_pictures_are_the_same() -> None:
     done = run("--height", "40", "--width", "56", "--repeats", "1", "--threads", "1")
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = Path(__file__).resolve().parents[3] / "analysis" / "benchmarks" / "metrics.py"
 
 
+@pytest.mark.slow
 def test_prints_the_ratio_and_both_sides_agree() -> None:
     options = ["--height", "48", "--width", "64", "--repeats", "1", "--threads", "1", "--large", "176"]
     done = subprocess.run([sys.executable, PROGRAM, *options], capture_output=True, text=True, check=False)

@@ -30,6 +30,7 @@ def rows() -> tuple[list[list[str]], list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "K = 1" in line], lines
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native")
 def test_compiling_takes_time_once() -> None:
     (compiling, *precision), lines = rows()
@@ -45,6 +46,7 @@ def test_compiling_takes_time_once() -> None:
         assert any(line.startswith("bfloat16: not measured, since ") for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native")
 def test_a_method_that_ran_out_of_memory_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_compiling, "_precision", lambda *_: [])

@@ -16,6 +16,7 @@ SIZE = Size(1, 1, 24, 16)
 def quiet(what: str) -> None: ...
 
 
+@pytest.mark.slow
 def test_all_methods_are_given_the_same() -> None:
     gradients = {name: torch.cat([part.flatten() for part in prepared(name, SIZE)()]) for name in step_gradient.METHODS}
     for gradient in gradients.values():
@@ -38,6 +39,7 @@ def test_compiled_code_is_switched_during_the_call_only_or_left_as_it_is() -> No
     assert switched(False, "cpu", lambda: switched(True, "cpu", is_there)() and not is_there())()
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_fresh_process() -> None:
     assert peak(TEXTBOOK, SIZE, 1) > 0
 

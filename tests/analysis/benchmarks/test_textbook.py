@@ -12,8 +12,8 @@ from torch import Tensor
 
 from refusion.config.settings import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
 from refusion.meta import phases
-from refusion.meta.phases import Coefficients
 from refusion.meta.state import TrainingState
+from refusion.objectives import FusionLoss
 
 INNER_RATES = [0.3, 0.1]
 OUTER_RATES = [2e-3, 1e-3, 5e-4]
@@ -51,7 +51,7 @@ def parameters(state: Any) -> dict[str, Tensor]:
     }
 
 
-def run_epoch(loop: Loop, inner_steps: int, swap: bool, coefficients: Coefficients, **told: Any) -> list[float]:
+def run_epoch(loop: Loop, inner_steps: int, swap: bool, loss: FusionLoss, **told: Any) -> list[float]:
     """Three meta-iterations, each with its rate, then two fusion updates; the losses on the way."""
     draw = torch.Generator().manual_seed(5)
 
@@ -66,13 +66,13 @@ def run_epoch(loop: Loop, inner_steps: int, swap: bool, coefficients: Coefficien
             images(),
             inner_rates=INNER_RATES[:inner_steps],
             outer_rate=outer_rate,
-            coefficients=coefficients,
+            loss=loss,
             swap=swap,
             **told,
         )
         losses += [found["inner"].item(), found["outer"].item()]
     for rate in RATES:
-        found = loop.fusion_update(loop.state, images(), rate=rate, coefficients=coefficients, swap=swap)
+        found = loop.fusion_update(loop.state, images(), rate=rate, loss=loss, swap=swap)
         losses += [found["fusion"].item(), found["reconstruction"].item()]
     return losses
 
@@ -81,15 +81,16 @@ def relative(change: Tensor, reference: Tensor) -> float:
     return ((change - reference).norm() / reference.norm()).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inner_steps", "swap", "restricted"), [(1, True, False), (2, True, False), (2, False, False), (2, True, True)]
 )
 def test_an_epoch_ends_where_ours_ends(inner_steps: int, swap: bool, restricted: bool) -> None:
     ours, theirs = both_methods(settings())
     start = parameters(ours.state)
-    coefficients = Coefficients(alpha=0.8, beta=0.4)
-    our_losses = run_epoch(ours, inner_steps, swap, coefficients)
-    their_losses = run_epoch(theirs, inner_steps, swap, coefficients, restricted=restricted)
+    loss = FusionLoss(alpha=0.8, beta=0.4)
+    our_losses = run_epoch(ours, inner_steps, swap, loss)
+    their_losses = run_epoch(theirs, inner_steps, swap, loss, restricted=restricted)
     assert their_losses == pytest.approx(our_losses, rel=1e-10)
     ours_now, theirs_now = parameters(ours.state), parameters(theirs.state)
     for name, before in start.items():
@@ -98,12 +99,13 @@ def test_an_epoch_ends_where_ours_ends(inner_steps: int, swap: bool, restricted:
         assert relative(theirs_now[name] - before, change) < 1e-9, name
 
 
+@pytest.mark.slow
 def test_adam_as_the_outer_step_and_a_loss_proposal_without_gradient_weights() -> None:
     ours, theirs = both_methods(settings("maxabs", kind="adam", accumulate=1))
     start = parameters(ours.state)
-    coefficients = Coefficients(gradient="maxabs")
-    run_epoch(ours, 1, True, coefficients)
-    run_epoch(theirs, 1, True, coefficients)
+    loss = FusionLoss(gradient="maxabs")
+    run_epoch(ours, 1, True, loss)
+    run_epoch(theirs, 1, True, loss)
     for name, before in start.items():
         change = parameters(ours.state)[name] - before
         assert change.norm() > 1e-4
@@ -114,9 +116,7 @@ def test_a_meta_iteration_leaves_f_and_r() -> None:
     _, theirs = both_methods(settings(accumulate=1))
     start = parameters(theirs.state)
     images = torch.rand(1, 2, 2, 12, 12, dtype=torch.float64)
-    theirs.meta_iteration(
-        theirs.state, images, images[0], inner_rates=[0.1], outer_rate=1e-3, coefficients=Coefficients()
-    )
+    theirs.meta_iteration(theirs.state, images, images[0], inner_rates=[0.1], outer_rate=1e-3, loss=FusionLoss())
     now = parameters(theirs.state)
     assert torch.equal(now["F"], start["F"])
     assert torch.equal(now["R"], start["R"])

@@ -12,6 +12,8 @@ import step_gradient
 import training_step
 from step_gradient import EAGER, METHODS, TEXTBOOK
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--batch", "1", "--crop", "16", "--width", "8", "--repeats", "1", "--threads", "1"]
 UNMEASURABLE = "by autograd, our networks"
 

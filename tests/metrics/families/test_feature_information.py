@@ -56,7 +56,7 @@ def entropy(probabilities: np.ndarray) -> float:
 
 
 def shared(source: np.ndarray, fused: np.ndarray, limited: bool) -> float:
-    """One window, with all 81 cells of the joint distribution, as differences of its bound in both directions."""
+    """Scores one window by all 81 cells of the joint distribution, differences of its bound in both directions."""
     if np.allclose(source, fused, rtol=0, atol=1e-8):
         return 1.0
     s, f = distribution(source), distribution(fused)
@@ -79,7 +79,7 @@ def shared(source: np.ndarray, fused: np.ndarray, limited: bool) -> float:
 
 
 def reference(metric, fused: np.ndarray, *sources: np.ndarray, limited: bool = False) -> float:
-    """Window by window after Haghighat, Aghagolzadeh & Seyedarabi 2011."""
+    """Computes FMI window by window after Haghighat, Aghagolzadeh & Seyedarabi 2011."""
     features = [FEATURES[metric](image.astype(float)) for image in (fused, *sources)]
     f, *others = (np.lib.stride_tricks.sliding_window_view(feature, (3, 3)).reshape(-1, 3, 3) for feature in features)
     return float(np.mean([shared(x, y, limited) for s in others for x, y in zip(s, f, strict=True)]))
@@ -95,6 +95,7 @@ def test_agrees_with_the_definition(metric, triple, pixels: int, monkeypatch: py
     assert score(limited, *crops) == pytest.approx(reference(metric, *crops, limited=True), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_wavelet_form_agrees_with_the_definition(pair_of_triples) -> None:
     """An image of 3×3 has 102×102 coefficients, for the filters are long."""
     crops = [image[20:23, 22:25] for image in pair_of_triples[1]]
@@ -125,6 +126,7 @@ def test_a_batch_scores_as_its_images_do_and_nan_stays_in_its_image(metric, pair
         spoilt[0, 5, 6] = was
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(3, 12), st.integers(3, 12), st.integers(0, 2**32 - 1), st.sampled_from([2, 4, 256]))
 def test_limited_scores_lie_between_0_and_1(height: int, width: int, seed: int, levels: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from derivative_checks import CHECKS, Check
 from native_checks import check_native
 
-from refusion.ops.sublayers import GatedFeedForward
+from refusion.ops.feed_forward import GatedFeedForward
 
 pytestmark = pytest.mark.usefixtures("native")
 

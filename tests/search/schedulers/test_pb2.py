@@ -65,6 +65,7 @@ def test_a_trials_place_in_the_unit_ranges_follows_its_values(stage: Any) -> Non
         assert lineage_of(trial.config)[-1]["values"] == trial.config["values"]
 
 
+@pytest.mark.slow
 def test_it_goes_where_scores_have_risen(stage: Any) -> None:
     """The best at the exchange are the same, but once low rates came there from further below, once high ones."""
     chosen = {}

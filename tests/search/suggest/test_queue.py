@@ -70,6 +70,7 @@ def test_the_default_settings_come_first_and_the_end_after_the_last_trial(sweep:
     assert all(space.contains(tried) and why_invalid(space, base, tried) is None for tried in values[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"search": "random"}, {"search": "optuna"}, {"search": "optuna", "sampler": "gp"}], ids=str
 )

@@ -104,6 +104,7 @@ def searched(sampler: Sampler | None, seed: int, trials: int) -> float:
     return sum(trial.score or 0 for trial in known[-5:]) / 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "trials"), [("tpe", 30), ("gp", 18)])
 def test_what_is_known_makes_later_trials_better_than_random_ones(sampler: Sampler, trials: int) -> None:
     gains = [searched(sampler, seed, trials) - searched(None, seed, trials) for seed in range(4)]

@@ -97,6 +97,7 @@ def test_one_task_trains_as_it_would_without_a_sweep(cache: TrialCache) -> None:
     assert same(of_state(state), of_state(training.states["IVIF"]))
 
 
+@pytest.mark.slow
 def test_two_tasks_of_one_trial_train_as_each_does_alone(plan: Callable[..., TrialPlan]) -> None:
     together = TrialTraining(TrialCache(plan("IVIF", "MIF")), VALUES)
     for _ in range(2):
@@ -149,6 +150,7 @@ def test_a_checkpoint_of_other_networks_is_refused(plan: Callable[..., TrialPlan
         wider.load(tmp_path / "gone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "changes"),
     [

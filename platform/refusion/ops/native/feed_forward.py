@@ -11,7 +11,7 @@ from refusion.ops.native.depthwise import SeparableConv
 
 
 class NativeFeedForward(FusedOp[None]):
-    """`sublayers.GatedFeedForward` of the same inputs, on whole images."""
+    """`feed_forward.GatedFeedForward` of the same inputs, on whole images."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
