@@ -236,8 +236,8 @@ def test_a_sweep_with_a_scheduler_of_the_users_own_names_it_again_to_go_on(sweep
     assert manifest.resume_arguments() == ["--resume", "first", "--scheduler", path]
     assert resumed(scheduler=path).options.scheduler == path
     assert resume_refusal() == (
-        "--resume first: runs code from outside of this package, which its folder alone must not choose; if you trust it, "
-        f"name it again: --scheduler {path}"
+        "--resume first: runs code from outside of this package, which its folder alone must not choose; if you trust "
+        f"it, name it again: --scheduler {path}"
     )
     assert "--scheduler cannot change" in resume_refusal(scheduler="ray.tune.schedulers:TrialScheduler")
     with pytest.raises(UserError, match=r"^--scheduler os:system: is no subclass of ray\.tune\.schedulers"):

@@ -142,8 +142,8 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     if is_import_path(before.scheduler):
         if "scheduler" not in request.options:
             raise UserError(
-                f"--resume {name}: runs code from outside of this package, which its folder alone must not choose; if you "
-                f"trust it, name it again: --scheduler {before.scheduler}"
+                f"--resume {name}: runs code from outside of this package, which its folder alone must not choose; if "
+                f"you trust it, name it again: --scheduler {before.scheduler}"
             )
         imported_scheduler(before.scheduler, base.schedule.epochs, base.seed)
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
