@@ -91,8 +91,8 @@ def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
 
 def fuse_luminance(module: nn.Module, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Fuses luminance (2, H, W) in [0, 1] to (H, W) in (0, 1) at full size, on the module's device."""
-    fed = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
-    fused: npt.NDArray[np.float32] = fuse_full_size(module, fed)[0, 0].cpu().numpy()
+    inputs = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
+    fused: npt.NDArray[np.float32] = fuse_full_size(module, inputs)[0, 0].cpu().numpy()
     return fused
 
 

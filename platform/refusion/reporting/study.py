@@ -51,8 +51,8 @@ class Study:
     @property
     def metrics(self) -> list[str]:
         """All validation metrics that were recorded, those of one task together, in the catalogue's order."""
-        there = {key for history in self.histories.values() for row in history.values() for key in row}
-        known = [key for key in there if key.rpartition("/")[2] in METRICS]
+        recorded = {key for history in self.histories.values() for row in history.values() for key in row}
+        known = [key for key in recorded if key.rpartition("/")[2] in METRICS]
         return sorted(known, key=lambda key: (key.rpartition("/")[0], METRICS.index(key.rpartition("/")[2])))
 
     @property

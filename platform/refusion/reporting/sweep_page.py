@@ -49,11 +49,11 @@ def headline(study: Study) -> list[str]:
     if study.best == DEFAULT_TRIAL:
         return [*paragraphs, "The default settings (trial 0) are the best: no trial has surpassed them."]
     if comparison is None:
-        said = f"Trial {study.best} is the best so far; it has not been compared with the default settings."
+        sentence = f"Trial {study.best} is the best so far; it has not been compared with the default settings."
     else:
-        said = comparison.sentence(f"trial {study.best}", "the default settings")
-        said = f"{said[0].upper()}{said[1:]}."
-    return [*paragraphs, said]
+        sentence = comparison.sentence(f"trial {study.best}", "the default settings")
+        sentence = f"{sentence[0].upper()}{sentence[1:]}."
+    return [*paragraphs, sentence]
 
 
 def _objective(study: Study) -> str:

@@ -113,9 +113,9 @@ def endings_chart(study: Study) -> Figure:
     axes.set_ylim(len(numbers) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     _label_epochs(axes)
-    there = {ending_of(trial) for trial in study.trials.values()}
+    present = {ending_of(trial) for trial in study.trials.values()}
     handles: list[Patch | Line2D] = [
-        Patch(color=colour, label=name) for name, colour in ENDING_COLOURS.items() if name in there
+        Patch(color=colour, label=name) for name, colour in ENDING_COLOURS.items() if name in present
     ]
     if rungs:
         handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="rungs"))
