@@ -28,7 +28,7 @@ VALUE: dict[str, Any] = {"schedule.inner_rate.value": {"low": 1.0e-4, "high": 1.
 
 
 def in_effect(settings: Settings, epoch: int) -> list[float]:
-    """What training uses in that epoch; at the middle and the end of it too for the rates."""
+    """Values that training uses in that epoch; at the middle and the end of it too for the rates."""
     schedule, objective = settings.schedule, settings.objective
     positions = (epoch, epoch + 0.5, epoch + 0.999)
     return [
