@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import cv2
 import ray
 import torch
+from ray import cloudpickle
 
 from refusion.errors import UserError
 from refusion.evaluation.scoring import ItemScores, Scorer
@@ -83,7 +83,7 @@ class _Packed:
     """Pickles a scorer so that a worker adds the user's import folders before it unpickles a network from there."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.content = pickle.dumps(scorer)
+        self.content = cloudpickle.dumps(scorer)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Scorer], tuple[bytes]]:
         return _unpacked, (self.content,)
@@ -92,7 +92,7 @@ class _Packed:
 def _unpacked(content: bytes) -> Scorer:
     """Unpickles a scorer in a worker."""
     use_import_folders()
-    scorer: Scorer = pickle.loads(content)
+    scorer: Scorer = cloudpickle.loads(content)
     return scorer
 
 
