@@ -65,8 +65,8 @@ class FusionLoss:
         beta: weight of the gradient term.
         gradient: kind of gradient term.
 
-    >>> sources = torch.tensor([[0.0], [1.0]]).expand(1, 2, 8, 1).reshape(1, 2, 4, 2)
-    >>> half = torch.full((1, 2, 4, 2), 0.5)
+    >>> sources = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)], dim=1)
+    >>> half = torch.full((1, 2, 4, 4), 0.5)
     >>> loss = FusionLoss(beta=0.0)
     >>> float(loss(sources.mean(dim=1, keepdim=True), sources, FusionWeights(half, half)))
     0.125

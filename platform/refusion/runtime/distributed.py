@@ -29,7 +29,7 @@ def average_over_workers(flat: Tensor) -> Tensor:
     """The mean of every worker's flat vector: one all-reduce, a plain sum in float32 or what is given.
 
     The given vector stays as it is; a worker that is alone gets it back itself. The modules are not wrapped in DDP,
-    whose hooks know nothing of meta-gradients (METHOD: section 3).
+    whose hooks know nothing of meta-gradients (docs/method.md, "The exact meta-gradient").
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return flat
