@@ -65,7 +65,7 @@ class FusionLoss:
         beta: weight of the gradient term.
         gradient: kind of gradient term.
 
-    >>> sources = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)], dim=1)
+    >>> sources = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     >>> half = torch.full((1, 2, 4, 4), 0.5)
     >>> loss = FusionLoss(beta=0.0)
     >>> float(loss(sources.mean(dim=1, keepdim=True), sources, FusionWeights(half, half)))
@@ -135,6 +135,14 @@ def fusion_loss(
 
     Raises:
         UserError: gradient="learned" and the weights have no gradient pair, or `gradient` is neither of the two.
+
+    Example:
+        >>> import torch
+        >>> from refusion.objectives import FusionWeights, fusion_loss
+        >>> sources = torch.rand(1, 2, 8, 8)
+        >>> half = torch.full_like(sources, 0.5)
+        >>> fusion_loss(sources.mean(dim=1, keepdim=True), sources, FusionWeights(half, half)).shape
+        torch.Size([])
     """
     return FusionLoss(alpha, beta, gradient)(fused, sources, weights)
 
@@ -144,6 +152,13 @@ def reconstruction_loss(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.T
 
     At each pixel the worse of the two sources counts, in intensity and in gradient:
     mean(max(|a − â|, |b − b̂|)²) + mean(max(|G(a) − G(â)|, |G(b) − G(b̂)|)²), both arguments (B, 2, H, W).
+
+    Example:
+        >>> import torch
+        >>> from refusion.objectives import reconstruction_loss
+        >>> sources = torch.rand(1, 2, 8, 8)
+        >>> float(reconstruction_loss(sources, sources))
+        0.0
     """
     return _worst_square(sources - rebuilt) + _worst_square(image_gradient(sources) - image_gradient(rebuilt))
 

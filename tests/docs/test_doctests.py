@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
+import pydoc
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "platform"
@@ -16,6 +20,10 @@ MODULES = sorted(
     for path in (SOURCES / "refusion").rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
+
+
+# Functions that cannot show themselves in a few quick lines, and why.
+WITHOUT = {"refusion.networks.load_published": "needs one of the authors' files"}
 
 
 def examples_of(module: ModuleType) -> list[doctest.DocTest]:
@@ -37,3 +45,11 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = runner.summarize(verbose=False)
     assert found.attempted > 0
     assert found.failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE))
+def test_what_is_called_has_an_example(name: str) -> None:
+    found = pydoc.locate(name)
+    assert found is not None
+    if inspect.isfunction(found) or (isinstance(found, type) and issubclass(found, nn.Module)):
+        assert (">>> " in (found.__doc__ or "")) is (name not in WITHOUT)

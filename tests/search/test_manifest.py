@@ -173,7 +173,7 @@ def test_other_images_are_refused(first: SweepManifest) -> None:
     manifest = resumed()
     manifest.check_same_images(DIGESTS)
     for split in ("train", "val"):
-        with pytest.raises(UserError, match=r"^--resume first: the images of IVIF are not those"):
+        with pytest.raises(UserError, match=rf"^--resume first: the images of IVIF/{split} are not those"):
             manifest.check_same_images({"IVIF": {**DIGESTS["IVIF"], split: "33"}})
 
 

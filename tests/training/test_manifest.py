@@ -8,13 +8,13 @@ import yaml
 
 from refusion.config.settings import Settings
 from refusion.errors import UserError
-from refusion.training.manifest import Ledger, RunRequest, open_ledger
+from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 
 DIGESTS = {"IVIF": {"train": "11", "val": "22"}}
 
 
-def opened(*changes: dict[str, Any], **request: Any) -> Ledger:
-    return open_ledger(RunRequest(changes, **request))
+def opened(*changes: dict[str, Any], **request: Any) -> RunManifest:
+    return open_manifest(RunRequest(changes, **request))
 
 
 def refusal(*changes: dict[str, Any], **request: Any) -> str:
@@ -24,36 +24,36 @@ def refusal(*changes: dict[str, Any], **request: Any) -> str:
 
 
 @pytest.fixture
-def run(home: Path) -> Ledger:
+def run(home: Path) -> RunManifest:
     """A run that has begun."""
-    ledger = opened({"tasks": ["IVIF"], "schedule": {"epochs": 3}}, run_name="first", experiment="study")
-    assert ledger.folder.uri.startswith(str(home))
-    ledger.save(ledger.settings, DIGESTS)
-    return ledger
+    manifest = opened({"tasks": ["IVIF"], "schedule": {"epochs": 3}}, run_name="first", experiment="study")
+    assert manifest.folder.uri.startswith(str(home))
+    manifest.save(manifest.settings, DIGESTS)
+    return manifest
 
 
 def test_a_new_run_lies_in_our_home_with_the_settings_asked_for(home: Path) -> None:
-    ledger = opened({"seed": 4}, run_name="first")
-    assert ledger.folder.uri == str(home / "runs" / "first")
-    assert ledger.settings == Settings(seed=4)
-    assert (ledger.experiment, ledger.resumed, ledger.digests) == ("refusion", False, {})
-    assert ledger.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+    manifest = opened({"seed": 4}, run_name="first")
+    assert manifest.folder.uri == str(home / "runs" / "first")
+    assert manifest.settings == Settings(seed=4)
+    assert (manifest.experiment, manifest.resumed, manifest.digests) == ("refusion", False, {})
+    assert manifest.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
 
 
 def test_a_run_exists_only_once_it_is_saved() -> None:
-    ledger = opened(run_name="first")
-    assert not ledger.folder.exists()
-    assert opened(run_name="first").run_name == "first"
-    ledger.save(ledger.settings, DIGESTS)
-    assert ledger.folder.names() == ["job.yaml"]
+    manifest = opened(run_name="first")
+    assert not manifest.folder.exists()
+    assert opened(run_name="first").name == "first"
+    manifest.save(manifest.settings, DIGESTS)
+    assert manifest.folder.names() == ["job.yaml"]
 
 
 def test_runs_without_a_name_get_one_each() -> None:
-    names = {opened().run_name for _ in range(3)}
+    names = {opened().name for _ in range(3)}
     assert len(names) == 3
 
 
-def test_the_page_is_plain_yaml(run: Ledger) -> None:
+def test_the_file_is_plain_yaml(run: RunManifest) -> None:
     page = yaml.safe_load((run.folder / "job.yaml").read_text())
     assert Settings.model_validate(page["settings"]) == run.settings
     assert (page["run_name"], page["experiment"], page["digests"]) == ("first", "study", DIGESTS)
@@ -71,7 +71,7 @@ def test_a_taken_name_is_refused_with_both_ways_out() -> None:
 def test_an_unfit_name_is_refused(name: str) -> None:
     if name == "":
         # An empty name is none at all.
-        assert opened(run_name=name).run_name
+        assert opened(run_name=name).name
     else:
         assert refusal(run_name=name).startswith(f"--run-name {name!r}: use letters, digits")
 
@@ -83,11 +83,11 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(home: Path) -> No
 
 @pytest.mark.usefixtures("run")
 def test_a_resumed_run_is_what_it_was() -> None:
-    ledger = opened(resume="first")
-    assert (ledger.run_name, ledger.experiment, ledger.resumed) == ("first", "study", True)
-    assert ledger.settings.schedule.epochs == 3
-    assert ledger.settings.tasks == ("IVIF",)
-    assert ledger.digests == DIGESTS
+    manifest = opened(resume="first")
+    assert (manifest.name, manifest.experiment, manifest.resumed) == ("first", "study", True)
+    assert manifest.settings.schedule.epochs == 3
+    assert manifest.settings.tasks == ("IVIF",)
+    assert manifest.digests == DIGESTS
 
 
 @pytest.mark.usefixtures("run")
@@ -105,7 +105,7 @@ def test_where_there_are_no_runs_there_is_nothing_to_resume(name: str) -> None:
 @pytest.mark.usefixtures("run")
 def test_a_resumed_run_keeps_its_name() -> None:
     assert "a resumed run keeps its name" in refusal(resume="first", run_name="second")
-    assert opened(resume="first", run_name="first").run_name == "first"
+    assert opened(resume="first", run_name="first").name == "first"
 
 
 @pytest.mark.usefixtures("run")
@@ -151,7 +151,7 @@ def test_what_leaves_the_training_the_same_may_change(change: dict[str, Any]) ->
     assert resumed[section] == value if not isinstance(value, dict) else value.items() <= resumed[section].items()
 
 
-def test_the_tasks_of_an_earlier_part_stay_the_runs(run: Ledger) -> None:
+def test_the_tasks_of_an_earlier_part_stay_the_runs(run: RunManifest) -> None:
     resumed = opened({"tasks": ["MIF"]}, resume="first")
     resumed.save(resumed.settings, {"MIF": {"train": "33", "val": "44"}})
     again = opened(resume="first")
@@ -160,7 +160,7 @@ def test_the_tasks_of_an_earlier_part_stay_the_runs(run: Ledger) -> None:
     assert run.folder == again.folder
 
 
-def test_other_images_are_refused_by_task_and_split(run: Ledger) -> None:
+def test_other_images_are_refused_by_task_and_split(run: RunManifest) -> None:
     run.check_same_images(DIGESTS)
     run.check_same_images({"MIF": {"train": "0", "val": "0"}})
     with pytest.raises(UserError, match="the images of IVIF/val are not those the run began with"):

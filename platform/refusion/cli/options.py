@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import sys
 import types
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from refusion.config.layers import leaves
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.runtime.manifest import JobRequest
 
 
 def run_command(command: Callable[[Sequence[str], str], int], description: str | None) -> typing.NoReturn:
@@ -109,6 +111,25 @@ def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] 
         else:
             kind = _plain_type(field.annotation)
             parser.add_argument(option, default=None, metavar=kind, help=f"{field.description} [{field.default}]")
+
+
+def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Add the options of ``JobRequest``: where the job is kept and recorded, and how it is called or resumed.
+
+    Args:
+        parser: of the command.
+        kind: "run" or "sweep".
+    """
+    parser.add_argument("--run-name", metavar="NAME", help=f"name of the new {kind} [date, time and four characters]")
+    parser.add_argument("--storage", metavar="DIR|URI", help=f"where {kind}s are kept [$REFUSION_HOME/{kind}s]")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
+    parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
+    parser.add_argument("--resume", metavar="NAME", help=f"go on with this {kind}")
+
+
+def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Values of the options of ``add_job_options``, None where one was not given."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(JobRequest)}
 
 
 def _plain_type(annotation: Any) -> str:

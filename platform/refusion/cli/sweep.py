@@ -12,7 +12,15 @@ from typing import Any
 
 from rich.console import Console
 
-from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
+from refusion.cli.options import (
+    Parser,
+    add_job_options,
+    add_plain_options,
+    given_job_options,
+    given_options,
+    parse_dotted,
+    settings_help,
+)
 from refusion.config.layers import read_settings_file
 from refusion.errors import UserError
 from refusion.runtime.console import console
@@ -59,11 +67,7 @@ def read_requests(arguments: Sequence[str], description: str = "") -> list[Sweep
     _add_own_options(parser)
     parser.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
     add_plain_options(parser, without=_OWN)
-    parser.add_argument("--run-name", metavar="NAME", help="name of the new sweep [date, time and four characters]")
-    parser.add_argument("--storage", metavar="DIR|URI", help="where sweeps are kept [$REFUSION_HOME/sweeps]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
-    parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
-    parser.add_argument("--resume", metavar="NAME", help="go on with this sweep")
+    add_job_options(parser, "sweep")
     options, rest = parser.parse_known_args(list(arguments))
     given = {name: getattr(options, name) for name in SweepOptions.model_fields if getattr(options, name) is not None}
     if "task" in given:
@@ -72,11 +76,7 @@ def read_requests(arguments: Sequence[str], description: str = "") -> list[Sweep
     common = SweepRequest(
         given,
         changes,
-        run_name=options.run_name,
-        storage=options.storage,
-        tracking_uri=options.tracking_uri,
-        experiment=options.experiment,
-        resume=options.resume,
+        **given_job_options(options),
     )
     request = common if options.resume is not None and options.config is None else _with_file(common, options.config)
     return _per_task(request) if options.one_per_task else [request]

@@ -6,7 +6,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from refusion.cli.options import Parser, add_plain_options, given_options, parse_dotted, settings_help
+from refusion.cli.options import (
+    Parser,
+    add_job_options,
+    add_plain_options,
+    given_job_options,
+    given_options,
+    parse_dotted,
+    settings_help,
+)
 from refusion.config.layers import read_settings_file
 from refusion.runtime.console import console
 from refusion.training.job import train_all
@@ -36,14 +44,8 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
     )
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings to lay over the defaults")
     add_plain_options(parser)
-    parser.add_argument("--run-name", metavar="NAME", help="name of the new run [date, time and four characters]")
-    parser.add_argument("--storage", metavar="DIR|URI", help="where runs are kept [$REFUSION_HOME/runs]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
-    parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
-    parser.add_argument("--resume", metavar="RUN_NAME", help="go on with this run")
+    add_job_options(parser, "run")
     options, rest = parser.parse_known_args(list(arguments))
     changes = [read_settings_file(options.config)] if options.config else []
     changes += [given_options(options), *parse_dotted(rest)]
-    return RunRequest(
-        changes, options.run_name, options.storage, options.tracking_uri, options.experiment, options.resume
-    )
+    return RunRequest(changes, **given_job_options(options))

@@ -149,6 +149,17 @@ def meta_gradient(
 
     Returns:
         One tensor per parameter of `loss_proposal`; zeros where it has no influence.
+
+    Example:
+        >>> import torch
+        >>> from refusion.meta import meta_gradient
+        >>> from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
+        >>> sizes = {"width": 8, "heads": 4, "blocks": 1}
+        >>> modules = FusionModule(**sizes), LossProposalModule(**sizes), ReconstructionModule(**sizes)
+        >>> meta_train, meta_test = torch.rand(3, 1, 2, 16, 16), torch.rand(1, 2, 16, 16)
+        >>> gradients = meta_gradient(*modules, meta_train, meta_test, inner_rates=[1e-3, 1e-3, 1e-3])
+        >>> [g.shape for g in gradients] == [p.shape for p in modules[1].parameters()]
+        True
     """
     loss = FusionLoss(alpha, beta, gradient) if loss is None else loss
     trajectory = unroll(fusion, loss_proposal, meta_train, inner_rates, loss=loss, average=average)

@@ -102,7 +102,7 @@ class Events(_StaysHere, tune.Callback):
             self.say(f"waiting for resources: a trial takes {wanted}; {_free(self.resources)}")
         if now - self.looked > _PATIENCE:
             self.looked = now
-            self._name_those_that_wait()
+            self._look_who_waits()
         self.refresh()
 
     def _look_who_waits(self) -> None:

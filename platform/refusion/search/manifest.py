@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-import yaml
-
-from refusion.config.layers import check, leaves
+from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.errors import UserError
-from refusion.home import refusion_home
-from refusion.runtime.run_names import new_name, resumed_name, with_absolute_data
-from refusion.runtime.storage import Folder
+from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
+from refusion.runtime.run_names import with_absolute_data
 from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
 from refusion.search.schedulers.explore import check_pbt_space
 from refusion.search.space.space import Space
@@ -22,14 +18,13 @@ from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
 from refusion.tracking.store import resolve_tracking_uri
 
-_FILE = "sweep.yaml"
 # Options that may differ in a resumed sweep.
 _CHANGEABLE_OPTIONS = ("trials", "max_concurrent")
 _CHANGEABLE_SETTINGS = ("threads", "recompute", "compile", "retries", "data", "gpu")
 
 
 @dataclass(frozen=True)
-class SweepRequest:
+class SweepRequest(JobRequest):
     """Request as read from the command line; None where nothing was said.
 
     Attributes:
@@ -42,26 +37,18 @@ class SweepRequest:
     changes: Sequence[Mapping[str, Any]]
     space: Mapping[str, Any] = field(default_factory=dict)
     space_file: str = ""
-    run_name: str | None = None
-    storage: str | None = None
-    tracking_uri: str | None = None
-    experiment: str | None = None
-    resume: str | None = None
 
 
-@dataclass
-class SweepManifest:
-    """A sweep's name, folder, options, space, base settings and place in MLflow."""
+@dataclass(kw_only=True)
+class SweepManifest(Manifest):
+    """A sweep's manifest: its options, its space and the settings that all trials begin with."""
 
-    name: str
-    folder: Folder
+    kind: ClassVar[Literal["run", "sweep"]] = "sweep"
+    file: ClassVar[str] = "sweep.yaml"
+
     options: SweepOptions
     space: Space
     base: Settings
-    tracking_uri: str
-    experiment: str
-    resumed: bool
-    digests: dict[str, dict[str, str]]
 
     @property
     def journal(self) -> Journal:
@@ -78,43 +65,17 @@ class SweepManifest:
         """Number of times that the sweep was begun or resumed before."""
         return sum(1 for name in self.folder.names() if name.startswith("part_"))
 
-    def check_same_images(self, digests: dict[str, dict[str, str]]) -> None:
-        """Refuse to resume with other images.
-
-        Raises:
-            UserError: names the task.
-        """
-        for task, splits in self.digests.items():
-            if digests.get(task, splits) != splits:
-                raise UserError(
-                    f"--resume {self.name}: the images of {task} are not those the sweep began with; "
-                    "put them back, or start a new sweep"
-                )
-
     def save(self, digests: dict[str, dict[str, str]]) -> None:
         """Write the manifest; from here on the sweep exists."""
         self.digests = digests
-        content = {
-            "name": self.name,
-            "tracking_uri": self.tracking_uri,
-            "experiment": self.experiment,
-            "options": self.options.model_dump(mode="json"),
-            "space": self.space.plain(),
-            "base": self.base.model_dump(mode="json"),
-            "digests": digests,
-        }
-        (self.folder / _FILE).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-    def resume_arguments(self) -> list[str]:
-        """Options that resume this sweep, wherever they are given."""
-        storage = self.folder.uri.rpartition("/")[0]
-        arguments = ["--resume", self.name]
-        return arguments if storage == default_storage().uri else [*arguments, "--storage", storage]
-
-
-def default_storage() -> Folder:
-    """``$REFUSION_HOME/sweeps``."""
-    return Folder.at(refusion_home() / "sweeps")
+        self.write(
+            {
+                "name": self.name,
+                "options": self.options.model_dump(mode="json"),
+                "space": self.space.plain(),
+                "base": self.base.model_dump(mode="json"),
+            }
+        )
 
 
 def open_manifest(request: SweepRequest) -> SweepManifest:
@@ -124,9 +85,8 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         UserError: an option, a setting or the space is wrong, the name is taken or unfit, there is no such sweep to
             resume, or it was asked to change what a resumed sweep cannot change.
     """
-    storage = Folder.at(request.storage) if request.storage else default_storage()
     if request.resume is not None:
-        return _resumed(request, storage)
+        return _resumed(request, request.resume)
     options = read_options(request.options)
     # The batch must divide among a trial's workers, whatever its size in a trial.
     own = {"tasks": list(options.task), "workers": options.workers_per_trial}
@@ -149,14 +109,13 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         raise UserError(
             f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs})"
         )
-    name = new_name(request.run_name, storage, "sweep")
-    uri = resolve_tracking_uri(request.tracking_uri)
-    return SweepManifest(name, storage / name, options, space, base, uri, request.experiment or "refusion", False, {})
+    return SweepManifest.begin(
+        request, resolve_tracking_uri(request.tracking_uri), options=options, space=space, base=base
+    )
 
 
-def _resumed(request: SweepRequest, storage: Folder) -> SweepManifest:
-    name = resumed_name(str(request.resume), request.run_name, storage, "sweep", _FILE)
-    content = yaml.safe_load((storage / name / _FILE).read_text())
+def _resumed(request: SweepRequest, name: str) -> SweepManifest:
+    content = SweepManifest.read(request)
     if request.space:
         raise UserError(f"--resume {name}: goes on with its own space; leave --config out")
     before = read_options(content["options"])
@@ -164,21 +123,12 @@ def _resumed(request: SweepRequest, storage: Folder) -> SweepManifest:
     base_before = Settings.model_validate(content["base"])
     base = with_absolute_data(check(request.changes, base_before))
     changed = [
-        f"--{key.replace('_', '-')}"
-        for key in SweepOptions.model_fields
-        if getattr(before, key) != getattr(options, key) and key not in _CHANGEABLE_OPTIONS
+        key.replace("_", "-")
+        for key in changed_settings(before.model_dump(), options.model_dump(), _CHANGEABLE_OPTIONS)
     ]
-    changed += [
-        f"--{key}"
-        for key, _ in leaves(Settings)
-        if attrgetter(key)(base_before) != attrgetter(key)(base) and key not in _CHANGEABLE_SETTINGS
-    ]
-    if changed:
-        what = ", ".join(changed)
-        raise UserError(f"--resume {name}: {what} cannot change in a resumed sweep; leave it out, or start a new sweep")
+    changed += changed_settings(base_before.model_dump(), base.model_dump(), _CHANGEABLE_SETTINGS)
+    SweepManifest.refuse_changes(name, changed)
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
-    experiment = request.experiment or content["experiment"]
-    space = Space.read(content["space"])
-    return SweepManifest(name, storage / name, options, space, base, uri, experiment, True, content["digests"])
+    return SweepManifest.resume(request, content, uri, options=options, space=Space.read(content["space"]), base=base)

@@ -66,7 +66,14 @@ def train(
     refusion.errors.UserError: --schedule.epochs must be at least 1 (it is 0)
     """
     changes = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
-    request = RunRequest([changes], run_name, storage, tracking_uri, experiment, resume)
+    request = RunRequest(
+        [changes],
+        run_name=run_name,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        experiment=experiment,
+        resume=resume,
+    )
     job = run_job(request, Console(quiet=True) if quiet else console())
     failed = [f"{outcome.task}: {outcome.error}" for outcome in job.outcomes if not outcome.succeeded]
     if failed:

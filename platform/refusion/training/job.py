@@ -27,7 +27,7 @@ from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import METRICS_FILE
-from refusion.training.manifest import Ledger, RunRequest, open_ledger
+from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.reports import own_scores
 from refusion.training.task_run import Outcome, run_task
@@ -63,23 +63,23 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     Raises:
         UserError: the request or the data is at fault; nothing has been trained or recorded then.
     """
-    ledger = open_ledger(request)
-    settings = ledger.settings
+    manifest = open_manifest(request)
+    settings = manifest.settings
     for note in rehearse(settings):
         console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
-    ledger.check_same_images({task.task: digests(task) for task in pairs})
-    experiment_id = open_store(ledger.tracking_uri, ledger.experiment)
+    manifest.check_same_images({task.task: digests(task) for task in pairs})
+    experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     room = there.room(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
 
-    parent = _parent_run(ledger, settings, experiment_id)
-    ledger.save(settings, {task.task: digests(task) for task in pairs})
+    parent = _parent_run(manifest, settings, experiment_id)
+    manifest.save(settings, {task.task: digests(task) for task in pairs})
     at_once = min(room, len(pairs))
-    console.print(f"run {ledger.run_name}: {len(pairs)} tasks, {at_once} at a time, in {ledger.folder.uri}")
-    job = _Job(ledger, settings, pairs, experiment_id, parent, threads)
+    console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
+    job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
         with terminated_is_interrupted():
             outcomes = job.run(at_once, console)
@@ -92,22 +92,22 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         raise
     job.tell(outcomes, console)
     run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
-    return FinishedJob(ledger.run_name, ledger.folder, ledger.tracking_uri, run_ids, outcomes)
+    return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
 
 
-def _parent_run(ledger: Ledger, settings: Settings, experiment_id: str) -> str:
+def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
     plain = settings.model_dump(mode="json")
-    found = runs.find_job_run(ledger.tracking_uri, experiment_id, ledger.run_name) if ledger.resumed else None
+    found = runs.find_job_run(manifest.tracking_uri, experiment_id, manifest.name) if manifest.resumed else None
     if found is not None:
-        runs.reopen_run(ledger.tracking_uri, found, plain)
+        runs.reopen_run(manifest.tracking_uri, found, plain)
         return found
-    tags = {"kind": "train", "convention": "authors", "storage": ledger.folder.uri}
-    return runs.start_job_run(ledger.tracking_uri, experiment_id, ledger.run_name, plain, tags)
+    tags = {"kind": "train", "convention": "authors", "storage": manifest.folder.uri}
+    return runs.start_job_run(manifest.tracking_uri, experiment_id, manifest.name, plain, tags)
 
 
 @dataclass
 class _Job:
-    ledger: Ledger
+    manifest: RunManifest
     settings: Settings
     pairs: list[TaskPairs]
     experiment_id: str
@@ -150,7 +150,7 @@ class _Job:
     def _one(self, pairs: TaskPairs) -> Outcome:
         recording = self.recordings[pairs.task]
         try:
-            outcome = run_task(self.settings, pairs, self.threads, recording, self.ledger.folder, self.board)
+            outcome = run_task(self.settings, pairs, self.threads, recording, self.manifest.folder, self.board)
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
             ray.get(self.board.update.remote(pairs.task, state="failed", message=outcome.error))
@@ -162,8 +162,8 @@ class _Job:
         return outcome
 
     def _recording(self, pairs: TaskPairs) -> Recording:
-        uri, settings = self.ledger.tracking_uri, self.settings
-        run_name = f"{self.ledger.run_name}-{pairs.task}"
+        uri, settings = self.manifest.tracking_uri, self.settings
+        run_name = f"{self.manifest.name}-{pairs.task}"
         plain = settings.model_dump(mode="json")
         tags = {"convention": "authors", **metric_tags(METRICS)}
         run_id = runs.start_task_run(uri, self.experiment_id, self.parent, pairs.task, run_name, plain, tags)
@@ -178,13 +178,13 @@ class _Job:
             pairs.task,
             uri,
             run_id,
-            (self.ledger.folder / pairs.task).uri,
+            (self.manifest.folder / pairs.task).uri,
             settings.schedule.epochs,
             settings.validation.best_by,
             found["val"],
             "builtin" if settings.data == BUILTIN else "folder",
         )
-        if self.ledger.resumed:
+        if self.manifest.resumed:
             RecordingCallback(recording, self.board).make_up(runs.recorded_steps(uri, run_id, "rate"))
         return recording
 
@@ -196,7 +196,7 @@ class _Job:
         for outcome in outcomes:
             state = "done" if outcome.succeeded else f"FAILED: {outcome.error}"
             console.print(f"{outcome.task}: {state}", markup=False, soft_wrap=True)
-        uri = self.ledger.tracking_uri
+        uri = self.manifest.tracking_uri
         summary = {result.task: own_scores(result.numbers) for result in results}
         trouble = runs.log_results(uri, self.parent, summary, display.result_rows(results))
         if trouble:
@@ -212,16 +212,16 @@ class _Job:
 
     def say_next(self, console: Console) -> None:
         """The job's last lines: how to look at the results, and how to go on."""
-        resume = shlex.join([installed_command("python"), "jobs/train_all_tasks.py", *self.ledger.resume_arguments()])
+        resume = shlex.join([installed_command("python"), "jobs/train_all_tasks.py", *self.manifest.resume_arguments()])
         for label, command in (
-            ("open the MLflow UI", ui_command(self.ledger.tracking_uri)),
+            ("open the MLflow UI", ui_command(self.manifest.tracking_uri)),
             ("resume this run", resume),
         ):
             console.print(f"{label}:\n  {command}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self, status: runs.Status) -> None:
         """Close the parent run, and those of tasks that were cut short."""
-        uri = self.ledger.tracking_uri
+        uri = self.manifest.tracking_uri
         for task, recording in self.recordings.items():
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
