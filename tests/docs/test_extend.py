@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from refusion.images.reading import read_image, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
 # A directive stands in a comment, which the site does not show, before the block that it is about.
-_BLOCK = re.compile(r"^<!-- (file|after|run)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^<!-- (file|after|replace|run)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
 
 
 class Block(NamedTuple):
@@ -57,11 +58,12 @@ class Place:
         for block in blocks:
             if block.directive == "file":
                 (self.folder / block.place).write_text(block.text)
-            elif block.directive == "after":
-                name, line = block.place.split(" | ")
+            elif block.directive in ("after", "replace"):
+                name, line = block.place.split(" | ", 1)
                 content = (self.folder / name).read_text()
                 assert content.count(f"{line}\n") == 1, line
-                (self.folder / name).write_text(content.replace(f"{line}\n", f"{line}\n{block.text}"))
+                begins = f"{line}\n" if block.directive == "after" else ""
+                (self.folder / name).write_text(content.replace(f"{line}\n", begins + block.text))
             elif block.language == "python":
                 script += block.text
             else:
@@ -100,6 +102,23 @@ def test_a_network_is_trained_fused_scored_and_swept_as_the_page_says(place: Pla
     assert pd.read_csv(place.folder / "scores.csv").filter(like="Qabf").notna().all(axis=None)
     place.carry_out(blocks_of("extend.md", "A search space"))
     assert any((place.folder / "home" / "sweeps" / "mine").rglob("best.yaml"))
+
+
+def test_a_loss_has_the_exact_meta_gradient(place: Place) -> None:
+    place.carry_out(blocks_of("extend.md", "A fusion loss"))
+
+
+@pytest.mark.ray
+def test_a_loss_and_a_reward_are_trained_with_as_the_page_says(place: Place) -> None:
+    file = blocks_of("extend.md", "A fusion loss")[0]
+    place.carry_out([file, *blocks_of("extend.md", "A reward")])
+    final = place.folder / "home" / "runs" / "robust" / "IVIF" / "final"
+    objective = yaml.safe_load((final / "settings.yaml").read_text())["objective"]
+    assert (objective["kind"], objective["reward"]) == ("my_losses:robust", "my_rewards:both_alike")
+
+
+def test_a_rate_schedule_is_one_class_and_its_name(place: Place) -> None:
+    place.carry_out(blocks_of("extend.md", "A rate schedule"))
 
 
 @pytest.mark.slow
