@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from refusion.home import installed_command, refusion_home
+from refusion import home
+from refusion.home import installed_command, job_command, refusion_home
 
 
 def test_home_is_the_variable_or_a_folder_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,3 +37,11 @@ def test_a_command_can_be_called_without_the_environment_being_active(monkeypatc
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert installed_command("python") == "python"
     assert installed_command("no-such-command") == "no-such-command"
+
+
+def test_a_job_is_called_by_its_file_in_a_checkout_and_by_the_command_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert job_command("jobs/sweep.py", "sweep") == [installed_command("python"), "jobs/sweep.py"]
+    monkeypatch.setattr(home, "__file__", str(tmp_path / "lib" / "refusion" / "home.py"))
+    assert job_command("jobs/sweep.py", "sweep") == [installed_command("refusion"), "sweep"]

@@ -33,8 +33,16 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
         trust_code: permission to run code from outside of this package where the checkpoint names such a network: True
             for any, or the import paths that may be.
 
+    Returns:
+        The module, (B,2,H,W) to (B,1,H,W).
+
     Raises:
         UserError: there is no such file or folder, it holds no fusion module, or it names code that is not trusted.
+
+    Example:
+        >>> load_module("nowhere/IVIF/final")
+        Traceback (most recent call last):
+        refusion.errors.UserError: nowhere/IVIF/final: there is no fusion.safetensors; give a checkpoint folder ...
     """
     path = Path(checkpoint).expanduser()
     if path.suffix == ".pth":
@@ -83,8 +91,8 @@ def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
 
 def fuse_luminance(module: nn.Module, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Fuses luminance (2, H, W) in [0, 1] to (H, W) in (0, 1) at full size, on the module's device."""
-    fed = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
-    fused: npt.NDArray[np.float32] = fuse_full_size(module, fed)[0, 0].cpu().numpy()
+    inputs = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
+    fused: npt.NDArray[np.float32] = fuse_full_size(module, inputs)[0, 0].cpu().numpy()
     return fused
 
 

@@ -12,6 +12,18 @@ def refusion_home() -> Path:
     return Path(os.environ.get("REFUSION_HOME") or Path.home() / ".refusion").expanduser().resolve()
 
 
+def job_command(file: str, command: str) -> list[str]:
+    """Words that call a job: by its file where the package lies in a checkout, else by the console command.
+
+    Args:
+        file: path of the job in a checkout, such as ``jobs/sweep.py``.
+        command: the subcommand of ``refusion`` that does the same.
+    """
+    if (Path(__file__).resolve().parents[2] / file).is_file():
+        return [installed_command("python"), file]
+    return [installed_command("refusion"), command]
+
+
 def installed_command(name: str) -> str:
     """Returns the way to call a command of this environment: its name, or its path inside a virtual environment.
 

@@ -9,7 +9,7 @@ from refusion.baselines.guided import fuse_guided, saliency
 
 
 def mean_filter(image: Any, radius: int) -> Any:
-    """Of what lies inside the image, by summed-area table."""
+    """Averages the pixels inside the image by a summed-area table."""
     rows, columns = (np.arange(length) for length in image.shape)
     table = np.pad(image.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     top, bottom = np.maximum(rows - radius, 0), np.minimum(rows + radius + 1, len(rows))
@@ -28,7 +28,7 @@ def refine(guide: Any, image: Any, radius: int, epsilon: float) -> Any:
 
 
 def plain_guided_fusion(a: Any, b: Any) -> Any:
-    """The paper's equations in NumPy and SciPy alone."""
+    """Computes the paper's equations in NumPy and SciPy alone."""
     a, b = a.astype(float), b.astype(float)
     laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
     salient_a, salient_b = (

@@ -16,7 +16,7 @@ def windows(shape: tuple[int, int], radius: int) -> Any:
 
 
 def slow_guided_filter(guide: npt.NDArray[Any], image: npt.NDArray[Any], radius: int, epsilon: float) -> Any:
-    """The linear model of He, Sun & Tang, fitted in every window and averaged over the windows of a pixel."""
+    """Fits the linear model of He, Sun & Tang in every window and averages it over the windows of a pixel."""
     total, count = np.zeros(guide.shape), np.zeros(guide.shape)
     for _, window in windows(guide.shape, radius):
         g, p = guide[window], image[window]

@@ -9,7 +9,7 @@ from refusion.baselines.mertens import fuse_mertens
 
 
 def exposed(textured: Any, level: float) -> Any:
-    """The texture at low contrast around a level, the contrast the same for all levels."""
+    """Returns the texture at low contrast around a level, the contrast the same for all levels."""
     return (level + 0.1 * (textured - textured.mean())).astype(np.float32)
 
 

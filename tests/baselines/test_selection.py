@@ -9,7 +9,7 @@ from refusion.baselines.selection import majority, select_larger
 
 
 def slow_votes(lead: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """Counted window by window."""
+    """Counts the votes window by window."""
     reach = side // 2
     votes = np.zeros(lead.shape)
     for y, x in np.ndindex(lead.shape):

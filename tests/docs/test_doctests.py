@@ -30,8 +30,10 @@ def examples_of(module: ModuleType) -> list[doctest.DocTest]:
     return [test for test in doctest.DocTestFinder().find(module) if test.examples]
 
 
-def test_there_are_examples() -> None:
-    assert {"refusion.metrics.suite", "refusion.import_path"} <= set(MODULES)
+def test_modules_that_users_call_have_examples() -> None:
+    images = {f"refusion.images.{name}" for name in ("colour", "crops", "dataset", "pairs", "reading", "store")}
+    others = {"metrics.suite", "metrics.lookup", "baselines.catalogue", "fuse", "tasks", "objectives", "import_path"}
+    assert images | {f"refusion.{name}" for name in others} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

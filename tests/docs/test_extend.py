@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from refusion.cli.sweep import read_requests
 from refusion.images.reading import read_image, write_image
+from refusion.search.manifest import open_manifest
+from refusion.search.trials.training import TrialPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 # A directive stands in a comment, which the site does not show, before the block that it is about.
-_BLOCK = re.compile(r"^<!-- (file|after|replace|run)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^<!-- (file|after|replace|run|check)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
 
 
 class Block(NamedTuple):
@@ -96,22 +100,33 @@ def test_no_example_stands_without_a_directive() -> None:
 
 
 @pytest.mark.ray
-def test_a_network_is_trained_fused_scored_and_swept_as_the_page_says(place: Place) -> None:
+def test_a_network_is_trained_fused_and_scored_as_the_page_says(place: Place) -> None:
     place.carry_out(blocks_of("extend.md", "A network"))
     assert read_image(place.folder / "fused" / "a.png").shape == (48, 56)
     assert pd.read_csv(place.folder / "scores.csv").filter(like="Qabf").notna().all(axis=None)
-    place.carry_out(blocks_of("extend.md", "A search space"))
-    assert any((place.folder / "home" / "sweeps" / "mine").rglob("best.yaml"))
 
 
-def test_a_loss_has_the_exact_meta_gradient(place: Place) -> None:
-    place.carry_out(blocks_of("extend.md", "A fusion loss"))
+def test_a_search_space_is_read_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, command = blocks_of("extend.md", "A search space")
+    assert command.directive == "check"
+    (tmp_path / file.place).write_text(file.text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REFUSION_HOME", str(tmp_path / "home"))
+    (request,) = read_requests(shlex.split(command.text)[2:])
+    manifest = open_manifest(request)
+    assert manifest.base.network.kind == "my_network:Residual"
+    names = {parameter.name for parameter in manifest.space.parameters}
+    assert {"network.options.width", "schedule.rate.kind"} <= names
+    # Every value is one that the class of the page takes.
+    values = TrialPlan(manifest.base.model_dump(mode="json"), manifest.space.plain(), {}, "", 1).settings(
+        {"network.options.width": 4, "schedule.rate.kind": "constant", "schedule.rate.value": 1e-3}
+    )
+    assert values.network.options == {"width": 4}
 
 
 @pytest.mark.ray
 def test_a_loss_and_a_reward_are_trained_with_as_the_page_says(place: Place) -> None:
-    file = blocks_of("extend.md", "A fusion loss")[0]
-    place.carry_out([file, *blocks_of("extend.md", "A reward")])
+    place.carry_out(blocks_of("extend.md", "A fusion loss") + blocks_of("extend.md", "A reward"))
     final = place.folder / "home" / "runs" / "robust" / "IVIF" / "final"
     objective = yaml.safe_load((final / "settings.yaml").read_text())["objective"]
     assert (objective["kind"], objective["reward"]) == ("my_losses:robust", "my_rewards:both_alike")

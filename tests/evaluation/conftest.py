@@ -1,4 +1,4 @@
-"""Small pictures and modules to be scored."""
+"""Small images and modules to be scored."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _MARKED = re.compile(r"\\(textbf|underline)\{((?:[^{}\\]|\\.|\{[^{}]*\})*)\}|\{\
 
 
 def seen(tex: str) -> str:
-    """What LaTeX shows of a field; raises where it would not compile or show something else."""
+    """Returns what LaTeX shows of a field; raises where it would not compile or show something else."""
     text, place = "", 0
     while place < len(tex):
         found = _TOKEN.match(tex, place)
@@ -64,7 +64,7 @@ def seen(tex: str) -> str:
 
 
 def parsed(tex: str) -> tuple[str, list[list[list[str]]]]:
-    """Caption, and the fields of every row of every tabular, as they are seen."""
+    """Returns the caption, and the fields of every row of every tabular, as a reader sees them."""
     lines = tex.splitlines()
     assert lines[:2] == [r"\begin{table*}", r"\centering"]
     assert lines[-1] == r"\end{table*}"

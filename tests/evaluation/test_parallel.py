@@ -1,4 +1,4 @@
-"""Without Ray; what Ray does with it is in tests/jobs/test_evaluate.py."""
+"""Scoring without Ray; tests/jobs/test_evaluate.py covers the workers."""
 
 from __future__ import annotations
 

@@ -129,12 +129,12 @@ def test_orientation_is_not_applied(tmp_path: Path, suffix: str) -> None:
     assert read_image(tmp_path / f"x{suffix}").shape == (9, 13, 3)
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "TIFF"])
 @pytest.mark.parametrize("cut", [1, 2, 4, 12, 13, 30, 200, 0.5, 0.9, 0.99])
 @pytest.mark.filterwarnings("ignore:.*Truncated:UserWarning", "ignore:Corrupt EXIF:UserWarning")
-def test_truncated_files_are_found(tmp_path: Path, form: str, cut: float) -> None:
+def test_truncated_files_are_found(tmp_path: Path, file_format: str, cut: float) -> None:
     whole = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(whole, form)
+    Image.fromarray(RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(whole, file_format)
     data = whole.getvalue()
     missing = cut if cut >= 1 else int(cut * len(data))
     path = tmp_path / "cut.png"

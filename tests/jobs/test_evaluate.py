@@ -116,7 +116,7 @@ def test_a_worker_that_dies_is_told(home: Path, data: Path) -> None:
 
 
 @pytest.mark.ray
-def test_no_more_pieces_are_under_way_than_workers(home: Path, data: Path, tmp_path: Path) -> None:
+def test_no_more_items_are_under_way_than_workers(home: Path, data: Path, tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Watched(Scorer):
         folder: str = str(tmp_path)

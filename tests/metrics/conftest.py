@@ -1,4 +1,4 @@
-"""Pictures to score: crops of scikit-image's bundled photographs, fused in ways that stress one metric or another."""
+"""Images to score: crops of scikit-image's bundled photographs, fused in ways that stress one metric or another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _grey(values: npt.NDArray[np.floating]) -> Grey:
 
 
 def _sources(height: int, width: int, row: int, column: int) -> tuple[Grey, Grey]:
-    """Near focus and far focus of one scene: each picture blurred in the half that the other keeps."""
+    """Returns near focus and far focus of one scene: each image blurred in the half that the other keeps."""
     pictures = {
         "camera": data.camera(),
         "astronaut": _grey(color.rgb2gray(data.astronaut()) * 255),

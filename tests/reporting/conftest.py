@@ -53,7 +53,7 @@ COMPARISON = {
 
 
 def scores(values: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """Best near a rate of 1e-3 and K = 3; grows with the epochs."""
+    """Returns metrics that are best near a rate of 1e-3 and K = 3 and grow with the epochs."""
     rate, steps = values.get("schedule.rate.value", 1e-4), values.get("schedule.inner_steps", 1)
     quality = math.exp(-((math.log10(rate) + 3) ** 2)) - 0.03 * (steps - 3) ** 2
     grown = 0.4 + 0.3 * quality * (1 - math.exp(-epoch / 3))
@@ -109,7 +109,7 @@ def write_asha(uri: str, experiment: str, name: str = "asha") -> None:
 
 
 def write_pbt(uri: str, experiment: str, name: str = "pbt", members: int = 4, interval: int = 2) -> None:
-    """At each exchange the worst copies the best and moves on from its values."""
+    """Records a sweep in which at each exchange the worst copies the best and moves on from its values."""
     spec = {
         "name": name, "tasks": ["IVIF"], "trials": members, "epochs": 8, "space": PBT_SPACE, "base": BASE,
         "objective": "SSIM", "searcher": "random", "scheduler": "pbt", "seed": 0, "concurrency": 2, "rungs": [],

@@ -5,15 +5,15 @@ import re
 
 from matplotlib.figure import Figure
 
-from refusion.reporting.figures import NothingToShowError, label, panels, png
-from refusion.reporting.page import Rows, Section, drawn, render
+from refusion.reporting.figures import NothingToShowError, axis_label, panels, to_png
+from refusion.reporting.page import Rows, Section, figure_section, render
 
 
 def test_everything_is_in_the_file_and_escaped() -> None:
     sections = [
         Section("A <b>", ["x & y"], Rows(["h"], [["<script>"], ["z"]], {1: "best"})),
-        drawn("P", "what it shows", lambda: panels(3)[0]),
-        Section("F", folded=("best.yaml", "a: <1>")),
+        figure_section("P", "what it shows", lambda: panels(3)[0]),
+        Section("F", collapsible=("best.yaml", "a: <1>")),
     ]
     page = render("T", ["lead"], sections, "foot")
     assert "<script>" not in page
@@ -31,10 +31,10 @@ def test_a_picture_that_cannot_be_made_is_a_sentence() -> None:
     def fail() -> Figure:
         raise NothingToShowError("there are too few trials")
 
-    section = drawn("P", "c", fail)
-    assert (section.picture, section.texts) == (None, ["Left out: there are too few trials."])
+    section = figure_section("P", "c", fail)
+    assert (section.picture, section.paragraphs) == (None, ["Left out: there are too few trials."])
 
 
 def test_equal_figures_are_equal_files() -> None:
-    assert png(panels(2)[0]) == png(panels(2)[0])
-    assert (label("a$b"), label("x" * 30, 10)) == (r"a\$b", "x" * 9 + "…")
+    assert to_png(panels(2)[0]) == to_png(panels(2)[0])
+    assert (axis_label("a$b"), axis_label("x" * 30, 10)) == (r"a\$b", "x" * 9 + "…")

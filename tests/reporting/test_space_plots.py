@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from refusion.reporting import space_plots
-from refusion.reporting.figures import NothingToShowError, png
-from refusion.reporting.space_plots import contour, importances, parallel_coordinates, searched, slices
-from refusion.reporting.study import Study, study_of
+from refusion.reporting.figures import NothingToShowError, to_png
+from refusion.reporting.space_plots import contour, importances, optuna_study, parallel_coordinates, slices
+from refusion.reporting.study import Study, read_study
 from refusion.tracking.sweeps import RecordedSweep, RecordedTrial, read_sweep
 
 
 @pytest.fixture(scope="module")
 def study(store: str) -> Study:
-    return study_of(read_sweep(store, "study", "asha"))
+    return read_study(read_sweep(store, "study", "asha"))
 
 
 def made(space: dict[str, Any], values: list[dict[str, Any]], scores: list[float]) -> Study:
@@ -27,11 +27,11 @@ def made(space: dict[str, Any], values: list[dict[str, Any]], scores: list[float
         RecordedTrial(number, "", own, "finished", [{"epoch": 0}], {1: {"SSIM": score}}, 1.0)
         for number, (own, score) in enumerate(zip(values, scores, strict=True), 1)
     ]
-    return study_of(RecordedSweep("s", "", spec, {}, trials, None, None))
+    return read_study(RecordedSweep("s", "", spec, {}, trials, None, None))
 
 
 def wide_and_tall(figure: Any) -> np.ndarray:
-    pixels = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+    pixels = np.asarray(Image.open(io.BytesIO(to_png(figure))).convert("RGB"))
     assert min(pixels.shape[:2]) > 100
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
     return pixels
@@ -58,7 +58,7 @@ def test_optuna_gets_the_trials_that_lie_in_the_space(study: Study) -> None:
     numbers = study.compared
     strange = dataclasses.replace(study.trials[numbers[0]], values={"schedule.rate.value": 77.0})
     changed = dataclasses.replace(study, trials={**study.trials, numbers[0]: strange})
-    assert len(searched(study, numbers).trials) == len(searched(changed, numbers).trials) + 1
+    assert len(optuna_study(study, numbers).trials) == len(optuna_study(changed, numbers).trials) + 1
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_pictures_of_a_sweep_with_conditions(study: Study, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["slices", "contour", "parallel_coordinates"])
 def test_pictures_of_an_evolved_sweep(store: str, name: str) -> None:
-    wide_and_tall(getattr(space_plots, name)(study_of(read_sweep(store, "study", "pbt"))))
+    wide_and_tall(getattr(space_plots, name)(read_study(read_sweep(store, "study", "pbt"))))
 
 
 def test_every_picture_says_why_it_is_missing() -> None:

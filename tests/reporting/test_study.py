@@ -6,7 +6,7 @@ import math
 import pytest
 
 from refusion.errors import UserError
-from refusion.reporting.study import endings, how_ended, setting, study_of
+from refusion.reporting.study import ending_of, endings, get_setting, read_study
 from refusion.tracking.sweeps import RecordedSweep, RecordedTrial, read_sweep
 
 SPEC = {"name": "s", "tasks": ["IVIF"], "objective": "SSIM", "space": {"objective.alpha": {"low": 0.5, "high": 2.0}}}
@@ -23,7 +23,7 @@ def sweep(*trials: RecordedTrial, **tags: str) -> RecordedSweep:
 
 
 def test_those_that_came_to_the_end_go_first_then_by_score() -> None:
-    study = study_of(
+    study = read_study(
         sweep(
             trial(0, "finished", 0.1, 0.2, 0.3),
             trial(1, "stopped", 0.05),
@@ -44,43 +44,45 @@ def test_those_that_came_to_the_end_go_first_then_by_score() -> None:
 
 def test_the_sweeps_own_choice_is_the_best() -> None:
     both = trial(1, "finished", 0.3), trial(2, "finished", 0.2)
-    assert study_of(sweep(*both)).best == 1
-    assert study_of(sweep(*both, best_trial="2")).best == 2
+    assert read_study(sweep(*both)).best == 1
+    assert read_study(sweep(*both, best_trial="2")).best == 2
 
 
 def test_nothing_validated_yet() -> None:
     for trials in ((), (trial(0, "running"),)):
-        study = study_of(sweep(*trials))
+        study = read_study(sweep(*trials))
         assert (study.best, study.last_epoch, study.scores, study.metrics) == (None, 0, {}, [])
 
 
 def test_epochs_without_validation_do_not_count() -> None:
     late = trial(1, "finished", 0.3, 0.4)
     late.history[3] = {"rate": 1e-3}
-    assert study_of(sweep(late)).last_epoch == 2
+    assert read_study(sweep(late)).last_epoch == 2
 
 
 def test_a_trial_whose_numbers_are_lost_is_the_last() -> None:
-    study = study_of(sweep(trial(1, "diverged: lost", math.nan), trial(2, "finished", 0.1), trial(3, "finished", 0.2)))
+    study = read_study(
+        sweep(trial(1, "diverged: lost", math.nan), trial(2, "finished", 0.1), trial(3, "finished", 0.2))
+    )
     assert study.order == [3, 2, 1]
-    assert how_ended(study.trials[1]) == "diverged"
+    assert ending_of(study.trials[1]) == "diverged"
 
 
 def test_a_spec_of_another_version_is_named() -> None:
     with pytest.raises(UserError, match=r"nothing of its objective"):
-        study_of(dataclasses.replace(sweep(), spec={"tasks": ["IVIF"]}))
+        read_study(dataclasses.replace(sweep(), spec={"tasks": ["IVIF"]}))
 
 
 def test_recorded_sweeps_are_judged(store: str) -> None:
-    study = study_of(read_sweep(store, "study", "asha"))
+    study = read_study(read_sweep(store, "study", "asha"))
     assert len(study.trials) == 13
     assert {"finished", "stopped", "failed", "diverged"} == set(endings(study))
     assert study.best == study.order[0]
-    assert study_of(read_sweep(store, "study", "pbt")).evolves
+    assert read_study(read_sweep(store, "study", "pbt")).evolves
 
 
 def test_settings_by_dotted_name() -> None:
     settings = {"schedule": {"inner_steps": 1, "rate": {"value": 0.5}}}
-    assert setting(settings, "schedule.rate.value") == 0.5
-    assert setting(settings, "schedule.inner_steps.0") is None
-    assert setting(settings, "nothing") is None
+    assert get_setting(settings, "schedule.rate.value") == 0.5
+    assert get_setting(settings, "schedule.inner_steps.0") is None
+    assert get_setting(settings, "nothing") is None

@@ -5,14 +5,14 @@ import math
 
 import pytest
 
-from refusion.reporting.study import Study, study_of
+from refusion.reporting.study import Study, read_study
 from refusion.reporting.sweep_page import compared, headline, sections, sweep_page
 from refusion.tracking.sweeps import RecordedSweep, RecordedTrial, read_sweep
 
 
 @pytest.fixture(scope="module")
 def study(store: str) -> Study:
-    return study_of(read_sweep(store, "study", "asha"))
+    return read_study(read_sweep(store, "study", "asha"))
 
 
 def without_outcome(study: Study) -> Study:
@@ -44,18 +44,18 @@ def test_pictures_for_each_kind_of_sweep(study: Study, store: str) -> None:
     assert all(section.picture or section.table for section in titles.values())
     assert "schedule.rate.every" in str(titles["Which parameters mattered"].picture.caption)  # type: ignore[union-attr]
     assert "Lineage" not in titles
-    evolved = {section.title: section for section in sections(study_of(read_sweep(store, "study", "pbt")))}
+    evolved = {section.title: section for section in sections(read_study(read_sweep(store, "study", "pbt")))}
     assert evolved["Lineage"].picture
     assert evolved["Schedules that were found"].picture
     assert evolved["Which parameters mattered"].picture is None
-    assert "at least 8 trials" in evolved["Which parameters mattered"].texts[0]
+    assert "at least 8 trials" in evolved["Which parameters mattered"].paragraphs[0]
 
 
 def test_a_sweep_that_has_just_begun_has_a_page() -> None:
     spec = {"name": "s", "tasks": ["IVIF", "MIF"], "objective": "SSIM", "space": {"objective.alpha": [1.0, 2.0]}}
     begun = RecordedTrial(0, "r", {}, "running", [{"epoch": 0, "from": None, "values": {}}], {}, 0.0)
     for trials in ([], [begun]):
-        page = sweep_page(study_of(RecordedSweep("s", "r", spec, {}, trials, None, None)), "mlflow ui")
+        page = sweep_page(read_study(RecordedSweep("s", "r", spec, {}, trials, None, None)), "mlflow ui")
         assert "No trial has been validated yet" in page
         assert page.count("Left out: ") >= 4
 
@@ -75,7 +75,7 @@ def test_several_tasks_show_each_goal() -> None:
         )
         for number in range(3)
     ]
-    study = study_of(RecordedSweep("s", "r", spec, {}, trials, None, None))
+    study = read_study(RecordedSweep("s", "r", spec, {}, trials, None, None))
     assert study.best == 2
     assert study.metrics == ["IVIF/EN", "IVIF/SSIM", "IVIF/VIF", "MIF/EN", "MIF/SSIM", "MIF/VIF"]
     assert "MIF/VIF" in sweep_page(study, "mlflow ui")

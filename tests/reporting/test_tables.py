@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from refusion.reporting.study import Study, study_of
+from refusion.reporting.study import Study, read_study
 from refusion.reporting.tables import best_settings, best_values, number_text, rich_table, top_rows, trial_table
 from refusion.reporting.tables import value_text as text
 from refusion.tracking.sweeps import read_sweep
@@ -15,7 +15,7 @@ from refusion.tracking.sweeps import read_sweep
 
 @pytest.fixture(scope="module")
 def study(store: str) -> Study:
-    return study_of(read_sweep(store, "study", "asha"))
+    return read_study(read_sweep(store, "study", "asha"))
 
 
 def test_one_row_per_trial_with_its_values(study: Study) -> None:

@@ -8,20 +8,20 @@ import pytest
 from matplotlib.figure import Figure
 
 from refusion.reporting import training_plots
-from refusion.reporting.figures import BEST, DEFAULT, ENDED, NothingToShowError, png
-from refusion.reporting.study import Study, study_of
+from refusion.reporting.figures import BEST, DEFAULT, ENDING_COLOURS, NothingToShowError, to_png
+from refusion.reporting.study import Study, read_study
 from refusion.reporting.training_plots import endings_chart, learning_curves, lineage_chart, schedule_chart
 from refusion.tracking.sweeps import read_sweep
 
 
 @pytest.fixture(scope="module")
 def asha(store: str) -> Study:
-    return study_of(read_sweep(store, "study", "asha"))
+    return read_study(read_sweep(store, "study", "asha"))
 
 
 @pytest.fixture(scope="module")
 def pbt(store: str) -> Study:
-    return study_of(read_sweep(store, "study", "pbt"))
+    return read_study(read_sweep(store, "study", "pbt"))
 
 
 def colours(figure: Figure, panel: int = 0) -> dict[str, list[float]]:
@@ -56,7 +56,7 @@ def test_a_bar_per_trial_in_the_colour_of_its_end(asha: Study) -> None:
     assert widths[0] == 9
     assert 0 < widths[2] < 0.1
     assert axes.patches[2].get_facecolor()[:3] == pytest.approx(
-        tuple(int(ENDED["failed"][place : place + 2], 16) / 255 for place in (1, 3, 5))
+        tuple(int(ENDING_COLOURS["failed"][place : place + 2], 16) / 255 for place in (1, 3, 5))
     )
     assert [line.get_xdata()[0] for line in axes.lines] == [1, 3]
 
@@ -86,7 +86,7 @@ def test_the_best_schedule_is_its_lineage(pbt: Study) -> None:
 
 @pytest.mark.parametrize("draw", [learning_curves, endings_chart, lineage_chart, schedule_chart])
 def test_an_evolved_sweep_is_drawn(pbt: Study, draw: Callable[[Study], Figure]) -> None:
-    assert png(draw(pbt)).startswith(b"\x89PNG")
+    assert to_png(draw(pbt)).startswith(b"\x89PNG")
 
 
 def test_every_picture_says_why_it_is_missing(asha: Study) -> None:
@@ -104,4 +104,4 @@ def test_every_picture_says_why_it_is_missing(asha: Study) -> None:
 def test_numbers_that_are_lost_leave_a_gap(asha: Study) -> None:
     lost = {1: dict.fromkeys(asha.keys, math.nan)}
     only = dataclasses.replace(asha, histories={5: lost}, best=5)
-    assert png(learning_curves(only)).startswith(b"\x89PNG")
+    assert to_png(learning_curves(only)).startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Checks of a metric that the tests of several families share."""
+"""Checks that the tests of several metric families make on each metric."""
 
 from __future__ import annotations
 

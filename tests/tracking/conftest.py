@@ -1,4 +1,4 @@
-"""One SQLite schema for the whole package (creating it takes seconds), copied for each file of tests."""
+"""One SQLite schema for all tests here (creating it takes seconds), copied for each file of tests."""
 
 from __future__ import annotations
 

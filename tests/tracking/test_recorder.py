@@ -124,7 +124,7 @@ def test_artifacts_and_finish(recorder: TaskRecorder, client: MlflowClient, tmp_
 
 
 class Flaky:
-    """The real client, behind a door that can be shut."""
+    """Client of MLflow whose calls fail while it is switched off."""
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client

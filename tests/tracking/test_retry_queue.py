@@ -11,7 +11,7 @@ from refusion.tracking.retry_queue import RetryQueue
 
 
 class Store:
-    """Takes writes while it is up; some it always refuses."""
+    """Store that takes writes while it is up and always refuses some."""
 
     def __init__(self) -> None:
         self.up = True

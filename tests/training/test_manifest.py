@@ -179,3 +179,12 @@ def test_resuming_needs_the_storage_only_where_it_is_not_ours(tmp_path: Path) ->
     assert elsewhere.resume_arguments() == ["--resume", "first", "--storage", str(tmp_path / "else")]
     elsewhere.save(elsewhere.settings, {})
     assert opened(resume="first", storage=str(tmp_path / "else")).resumed
+
+
+def test_a_run_of_the_users_own_code_is_resumed_only_where_that_is_named_again() -> None:
+    kind = {"network": {"kind": "mine:Net"}}
+    manifest = opened(kind, {"network": {"options": {"width": 3}}}, run_name="foreign")
+    manifest.save(manifest.settings, DIGESTS)
+    assert manifest.resume_arguments() == ["--resume", "foreign", "--network.kind", "mine:Net"]
+    assert "name it again: --network.kind mine:Net" in refusal(resume="foreign")
+    assert opened(kind, resume="foreign").settings == manifest.settings

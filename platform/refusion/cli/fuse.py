@@ -1,4 +1,9 @@
-"""The command line of jobs/fuse.py: pictures on disk to fused pictures on disk."""
+"""Fuse your own pictures with a trained module.
+
+python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/final --task IVIF --a ir.png --b visible.png --out fused
+python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
+python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""The command line of jobs/sweep.py."""
+"""Search learning-rate and inner-step schedules (and more) for one fusion task or several, recorded in MLflow.
+
+python jobs/sweep.py --task IVIF --trials 16 --data /data/fusion                  # Optuna's TPE, ASHA stops the weak
+python jobs/sweep.py --task IVIF --trials 4 --scheduler pbt --data /data/fusion   # a population that changes on its way
+python jobs/sweep.py --task all --search random --scheduler none                  # one schedule for all four tasks
+python jobs/sweep.py --config my-space.yaml --task MIF --objective SSIM,Qabf:2    # your own space
+ray job submit -- python jobs/sweep.py --task MEIF --trials 64 --gpu --gpu-per-trial 0.25 --data /data/fusion
+python jobs/sweep.py --resume 20260131-120000-ab12                                # go on where it was stopped
+"""
 
 from __future__ import annotations
 
@@ -21,6 +29,7 @@ from refusion.cli.options import (
     parse_dotted,
     settings_help,
 )
+from refusion.cli.presets import settings_file
 from refusion.config.layers import read_settings_file
 from refusion.errors import UserError
 from refusion.runtime.console import console
@@ -29,7 +38,6 @@ from refusion.search.options import PBT_KINDS, SweepOptions, old_spellings, with
 from refusion.search.sweep import run_sweep
 from refusion.tasks import TASKS
 
-_PRESETS = Path(__file__).resolve().parents[3] / "jobs" / "presets"
 _SECTIONS = ("base", "space", "sweep")
 # A sweep has options of its own for these.
 _OWN = ("tasks", "workers")
@@ -84,7 +92,7 @@ def read_requests(arguments: Sequence[str], description: str = "") -> list[Sweep
 
 def _with_file(request: SweepRequest, config: Path | None) -> SweepRequest:
     kind = "pbt" if request.options.get("scheduler") in PBT_KINDS else "schedules"
-    file = config or _PRESETS / f"sweep-{kind}.yaml"
+    file = settings_file(config or Path(f"sweep-{kind}"))
     content = read_settings_file(file)
     unknown = [name for name in content if name not in _SECTIONS]
     if unknown:

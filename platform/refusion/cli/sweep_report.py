@@ -1,4 +1,7 @@
-"""The command line of analysis/sweep_report.py: a recorded sweep to a page, a table, and its best settings."""
+"""Report of a sweep as one page: best settings, learning curves, which parameters mattered.
+
+python analysis/sweep_report.py --sweep NAME --out DIR
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rich.console import Console
 
 from refusion.cli.options import Parser
 from refusion.errors import UserError
-from refusion.reporting.study import Study, study_of
+from refusion.reporting.study import Study, read_study
 from refusion.reporting.sweep_page import headline, sweep_page
 from refusion.reporting.tables import best_values, rich_table, trial_table
 from refusion.tracking.store import resolve_tracking_uri, ui_command
@@ -31,7 +34,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--experiment", default="refusion", metavar="NAME", help="MLflow experiment [refusion]")
     options = parser.parse_args(list(arguments))
     uri = resolve_tracking_uri(options.tracking_uri)
-    study = study_of(read_sweep(uri, options.experiment, options.sweep))
+    study = read_study(read_sweep(uri, options.experiment, options.sweep))
     write_report(study, ui_command(uri), options.out)
     console = Console()
     console.print(rich_table(study))

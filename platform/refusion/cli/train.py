@@ -1,4 +1,11 @@
-"""The command line of jobs/train_all_tasks.py."""
+"""Meta-train the fusion tasks on a Ray cluster and record them in MLflow.
+
+python jobs/train_all_tasks.py                                              # this machine, built-in scenes
+ray job submit -- python jobs/train_all_tasks.py --data /data/fusion        # a cluster, your own pairs
+ray job submit -- python jobs/train_all_tasks.py --data /data/fusion --gpu --workers 4 --images.batch 8
+python jobs/train_all_tasks.py --config jobs/presets/quick.yaml --tasks IVIF --schedule.rate 2e-4
+python jobs/train_all_tasks.py --resume 20260131-120000-ab12                # go on where it was stopped
+"""
 
 from __future__ import annotations
 
@@ -15,6 +22,7 @@ from refusion.cli.options import (
     parse_dotted,
     settings_help,
 )
+from refusion.cli.presets import settings_file
 from refusion.config.layers import read_settings_file
 from refusion.runtime.console import console
 from refusion.training.job import train_all
@@ -42,10 +50,15 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings to lay over the defaults")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="settings to lay over the defaults, or a preset: quick, published",
+    )
     add_plain_options(parser)
     add_job_options(parser, "run")
     options, rest = parser.parse_known_args(list(arguments))
-    changes = [read_settings_file(options.config)] if options.config else []
+    changes = [read_settings_file(settings_file(options.config))] if options.config else []
     changes += [given_options(options), *parse_dotted(rest)]
     return RunRequest(changes, **given_job_options(options))

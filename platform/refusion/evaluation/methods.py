@@ -33,7 +33,7 @@ class Method:
 
     @property
     def folder_name(self) -> str:
-        """The name in a form that a folder may have."""
+        """The name as a folder may have it."""
         return self.name.replace("/", "-")
 
 

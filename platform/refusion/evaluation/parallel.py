@@ -80,7 +80,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Packed:
-    """A scorer on its way: a worker looks into the user's folders before it unpacks a network from there."""
+    """Pickles a scorer so that a worker adds the user's import folders before it unpickles a network from there."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.content = pickle.dumps(scorer)
@@ -90,6 +90,7 @@ class _Packed:
 
 
 def _unpacked(content: bytes) -> Scorer:
+    """Unpickles a scorer in a worker."""
     use_import_folders()
     scorer: Scorer = pickle.loads(content)
     return scorer

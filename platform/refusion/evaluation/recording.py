@@ -46,7 +46,7 @@ def record(
         "align": request.align or "none",
         "seed": request.seed,
     }
-    troubles = []
+    failures = []
     for method, result in zip(methods, results, strict=True):
         own = {"metrics": list(result.frame.columns), "kind": method.kind, "value": method.value}
         evaluation = Evaluation(
@@ -62,8 +62,8 @@ def record(
             request.split,
             metric_tags([name.removeprefix(REFERENCE) for name in result.frame.columns], request.convention),
         )
-        troubles.append(record_evaluation(uri, experiment_id, evaluation))
-    return [trouble for trouble in troubles if trouble]
+        failures.append(record_evaluation(uri, experiment_id, evaluation))
+    return [failure for failure in failures if failure]
 
 
 def _source(request: Request) -> str:

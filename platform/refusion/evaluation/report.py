@@ -81,10 +81,10 @@ def _caption(methods: Sequence[MethodScores], task: str, seed: int) -> str:
     counts = sorted({len(method.frame) for method in methods})
     pictures = "1 picture" if counts == [1] else f"{'–'.join(str(count) for count in counts)} pictures"
     convention = methods[0].convention
-    whose = f"{convention} ({CONVENTIONS[convention].title})" if convention in CONVENTIONS else convention
-    of = f" of {methods[0].name}" if len(methods) == 1 else ""
+    described = f"{convention} ({CONVENTIONS[convention].title})" if convention in CONVENTIONS else convention
+    method = f" of {methods[0].name}" if len(methods) == 1 else ""
     return (
-        f"{named.name} ({named.title} fusion): mean scores{of} over {pictures}; metric convention: {whose}; "
+        f"{named.name} ({named.title} fusion): mean scores{method} over {pictures}; metric convention: {described}; "
         f"[95 % intervals]: percentile bootstrap over the pictures, seed {seed}"
     )
 

@@ -16,7 +16,7 @@ class Request:
 
     Attributes:
         methods: (option, value).
-        trust_code: whether code that a checkpoint names may be run: true for any, or the import paths that may be.
+        trust_code: permission to run code that a checkpoint names: True for any, or the import paths that may be.
     """
 
     methods: Sequence[tuple[Kind, str]]
@@ -37,7 +37,7 @@ class Request:
     workers: int | None = None
     gpu: bool = False
     seed: int = 0
-    trust_code: bool | tuple[str, ...] = False
+    trust_code: bool | tuple[str, ...] = ()
 
     @property
     def all_metrics(self) -> bool:

@@ -87,11 +87,11 @@ def run_evaluation(request: Request) -> int:
         if store is None:
             return 0
         files = {"scores.csv": csv, f"table.{_ENDINGS[request.format]}": table}
-        troubles = record(request, store, task, methods, results, pairs, files)
-    for trouble in troubles:
-        print(f"warning: not all could be written to MLflow ({trouble})", file=sys.stderr)
+        failures = record(request, store, task, methods, results, pairs, files)
+    for failure in failures:
+        print(f"warning: not all could be written to MLflow ({failure})", file=sys.stderr)
     print(f"{_comment_prefix(request)}open the MLflow UI: {ui_command(store[0])}")
-    return 1 if troubles else 0
+    return 1 if failures else 0
 
 
 def _methods(request: Request) -> list[Method]:
@@ -173,8 +173,10 @@ def _results(items: Sequence[WorkItem], scores: Sequence[ItemScores], convention
     for item, one in zip(items, scores, strict=True):
         rows.setdefault(item.method.name, {})[item.scene.pair.name] = one.scores
     return [
-        MethodScores(name, convention, pd.DataFrame.from_dict(of, orient="index", dtype="float64").sort_index())
-        for name, of in rows.items()
+        MethodScores(
+            name, convention, pd.DataFrame.from_dict(scores_by_name, orient="index", dtype="float64").sort_index()
+        )
+        for name, scores_by_name in rows.items()
     ]
 
 

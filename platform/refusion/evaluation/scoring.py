@@ -144,11 +144,11 @@ def score_planes(
         else:
             a, b = window.crop(a), window.crop(b)
             truth = None if truth is None else window.crop(truth)
-    fed, first, second = (torch.from_numpy(np.ascontiguousarray(plane)) for plane in (fused, a, b))
-    scores = {name: float(value[0]) for name, value in evaluate(fed, first, second, metrics, convention).items()}
+    scored, first, second = (torch.from_numpy(np.ascontiguousarray(plane)) for plane in (fused, a, b))
+    scores = {name: float(value[0]) for name, value in evaluate(scored, first, second, metrics, convention).items()}
     if truth is not None:
         true = torch.from_numpy(np.ascontiguousarray(truth))
-        against = evaluate_against(fed, true, full_reference(metrics), convention)
+        against = evaluate_against(scored, true, full_reference(metrics), convention)
         scores |= {REFERENCE + name: float(value[0]) for name, value in against.items()}
     return ItemScores(scores, cropped != "nothing")
 

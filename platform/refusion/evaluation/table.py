@@ -80,25 +80,25 @@ def table_of_several(
         higher: True where higher is better, by metric.
         significant: (method, metric) of the cells to mark.
     """
-    means = pd.DataFrame({name: {key: one.mean for key, one in of.items()} for name, of in intervals.items()}).T
+    means = pd.DataFrame({name: {key: one.mean for key, one in row.items()} for name, row in intervals.items()}).T
     means = means.reindex(columns=list(higher))
     ranking = rank_table(means, higher)
     average = _average_ranks(ranking)
     decimals = {metric: _decimals(means[metric]) for metric in higher}
     rows = []
-    for row, (name, of) in enumerate(intervals.items()):
+    for index, (name, row) in enumerate(intervals.items()):
         cells = [Cell(name)]
         for column, (metric, better) in enumerate(higher.items()):
             sign = SIGNIFICANT if (name, metric) in significant else ""
             cells.append(
                 Cell(
-                    number_text(of[metric].mean, decimals[metric]),
-                    sign + _gap_sign(of[metric]) + _rank_text(ranking.to_numpy()[row, column]),
-                    _interval_text(of[metric], decimals[metric]),
-                    _highlight(means[metric].to_numpy(), row, better),
+                    number_text(row[metric].mean, decimals[metric]),
+                    sign + _gap_sign(row[metric]) + _rank_text(ranking.to_numpy()[index, column]),
+                    _interval_text(row[metric], decimals[metric]),
+                    _highlight(means[metric].to_numpy(), index, better),
                 )
             )
-        cells.append(Cell(number_text(average[row], 2), highlight=_highlight(average, row, higher=False)))
+        cells.append(Cell(number_text(average[index], 2), highlight=_highlight(average, index, higher=False)))
         rows.append(tuple(cells))
     heads = ("method", *(f"{metric} {arrow(better)}" for metric, better in higher.items()), "average rank")
     return Table(heads, tuple(rows))

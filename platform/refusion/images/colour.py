@@ -123,8 +123,8 @@ def restore_colour(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
     y = np.asarray(luminance_255, np.float32)
     if not coloured:
         return _rounded(y)
-    kept = chroma(coloured[0]) if len(coloured) == 1 else _mean_chroma(chroma(a), chroma(b))
-    return _rounded(_convert(np.dstack([y, kept]), cv2.COLOR_YCrCb2RGB))
+    restored = chroma(coloured[0]) if len(coloured) == 1 else _mean_chroma(chroma(a), chroma(b))
+    return _rounded(_convert(np.dstack([y, restored]), cv2.COLOR_YCrCb2RGB))
 
 
 def _mean_chroma(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -144,9 +144,9 @@ def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
     if a.is_file() or b.is_file():
         raise UserError(f"--a {a} and --b {b}: give two files or two folders")
     of_a, of_b = images_by_stem("--a", a), images_by_stem("--b", b)
-    lonely = sorted(str(of_a.get(name) or of_b[name]) for name in of_a.keys() ^ of_b.keys())
-    if lonely:
-        raise UserError(f"these pictures have no partner of the same stem: {', '.join(lonely[:20])}")
+    unpaired = sorted(str(of_a.get(name) or of_b[name]) for name in of_a.keys() ^ of_b.keys())
+    if unpaired:
+        raise UserError(f"these pictures have no partner of the same stem: {', '.join(unpaired[:20])}")
     return [(name, of_a[name], of_b[name]) for name in sorted(of_a)]
 
 
@@ -176,17 +176,17 @@ def dataset_digest(pairs: Sequence[Pair]) -> str:
 
 
 def _image_files(root: Path, folder: Path, side: str) -> list[Path]:
-    wanted = f"expected {root}/TASK/SPLIT/a and …/b with pictures of equal stems"
+    expected = f"expected {root}/TASK/SPLIT/a and …/b with pictures of equal stems"
     for path in (root, folder.parent, folder, folder / side):
         if not path.is_dir():
-            raise UserError(f"there is no folder {path}: {wanted}")
+            raise UserError(f"there is no folder {path}: {expected}")
     files = sorted(
         path.absolute()
         for path in (folder / side).iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     )
     if not files:
-        raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in {folder / side}: {wanted}")
+        raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in {folder / side}: {expected}")
     return files
 
 

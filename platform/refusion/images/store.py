@@ -29,6 +29,18 @@ class PairStore:
     Args:
         pairs: as ``find_and_check`` returned them.
         cache_bytes: the bound, in bytes.
+
+    Example:
+        >>> import tempfile
+        >>> from refusion.images import plan_meta, write_image
+        >>> files = [Path(tempfile.mkdtemp()) / name for name in ("a.png", "b.png")]
+        >>> for file, grey in zip(files, (0, 255)):
+        ...     write_image(file, np.full((8, 6), grey, np.uint8))
+        >>> store = PairStore([Pair("one", str(files[0]), str(files[1]), 8, 6, digest="")])
+        >>> store.sources(0).shape, store.cached_bytes
+        ((2, 8, 6), 96)
+        >>> store.batch(plan_meta(0, "MIF", 0, range(3), len(store)), crop=4).shape
+        (3, 2, 4, 4)
     """
 
     def __init__(self, pairs: Sequence[Pair], cache_bytes: int = 1 << 30) -> None:

@@ -46,7 +46,11 @@ CATALOGUE: dict[str, Metric] = {
     metric.name: replace(
         metric,
         definitions=metric.definitions
-        | {convention: of[metric.name] for convention, of in _OTHER_CONVENTIONS.items() if metric.name in of},
+        | {
+            convention: others[metric.name]
+            for convention, others in _OTHER_CONVENTIONS.items()
+            if metric.name in others
+        },
     )
     for metric in ROWS
 }

@@ -79,8 +79,8 @@ def evaluate_against(
         chosen = find_definitions(metrics, convention)
     for name in chosen:
         if not CATALOGUE[name].full_reference:
-            there = ", ".join(name for name in find_definitions("all", convention) if CATALOGUE[name].full_reference)
-            raise UserError(f"{name} has no meaning against one true image: choose from {there}")
+            possible = ", ".join(name for name in find_definitions("all", convention) if CATALOGUE[name].full_reference)
+            raise UserError(f"{name} has no meaning against one true image: choose from {possible}")
     scores = _scores(as_batches(fused, truth, truth), chosen, convention)
     return {name: score / 2 if chosen[name].adds_sources else score for name, score in scores.items()}
 

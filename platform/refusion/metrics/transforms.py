@@ -92,11 +92,11 @@ def _wavelet_along_width(images: Tensor) -> Tensor:
     width = images.shape[-1]
     period = 2 * width
     mirrored = torch.fft.rfft(torch.cat([images, images.flip(-1)], dim=-1))
-    kept = torch.arange((width + MEYER_TAPS - 1) // 2, device=images.device) * 2 + 1
+    samples_taken = torch.arange((width + MEYER_TAPS - 1) // 2, device=images.device) * 2 + 1
     subbands = []
     for taps in meyer_filters():
         # Mirrored images repeat themselves, so taps that lie a period apart meet the same sample.
         folded = [math.fsum(taps[start::period]) for start in range(min(period, MEYER_TAPS))]
         response = torch.fft.rfft(torch.tensor(folded, dtype=images.dtype, device=images.device), n=period)
-        subbands.append(torch.fft.irfft(mirrored * response, n=period)[..., kept % period])
+        subbands.append(torch.fft.irfft(mirrored * response, n=period)[..., samples_taken % period])
     return torch.cat(subbands, dim=-1)

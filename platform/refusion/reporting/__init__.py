@@ -1,1 +1,1 @@
-"""Pages, tables and pictures of what has been recorded: reads records, trains nothing."""
+"""Pages, tables and plots of recorded runs; reads records, trains nothing."""

@@ -1,4 +1,4 @@
-"""What all pictures of a report share: colours, panels in a grid, and the way to a PNG file."""
+"""Colours, grids of panels and PNG output, shared by all plots of a report."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BEST, DEFAULT, OTHERS, INK = "#c2410c", "#1d4ed8", "#94a3b8", "#1f2937"
-# By how a trial ended; colours that stay apart for colour-blind eyes.
-ENDED = {
+# Colours by ending, which colour-blind readers can tell apart.
+ENDING_COLOURS = {
     "finished": "#2b6cb0",
     "stopped": "#e9a03b",
     "diverged": "#b91c1c",
@@ -25,11 +25,11 @@ DPI = 110
 
 
 class NothingToShowError(Exception):
-    """A picture cannot be made; the message is one sentence that says why, without a full stop."""
+    """A plot cannot be made; the message is one sentence with the reason, without a full stop."""
 
 
 def panels(count: int, columns: int = 2, height: float = 2.9, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, row by row; pyplot, which keeps a global state, has no part in it."""
+    """Returns a figure with so many panels, row by row, made without pyplot, which keeps a global state."""
     columns = max(1, min(columns, count))
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(width, height * rows), layout="constrained")
@@ -38,35 +38,35 @@ def panels(count: int, columns: int = 2, height: float = 2.9, width: float = WID
     for unused in grid[count:]:
         unused.set_axis_off()
     for axes in grid[:count]:
-        tidy(axes)
+        style_axes(axes)
     return figure, grid[:count]
 
 
-def tidy(axes: Axes) -> None:
-    """No frame on the right and above, a faint grid, small figures."""
+def style_axes(axes: Axes) -> None:
+    """Removes the frame on the right and above, adds a faint grid and small figures."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=8, colors=INK)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+def to_png(figure: Figure) -> bytes:
+    """Returns the figure as a PNG file."""
     target = io.BytesIO()
-    # Without the software's version in it, so that equal sweeps give equal files.
+    # Without the software's version, equal sweeps give equal files.
     figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None}, facecolor="white", bbox_inches="tight")
     return target.getvalue()
 
 
-def label(value: Any, limit: int = 24) -> str:
-    """A text for an axis: without mathematics in it, and not too long."""
+def axis_label(value: Any, limit: int = 24) -> str:
+    """Returns a text for an axis: without mathematics in it, and not too long."""
     text = str(value).replace("$", r"\$")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def margins(low: float, high: float, log: bool, share: float = 0.05) -> tuple[float, float]:
-    """The limits of an axis that shows the range from low to high, with some room at both ends."""
+def axis_limits(low: float, high: float, log: bool, space: float = 0.05) -> tuple[float, float]:
+    """Returns the limits of an axis that shows the range from low to high, with some space at both ends."""
     if log:
-        room = (high / low) ** share
-        return low / room, high * room
-    return low - share * (high - low), high + share * (high - low)
+        factor = (high / low) ** space
+        return low / factor, high * factor
+    return low - space * (high - low), high + space * (high - low)

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: sections of text, tables, and pictures as data URIs."""
+"""A report as one self-contained HTML file: sections of text, tables, and plots as data URIs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass, field
 import jinja2
 from matplotlib.figure import Figure
 
-from refusion.reporting.figures import NothingToShowError, png
+from refusion.reporting.figures import NothingToShowError, to_png
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file and what it shows, in a sentence or two."""
+    """A PNG file and its caption, a sentence or two."""
 
     data: bytes
     caption: str
 
     @property
     def uri(self) -> str:
-        """For ``<img src>``."""
+        """Data URI for ``<img src>``."""
         return "data:image/png;base64," + base64.b64encode(self.data).decode("ascii")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of texts; ``marked`` are the rows (from 0) that stand out, and how: as a CSS class."""
+    """A table of texts; ``marked`` maps row numbers (from 0) to the CSS class that highlights them."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -36,25 +36,25 @@ class Rows:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it; ``folded`` is a text that a click unfolds, with its title."""
+    """A heading and its content; ``collapsible`` is the title and the text of a block that a click opens."""
 
     title: str
-    texts: Sequence[str] = ()
+    paragraphs: Sequence[str] = ()
     table: Rows | None = None
     picture: Picture | None = None
-    folded: tuple[str, str] | None = None
+    collapsible: tuple[str, str] | None = None
 
 
-def drawn(title: str, caption: str, draw: Callable[[], Figure]) -> Section:
-    """A section with a picture, or with the sentence that says why there is none."""
+def figure_section(title: str, caption: str, draw: Callable[[], Figure]) -> Section:
+    """Returns a section with a plot, or with the sentence that gives the reason for its absence."""
     try:
-        return Section(title, picture=Picture(png(draw()), caption))
+        return Section(title, picture=Picture(to_png(draw()), caption))
     except NothingToShowError as reason:
-        return Section(title, texts=[f"Left out: {reason}."])
+        return Section(title, paragraphs=[f"Left out: {reason}."])
 
 
 def render(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str) -> str:
-    """The page; every text is escaped."""
+    """Returns the page as HTML; every text is escaped."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_PAGE).render(title=title, lead=lead, sections=sections, foot=foot)
 
@@ -99,7 +99,7 @@ _PAGE = """\
 {% for section in sections %}
 <section>
 <h2>{{ section.title }}</h2>
-{% for text in section.texts %}
+{% for text in section.paragraphs %}
 <p>{{ text }}</p>
 {% endfor %}
 {% if section.table %}
@@ -120,8 +120,8 @@ _PAGE = """\
 <figcaption>{{ section.picture.caption }}</figcaption>
 </figure>
 {% endif %}
-{% if section.folded %}
-<details><summary>{{ section.folded[0] }}</summary><pre>{{ section.folded[1] }}</pre></details>
+{% if section.collapsible %}
+<details><summary>{{ section.collapsible[0] }}</summary><pre>{{ section.collapsible[1] }}</pre></details>
 {% endif %}
 </section>
 {% endfor %}

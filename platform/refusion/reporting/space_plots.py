@@ -1,4 +1,4 @@
-"""Pictures of the search space: which parameters mattered, slices, contours, parallel coordinates.
+"""Plots of the search space: parameter importance, slices, contours, parallel coordinates.
 
 The score of a trial is its standing among all trials (``refusion.search.objective.objective.standings``), in [0, 1].
 Importance and contours are Optuna's, on an in-memory study of the recorded trials.
@@ -21,23 +21,23 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from refusion.reporting.figures import BEST, DEFAULT, INK, WIDTH, NothingToShowError, label, margins, panels
+from refusion.reporting.figures import BEST, DEFAULT, INK, WIDTH, NothingToShowError, axis_label, axis_limits, panels
 from refusion.reporting.study import DEFAULT_TRIAL, Study
 from refusion.reporting.tables import value_text
 from refusion.search.space.parameter import Parameter
 
 SCORE = "score"
 RATE, STEPS = "schedule.rate.value", "schedule.inner_steps"
-# fANOVA fits a forest: with fewer trials it says which were drawn, not what matters.
-FEWEST = 8
+# fANOVA fits a forest, which fewer trials do not support.
+MIN_TRIALS = 8
 _SEED = 0
 _CHART_HEIGHT = 4.2
 _COLOURS = "viridis_r"
 
 
-def searched(study: Study, numbers: Sequence[int]) -> optuna.Study:
-    """An Optuna study, to be maximised, of these trials with their scores; values outside the space are left out."""
-    with _quiet():
+def optuna_study(study: Study, numbers: Sequence[int]) -> optuna.Study:
+    """Returns an Optuna study, to be maximised, of these trials and scores; values outside the space are left out."""
+    with _silenced_optuna():
         made = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=_SEED))
         for number in numbers:
             values = study.trials[number].values
@@ -53,8 +53,8 @@ def searched(study: Study, numbers: Sequence[int]) -> optuna.Study:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna announces every study, and that its pictures are experimental; its pictures set pyplot's style."""
+def _silenced_optuna() -> Iterator[None]:
+    """Silences Optuna's messages and warnings, and restores pyplot's style, which its plots change."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -66,7 +66,7 @@ def _quiet() -> Iterator[None]:
 
 
 def shared_parameters(study: Study) -> tuple[list[str], list[str]]:
-    """Names of the parameters that all compared trials have, and of those that only some have."""
+    """Returns the names of the parameters that all compared trials have, and of those that only some have."""
     names = [parameter.name for parameter in study.space.parameters]
     trials = [study.trials[number].values for number in study.compared]
     shared = [name for name in names if all(name in values for values in trials)]
@@ -74,15 +74,17 @@ def shared_parameters(study: Study) -> tuple[list[str], list[str]]:
 
 
 def importances(study: Study) -> dict[str, float]:
-    """Share of the score's variance that each parameter explains by itself, the largest first (fANOVA: Hutter, Hoos &
-    Leyton-Brown, ICML 2014; Optuna's, with a fixed seed). Only of parameters that all compared trials have.
+    """Returns the share of the score's variance that each parameter explains by itself, the largest first.
+
+    The method is fANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014), Optuna's, with a fixed seed, on the parameters that
+    all compared trials have.
 
     Raises:
         NothingToShowError: there are too few trials, all scores are equal, or no parameter is shared.
     """
-    if len(study.compared) < FEWEST:
+    if len(study.compared) < MIN_TRIALS:
         raise NothingToShowError(
-            f"importance needs at least {FEWEST} trials with a score besides the default, and there are "
+            f"importance needs at least {MIN_TRIALS} trials with a score besides the default, and there are "
             f"{len(study.compared)}"
         )
     if len({study.scores[number] for number in study.compared}) == 1:
@@ -91,10 +93,10 @@ def importances(study: Study) -> dict[str, float]:
     if not shared:
         raise NothingToShowError("no parameter is shared by all trials, so that none can be weighed against another")
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=_SEED)
-    with _quiet():
+    with _silenced_optuna():
         try:
             found = optuna.importance.get_param_importances(
-                searched(study, study.compared), evaluator=evaluator, params=shared
+                optuna_study(study, study.compared), evaluator=evaluator, params=shared
             )
         except RuntimeError as error:  # no tree of the forest found anything to split
             raise NothingToShowError("the scores do not depend on the parameters in any way that a forest sees") from (
@@ -104,7 +106,7 @@ def importances(study: Study) -> dict[str, float]:
 
 
 def importance_chart(study: Study) -> Figure:
-    """``importances`` as bars.
+    """Plots ``importances`` as bars.
 
     Raises:
         NothingToShowError: as ``importances``.
@@ -113,7 +115,7 @@ def importance_chart(study: Study) -> Figure:
     figure, (axes,) = panels(1, height=0.9 + 0.32 * len(found))
     bars = axes.barh(range(len(found)), list(found.values()), color=DEFAULT, height=0.6)
     axes.bar_label(bars, [f"{share:.0%}" for share in found.values()], padding=4, fontsize=8, color=INK)
-    axes.set_yticks(range(len(found)), [label(name, 40) for name in found], fontsize=9)
+    axes.set_yticks(range(len(found)), [axis_label(name, 40) for name in found], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, max(1e-9, *found.values()) * 1.12)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
@@ -123,7 +125,7 @@ def importance_chart(study: Study) -> Figure:
 
 
 def slices(study: Study) -> Figure:
-    """Score over each parameter, by the trials that have it; colour says how many epochs a trial finished.
+    """Plots the score over each parameter, for the trials that have it; colour shows the epochs that a trial finished.
 
     Raises:
         NothingToShowError: no trial with values has a score.
@@ -152,7 +154,7 @@ def _slice(axes: Axes, study: Study, parameter: Parameter) -> None:
     places: list[Any] = values
     if parameter.kind == "choice":
         places = [parameter.choices.index(value) for value in values]
-        names = [label(value_text(choice), 28) for choice in parameter.choices]
+        names = [axis_label(value_text(choice), 28) for choice in parameter.choices]
         crowded = sum(map(len, names)) > 40
         axes.set_xticks(range(len(names)), names, rotation=25 if crowded else 0, ha="right" if crowded else "center")
         axes.set_xlim(-0.5, len(names) - 0.5)
@@ -160,12 +162,12 @@ def _slice(axes: Axes, study: Study, parameter: Parameter) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if parameter.log:
         axes.set_xscale("log")
-        # Over less than two decades matplotlib would label every minor tick, one over the other.
+        # Over less than two decades matplotlib would label every minor tick, overlapping.
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     if parameter.kind != "choice":
-        axes.set_xlim(margins(*parameter.range, parameter.log))
+        axes.set_xlim(axis_limits(*parameter.range, parameter.log))
     reached = [max(study.histories[number]) for number in numbers]
     scores = [study.scores[number] for number in numbers]
     axes.scatter(
@@ -177,11 +179,11 @@ def _slice(axes: Axes, study: Study, parameter: Parameter) -> None:
     if DEFAULT_TRIAL in study.scores:
         axes.axhline(study.scores[DEFAULT_TRIAL], color=DEFAULT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_ylim(-0.05, 1.05)
-    axes.set_title(label(parameter.name, 34), fontsize=9, color=INK)
+    axes.set_title(axis_label(parameter.name, 34), fontsize=9, color=INK)
 
 
 def contour(study: Study) -> Figure:
-    """Score over the learning rate and the inner steps K, in that form of K that most trials have; Optuna's.
+    """Plots the score over the learning rate and the inner steps K, in K's most frequent form (Optuna's plot).
 
     Raises:
         NothingToShowError: rate and K are not searched together, or too few trials differ in both.
@@ -190,14 +192,14 @@ def contour(study: Study) -> Figure:
     steps = [name for name in names if name == STEPS or name.startswith(f"{STEPS}.")]
     if RATE not in names or not steps:
         raise NothingToShowError(f"the space does not search both {RATE} and {STEPS}")
-    shown = max(steps, key=lambda name: len(_both(study, name)))
-    points = _both(study, shown)
+    shown = max(steps, key=lambda name: len(_points(study, name)))
+    points = _points(study, shown)
     if len(points) < 4 or any(len(set(side)) < 2 for side in zip(*points, strict=True)):
         raise NothingToShowError("too few trials differ in both the rate and the inner steps for a contour")
-    with _quiet():
-        # Optuna draws through pyplot; a report needs no window.
+    with _silenced_optuna():
+        # Optuna plots through pyplot; a report needs no window.
         plt.switch_backend("agg")
-        made = searched(study, study.compared)
+        made = optuna_study(study, study.compared)
         axes = optuna.visualization.matplotlib.plot_contour(made, [RATE, shown], target_name=SCORE)
     # One pair of parameters is one panel.
     assert isinstance(axes, Axes)
@@ -218,18 +220,18 @@ def contour(study: Study) -> Figure:
     return figure
 
 
-def _both(study: Study, name: str) -> list[tuple[float, float]]:
+def _points(study: Study, name: str) -> list[tuple[float, float]]:
     found = [study.trials[number].values for number in study.compared]
     return [(values[RATE], values[name]) for values in found if RATE in values and name in values]
 
 
 def parallel_coordinates(study: Study) -> Figure:
-    """Each trial as a line through its values to its score; interrupted where it does not have the parameter.
+    """Plots each trial as a line through its values to its score, interrupted where it does not have the parameter.
 
     Raises:
         NothingToShowError: there are fewer than two trials with a score, or fewer than two parameters.
     """
-    # Optuna's own picture writes the choices over the neighbouring axes.
+    # Optuna's own plot writes the choices over the neighbouring axes.
     parameters = study.space.parameters
     if len(study.compared) < 2 or len(parameters) < 2:
         raise NothingToShowError("parallel coordinates need two trials with a score and two parameters")
@@ -237,20 +239,20 @@ def parallel_coordinates(study: Study) -> Figure:
     axes.set_axis_off()
     for number in sorted(study.compared, key=lambda number: (number == study.best, study.scores[number])):
         values, score = study.trials[number].values, study.scores[number]
-        heights = [_height(parameter, values.get(parameter.name)) for parameter in parameters]
+        heights = [_axis_position(parameter, values.get(parameter.name)) for parameter in parameters]
         style: dict[str, Any] = (
             {"color": BEST, "linewidth": 2.6} if number == study.best else {"color": colormaps[_COLOURS](score)}
         )
         axes.plot([*heights, score], marker="o", markersize=3.5, **style)
     for place, parameter in enumerate(parameters):
-        _upright(axes, place, _short(parameter.name), _marks(parameter))
-    _upright(axes, len(parameters), SCORE, [(height, f"{height:.1f}") for height in (0.0, 0.5, 1.0)])
+        _vertical_axis(axes, place, _two_line_name(parameter.name), _ticks(parameter))
+    _vertical_axis(axes, len(parameters), SCORE, [(height, f"{height:.1f}") for height in (0.0, 0.5, 1.0)])
     axes.set_xlim(-0.4, len(parameters) + 0.35)
     axes.set_ylim(-0.06, 1.16)
     return figure
 
 
-def _height(parameter: Parameter, value: Any) -> float:
+def _axis_position(parameter: Parameter, value: Any) -> float:
     if value is None and not parameter.holds(None):
         return math.nan
     if parameter.kind == "choice":
@@ -258,13 +260,13 @@ def _height(parameter: Parameter, value: Any) -> float:
     return parameter.to_unit(value)
 
 
-def _marks(parameter: Parameter) -> list[tuple[float, str]]:
+def _ticks(parameter: Parameter) -> list[tuple[float, str]]:
     if parameter.kind == "choice":
-        return [(_height(parameter, choice), label(value_text(choice), 22)) for choice in parameter.choices]
+        return [(_axis_position(parameter, choice), axis_label(value_text(choice), 22)) for choice in parameter.choices]
     return [(height, value_text(parameter.from_unit(height))) for height in (0.0, 0.5, 1.0)]
 
 
-def _upright(axes: Axes, place: int, name: str, marks: Sequence[tuple[float, str]]) -> None:
+def _vertical_axis(axes: Axes, place: int, name: str, marks: Sequence[tuple[float, str]]) -> None:
     axes.plot([place, place], [0, 1], color=INK, linewidth=1)
     axes.text(place, 1.07, name, ha="center", va="bottom", fontsize=8, color=INK)
     for height, text in marks:
@@ -272,7 +274,7 @@ def _upright(axes: Axes, place: int, name: str, marks: Sequence[tuple[float, str
         axes.text(place + 0.03, height, text, ha="left", va="center", fontsize=7, color=INK, bbox=paper, zorder=5)
 
 
-def _short(name: str) -> str:
-    """The section on a line of its own."""
+def _two_line_name(name: str) -> str:
+    """Returns a setting's name with its section on a line of its own."""
     section, _, last = name.partition(".")
-    return f"{section}\n{label(last, 20)}" if last else label(name, 20)
+    return f"{section}\n{axis_label(last, 20)}" if last else axis_label(name, 20)

@@ -1,4 +1,4 @@
-"""A recorded sweep, judged: its objective and space read again, and the trials in their order."""
+"""A recorded sweep with its objective, its space, and its trials scored and ordered."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ DEFAULT_TRIAL = 0
 
 @dataclass(frozen=True)
 class Study:
-    """What every table and picture of a sweep's report is made from.
+    """The data of every table and plot of a sweep's report.
 
     Attributes:
+        sweep, objective, space, trials: as recorded.
         histories: validated epochs only, of trials that have one; the objective's functions take them.
         scores: ``standings`` of those trials, in [0, 1], higher is better.
         ranks: average rank at ``last_epoch`` of the trials that reached it, 1 is best.
@@ -44,29 +45,29 @@ class Study:
 
     @property
     def keys(self) -> list[str]:
-        """The metrics that the objective looks at."""
+        """Metrics of the objective."""
         return [goal.key for goal in self.objective.goals]
 
     @property
     def metrics(self) -> list[str]:
         """All validation metrics that were recorded, those of one task together, in the catalogue's order."""
-        there = {key for history in self.histories.values() for row in history.values() for key in row}
-        known = [key for key in there if key.rpartition("/")[2] in METRICS]
+        recorded = {key for history in self.histories.values() for row in history.values() for key in row}
+        known = [key for key in recorded if key.rpartition("/")[2] in METRICS]
         return sorted(known, key=lambda key: (key.rpartition("/")[0], METRICS.index(key.rpartition("/")[2])))
 
     @property
     def compared(self) -> list[int]:
-        """Trials with values of their own and a score: what slices, importance and contour stand on."""
+        """Trials with values of their own and a score, the data of slices, importance and contour."""
         return [number for number in sorted(self.scores) if number != DEFAULT_TRIAL and self.trials[number].values]
 
     @property
     def evolves(self) -> bool:
-        """Whether values changed while trials were trained (population-based training)."""
+        """True where values changed while trials were trained (population-based training)."""
         return any(len(trial.lineage) > 1 for trial in self.trials.values())
 
 
-def study_of(sweep: RecordedSweep) -> Study:
-    """Judge a recorded sweep.
+def read_study(sweep: RecordedSweep) -> Study:
+    """Scores and orders the trials of a recorded sweep.
 
     Raises:
         UserError: the recorded objective or space cannot be read (by this version).
@@ -104,18 +105,18 @@ def study_of(sweep: RecordedSweep) -> Study:
     )
 
 
-def how_ended(trial: RecordedTrial) -> str:
-    """The first word of how a trial ended: finished, stopped, diverged, failed, interrupted or running."""
+def ending_of(trial: RecordedTrial) -> str:
+    """Returns the first word of a trial's ending: finished, stopped, diverged, failed, interrupted or running."""
     return trial.ended.partition(":")[0].strip()
 
 
 def endings(study: Study) -> dict[str, int]:
-    """How many trials ended in which way, the most frequent first."""
-    return dict(Counter(how_ended(trial) for trial in study.trials.values()).most_common())
+    """Returns the number of trials of each ending, the most frequent first."""
+    return dict(Counter(ending_of(trial) for trial in study.trials.values()).most_common())
 
 
-def setting(settings: Mapping[str, Any], name: str) -> Any:
-    """The value of a dotted setting in nested ones, None where there is none."""
+def get_setting(settings: Mapping[str, Any], name: str) -> Any:
+    """Returns the value of a dotted setting in nested ones, None where there is none."""
     found: Any = settings
     for part in name.split("."):
         if not isinstance(found, Mapping) or part not in found:

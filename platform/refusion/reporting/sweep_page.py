@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from refusion.reporting.page import Rows, Section, drawn, render
+from refusion.reporting.page import Rows, Section, figure_section, render
 from refusion.reporting.space_plots import contour, importance_chart, parallel_coordinates, shared_parameters, slices
 from refusion.reporting.study import DEFAULT_TRIAL, Study, endings
 from refusion.reporting.tables import best_settings, number_text, top_rows
@@ -21,7 +21,7 @@ SCORE = (
 
 
 def sweep_page(study: Study, ui: str) -> str:
-    """The page as HTML.
+    """Returns the page as HTML.
 
     Args:
         study: the sweep with its scores.
@@ -33,7 +33,7 @@ def sweep_page(study: Study, ui: str) -> str:
 
 
 def headline(study: Study) -> list[str]:
-    """Paragraphs on what was searched, with what, and how good the best trial is."""
+    """Returns paragraphs on the search, its method, and the quality of the best trial."""
     spec = study.sweep.spec
     ended = ", ".join(f"{count} {name}" for name, count in endings(study).items()) or "none begun"
     parameters = len(study.space.parameters)
@@ -49,11 +49,11 @@ def headline(study: Study) -> list[str]:
     if study.best == DEFAULT_TRIAL:
         return [*paragraphs, "The default settings (trial 0) are the best: no trial has surpassed them."]
     if comparison is None:
-        said = f"Trial {study.best} is the best so far; it has not been compared with the default settings."
+        sentence = f"Trial {study.best} is the best so far; it has not been compared with the default settings."
     else:
-        said = comparison.sentence(f"trial {study.best}", "the default settings")
-        said = f"{said[0].upper()}{said[1:]}."
-    return [*paragraphs, said]
+        sentence = comparison.sentence(f"trial {study.best}", "the default settings")
+        sentence = f"{sentence[0].upper()}{sentence[1:]}."
+    return [*paragraphs, sentence]
 
 
 def _objective(study: Study) -> str:
@@ -62,7 +62,7 @@ def _objective(study: Study) -> str:
 
 
 def compared(study: Study) -> Comparison | None:
-    """The recorded comparison of the best trial with the default settings."""
+    """Returns the recorded comparison of the best trial with the default settings, or None."""
     recorded = study.sweep.comparison
     if recorded is None:
         return None
@@ -86,24 +86,24 @@ def sections(study: Study) -> list[Section]:
     """Returns all sections; a picture that cannot be made is replaced by the reason."""
     found = [_best(study), *_held_out(study), _top(study), _curves(study), _importance(study)]
     found += [
-        drawn(
+        figure_section(
             "Score by parameter",
             f"{SCORE} The star is the best trial, the dashed line the default settings; darker points finished more "
             "epochs." + _changed(study),
             lambda: slices(study),
         ),
-        drawn(
+        figure_section(
             "Learning rate against inner steps",
             "Score interpolated between the trials (points); the star is the best. Read it only near the points.",
             lambda: contour(study),
         ),
-        drawn(
+        figure_section(
             "All parameters at once",
             "Each line is a trial, darker with a higher score, the best in orange; it breaks off where a trial does "
             "not have the parameter.",
             lambda: parallel_coordinates(study),
         ),
-        drawn(
+        figure_section(
             "How far each trial came",
             "Finished epochs of every trial and how it ended; dashed lines are the rungs, where trials may be stopped.",
             lambda: endings_chart(study),
@@ -111,13 +111,13 @@ def sections(study: Study) -> list[Section]:
     ]
     if study.evolves:
         found += [
-            drawn(
+            figure_section(
                 "Lineage",
                 "Each row is a trial; an upright joins a trial that took over another's weights to the other. Only "
                 "what survived to the end is drawn, the best trial's descent in orange.",
                 lambda: lineage_chart(study),
             ),
-            drawn(
+            figure_section(
                 "Schedules that were found",
                 "Values over the epochs along the descent of each trial, the best in orange.",
                 lambda: schedule_chart(study),
@@ -135,7 +135,7 @@ def _best(study: Study) -> Section:
     if text is None:
         return Section("Best settings", ["The sweep has not written its best settings yet."], _best_table(study))
     use = "best.yaml beside this page is a settings file: jobs/train_all_tasks.py --config best.yaml trains with it."
-    return Section("Best settings", [use], _best_table(study), folded=("best.yaml", text))
+    return Section("Best settings", [use], _best_table(study), collapsible=("best.yaml", text))
 
 
 def _best_table(study: Study) -> Rows | None:
@@ -176,7 +176,7 @@ def _top(study: Study) -> Section:
 
 def _curves(study: Study) -> Section:
     caption = "The objective's metrics on the validation images; very bad trials may lie outside the frame."
-    return drawn("Learning curves", caption, lambda: learning_curves(study))
+    return figure_section("Learning curves", caption, lambda: learning_curves(study))
 
 
 def _importance(study: Study) -> Section:
@@ -186,4 +186,4 @@ def _importance(study: Study) -> Section:
         f"How much of the score's variance each parameter explains by itself (fANOVA) over {len(study.compared)} "
         f"trials and {len(shared)} parameters that all of them have.{left_out}{_changed(study)}"
     )
-    return drawn("Which parameters mattered", caption, lambda: importance_chart(study))
+    return figure_section("Which parameters mattered", caption, lambda: importance_chart(study))

@@ -1,4 +1,4 @@
-"""The trials as rows: all for the CSV file, the best ones as texts for the terminal and the page."""
+"""Tables of trials: all for the CSV file, the best ones as texts for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from refusion.reporting.study import DEFAULT_TRIAL, Study, setting
+from refusion.reporting.study import DEFAULT_TRIAL, Study, get_setting
 
-NOTHING = "–"
-# They come before the metrics in the table of the page.
+NO_VALUE = "–"
+# Columns before the metrics in the table of the page.
 _PLACE, _TRIAL, _ENDED, _EPOCHS, _SCORE, _RANK = "", "trial", "ended", "epochs", "score", "average rank"
 _FIRST_METRIC = 6
 _METRICS_IN_TERMINAL = 4
 
 
 def trial_table(study: Study) -> pd.DataFrame:
-    """One row per trial, by number: how it ended, its score, average rank, metrics at its last epoch, its values.
+    """Returns one row per trial, by number: ending, score, average rank, metrics at its last epoch, values.
 
     A parameter that a trial does not have (the default has none) is empty; values that are mappings or lists are JSON.
     """
@@ -48,7 +48,7 @@ def _plain(value: Any) -> Any:
 
 
 def top_rows(study: Study, count: int = 10) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the best trials, and of the default settings where they are not among them."""
+    """Returns head and rows of the best trials, and of the default settings where they are not among them."""
     shown = study.order[:count]
     if DEFAULT_TRIAL in study.trials and DEFAULT_TRIAL not in shown:
         shown = [*shown, DEFAULT_TRIAL]
@@ -71,7 +71,7 @@ def _row(study: Study, number: int) -> list[str]:
 
 
 def rich_table(study: Study, count: int = 10) -> Table:
-    """The best trials for a terminal of 80 columns: of the metrics those of the objective, as far as there is room."""
+    """Returns the best trials for a terminal of 80 columns, with the objective's metrics as far as they fit."""
     _, rows = top_rows(study, count)
     keys = [key for key in study.metrics if key in study.keys][:_METRICS_IN_TERMINAL]
     places = [_FIRST_METRIC + study.metrics.index(key) for key in keys]
@@ -89,31 +89,31 @@ def rich_table(study: Study, count: int = 10) -> Table:
 
 
 def best_settings(study: Study) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each searched setting, the best trial's value, the default's."""
+    """Returns head and rows: each searched setting, the best trial's value, the default's."""
     base = study.sweep.spec.get("base", {})
     best = study.trials[study.best].values if study.best in study.trials else {}
     names = [parameter.name for parameter in study.space.parameters]
     return (
         ["setting", "best trial", "default"],
-        [[name, value_text(best.get(name)), value_text(setting(base, name))] for name in names],
+        [[name, value_text(best.get(name)), value_text(get_setting(base, name))] for name in names],
     )
 
 
 def best_values(study: Study) -> str:
-    """The best trial's values in one line; empty where they are the default's."""
+    """Returns the best trial's values in one line; empty where they are the default's."""
     values = study.trials[study.best].values if study.best in study.trials else {}
     return ", ".join(f"{name} {value_text(value)}" for name, value in values.items())
 
 
 def number_text(value: float | None, digits: int = 4) -> str:
-    """A score with its digits; a dash where there is none."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    """Returns a score with its digits; a dash where there is none."""
+    return NO_VALUE if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value, short: floats with four digits, mappings as ``{kind: tied, ratio: 1}``."""
+    """Returns a parameter's value, short: floats with four digits, mappings as ``{kind: tied, ratio: 1}``."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Pictures of how the trials were trained: learning curves, endings, and, where values changed, their way."""
+"""Plots of the trials' training: learning curves, endings, lineage and schedules."""
 
 from __future__ import annotations
 
@@ -13,17 +13,27 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from refusion.reporting.figures import BEST, DEFAULT, ENDED, INK, OTHERS, WIDTH, NothingToShowError, margins, panels
-from refusion.reporting.study import DEFAULT_TRIAL, Study, how_ended
+from refusion.reporting.figures import (
+    BEST,
+    DEFAULT,
+    ENDING_COLOURS,
+    INK,
+    OTHERS,
+    WIDTH,
+    NothingToShowError,
+    axis_limits,
+    panels,
+)
+from refusion.reporting.study import DEFAULT_TRIAL, Study, ending_of
 from refusion.search.space.parameter import Parameter
 
 _ROW = 0.2
-# So many interquartile ranges beyond the quartiles (Tukey's outer fences): a bad trial would press all others flat.
+# Tukey's outer fences, in interquartile ranges: without them one bad trial would flatten all other curves.
 _FENCE = 3.0
 
 
 def learning_curves(study: Study) -> Figure:
-    """Each metric of the objective over the epochs: all trials faint, the best and the default settings bold.
+    """Plots each metric of the objective over the epochs: all trials faint, the best and the default settings bold.
 
     Raises:
         NothingToShowError: nothing was validated.
@@ -41,10 +51,10 @@ def learning_curves(study: Study) -> Figure:
             if bold_one in curves:
                 axes.plot(*curves[bold_one], color=colour, linewidth=2.2, marker="o", markersize=4, zorder=3)
         bold = [value for number in (DEFAULT_TRIAL, study.best) if number in curves for value in curves[number][1]]
-        _frame(axes, [value for _, values in curves.values() for value in values], bold)
+        _clip_outliers(axes, [value for _, values in curves.values() for value in values], bold)
         axes.set_title(key, fontsize=10, color=INK)
-        _epochs(axes)
-    _who(grid[0], study)
+        _label_epochs(axes)
+    _add_legend(grid[0], study)
     return figure
 
 
@@ -53,7 +63,7 @@ def _curve(history: Mapping[int, Mapping[str, float]], key: str) -> tuple[list[i
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
-def _frame(axes: Axes, values: Sequence[float], bold: Sequence[float]) -> None:
+def _clip_outliers(axes: Axes, values: Sequence[float], bold: Sequence[float]) -> None:
     finite = np.array([value for value in values if math.isfinite(value)])
     kept = [value for value in bold if math.isfinite(value)]
     if not len(finite):
@@ -66,7 +76,7 @@ def _frame(axes: Axes, values: Sequence[float], bold: Sequence[float]) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
-def _who(axes: Axes, study: Study) -> None:
+def _add_legend(axes: Axes, study: Study) -> None:
     lines = [Line2D([], [], color=BEST, linewidth=2.2, label=f"trial {study.best}, the best")]
     if study.best == DEFAULT_TRIAL:
         lines = [Line2D([], [], color=BEST, linewidth=2.2, label="default settings, the best")]
@@ -76,13 +86,13 @@ def _who(axes: Axes, study: Study) -> None:
     axes.legend(handles=lines, fontsize=8, frameon=False, loc="best")
 
 
-def _epochs(axes: Axes) -> None:
+def _label_epochs(axes: Axes) -> None:
     axes.set_xlabel("finished epochs", fontsize=8, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def endings_chart(study: Study) -> Figure:
-    """A bar per trial up to its last epoch, coloured by how it ended; rungs, where trials may be stopped, as lines.
+    """Plots a bar per trial up to its last epoch, coloured by its ending; rungs, where trials may be stopped, as lines.
 
     Raises:
         NothingToShowError: there are no trials.
@@ -95,16 +105,18 @@ def endings_chart(study: Study) -> Figure:
     for row, number in enumerate(numbers):
         trial = study.trials[number]
         last = max(trial.history, default=0)
-        # A trial that failed in its first epoch is still to be seen.
-        axes.barh(row, max(last, 0.06), height=0.72, color=ENDED.get(how_ended(trial), OTHERS))
+        # A trial that failed in its first epoch stays visible.
+        axes.barh(row, max(last, 0.06), height=0.72, color=ENDING_COLOURS.get(ending_of(trial), OTHERS))
     for epoch in rungs:
         axes.axvline(epoch, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_yticks(range(len(numbers)), [_row_name(study, number) for number in numbers], fontsize=7)
     axes.set_ylim(len(numbers) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    _epochs(axes)
-    there = {how_ended(trial) for trial in study.trials.values()}
-    handles: list[Patch | Line2D] = [Patch(color=colour, label=name) for name, colour in ENDED.items() if name in there]
+    _label_epochs(axes)
+    present = {ending_of(trial) for trial in study.trials.values()}
+    handles: list[Patch | Line2D] = [
+        Patch(color=colour, label=name) for name, colour in ENDING_COLOURS.items() if name in present
+    ]
     if rungs:
         handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="rungs"))
     figure.legend(handles=handles, fontsize=8, frameon=False, ncols=len(handles), loc="outside upper center")
@@ -117,9 +129,9 @@ def _row_name(study: Study, number: int) -> str:
 
 
 def lineage_chart(study: Study) -> Figure:
-    """From whom each trial's weights descend: a row per trial, an upright where a trial took over another's state.
+    """Plots the descent of each trial's weights: a row per trial, a vertical line where it took over another's state.
 
-    Only what survived is drawn; the best trial's own descent is bold.
+    Only surviving branches are shown; the best trial's own descent is bold.
 
     Raises:
         NothingToShowError: no trial took over another's state.
@@ -130,7 +142,7 @@ def lineage_chart(study: Study) -> Figure:
     numbers = sorted(study.trials)
     row = {number: place for place, number in enumerate(numbers)}
     figure, (axes,) = panels(1, height=1.0 + 1.6 * _ROW * len(numbers))
-    # The best last, so that it lies above the others.
+    # The best last, above the others.
     for number in sorted(numbers, key=lambda number: number == study.best):
         best = number == study.best
         style: dict[str, Any] = {"color": BEST if best else OTHERS, "linewidth": 2.6 if best else 1.3}
@@ -141,16 +153,16 @@ def lineage_chart(study: Study) -> Figure:
     axes.set_yticks(range(len(numbers)), [_row_name(study, number) for number in numbers], fontsize=8)
     axes.set_ylim(len(numbers) - 0.5, -0.5)
     axes.set_ylabel("trial", fontsize=8, color=INK)
-    _epochs(axes)
+    _label_epochs(axes)
     return figure
 
 
 def _descent(study: Study, number: int) -> list[tuple[int, int, int, int | None]]:
-    """(from epoch, to epoch, trial that trained, trial from which it had its state), the latest first."""
+    """Returns (from epoch, to epoch, trial that trained, trial from which it had its state), the latest first."""
     trial = study.trials[number]
     end, who = max(trial.history, default=0), number
     parts: list[tuple[int, int, int, int | None]] = []
-    # A lineage is the donor's own, and one entry more: going back one entry is going back to the donor.
+    # A lineage is the donor's own plus one entry, so that one entry back is the donor.
     for entry in reversed(trial.lineage):
         donor = None if entry["from"] is None else int(entry["from"])
         parts.append((int(entry["epoch"]), end, who, donor))
@@ -159,7 +171,7 @@ def _descent(study: Study, number: int) -> list[tuple[int, int, int, int | None]
 
 
 def schedule_chart(study: Study) -> Figure:
-    """The values over the epochs that each trial's state went through, the best's bold.
+    """Plots the values over the epochs that each trial's state went through, the best's bold.
 
     Raises:
         NothingToShowError: no values changed while trials were trained.
@@ -183,11 +195,11 @@ def schedule_chart(study: Study) -> Figure:
                 alpha=1 if best else 0.6,
             )
         axes.set_yscale("log" if parameter.log else "linear")
-        axes.set_ylim(margins(*parameter.range, parameter.log))
+        axes.set_ylim(axis_limits(*parameter.range, parameter.log))
         if parameter.kind == "int":
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(parameter.name, fontsize=10, color=INK)
-        _epochs(axes)
+        _label_epochs(axes)
     return figure
 
 

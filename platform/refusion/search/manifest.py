@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
 from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
@@ -77,6 +78,10 @@ class SweepManifest(Manifest):
             }
         )
 
+    def resume_arguments(self) -> list[str]:
+        """Options that resume this sweep, with the code of the user's own that all its trials run."""
+        return [*super().resume_arguments(), *named_code(self.base)]
+
 
 def open_manifest(request: SweepRequest) -> SweepManifest:
     """Returns the manifest of a new sweep (not written yet), or of the one to resume.
@@ -121,6 +126,7 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     before = read_options(content["options"])
     options = read_options({**with_new_names(content["options"]), **with_new_names(request.options)})
     base_before = Settings.model_validate(content["base"])
+    refuse_unnamed_code(name, base_before, request.changes, content["space"])
     base = with_absolute_data(check(request.changes, base_before))
     changed = [
         key.replace("_", "-")

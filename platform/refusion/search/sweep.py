@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from refusion.errors import UserError
-from refusion.home import installed_command
+from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
 from refusion.runtime import cluster
@@ -233,12 +233,11 @@ class _Sweep:
 
     def say_next(self, outcome: Outcome | None = None) -> None:
         """The last lines: how to look at the results, use them, and go on."""
-        manifest, python = self.state.manifest, installed_command("python")
+        manifest = self.state.manifest
         data = [] if manifest.base.data == "builtin" else ["--data", manifest.base.data]
         where = [] if manifest.experiment == "refusion" else ["--experiment", manifest.experiment]
         report = [
-            python,
-            "analysis/sweep_report.py",
+            *job_command("analysis/sweep_report.py", "report"),
             "--sweep",
             manifest.name,
             *where,
@@ -247,9 +246,10 @@ class _Sweep:
         ]
         lines = [("open the MLflow UI", ui_command(manifest.tracking_uri)), ("report", shlex.join(report))]
         if outcome is not None:
-            train = [python, "jobs/train_all_tasks.py", "--config", outcome.best_file, *data]
+            train = [*job_command("jobs/train_all_tasks.py", "train"), "--config", outcome.best_file, *data]
             lines.append(("train with what was found", shlex.join(train)))
-        lines.append(("resume this sweep", shlex.join([python, "jobs/sweep.py", *manifest.resume_arguments()])))
+        resume = [*job_command("jobs/sweep.py", "sweep"), *manifest.resume_arguments()]
+        lines.append(("resume this sweep", shlex.join(resume)))
         for label, command in lines:
             self._line(f"{label}:\n  {command}")
 

@@ -1,4 +1,4 @@
-"""What a task's run has recorded over its epochs, as a table."""
+"""Recorded history of a task's run over its epochs, as a table."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headl
 
 @dataclass(frozen=True)
 class Version:
-    """What a registered version says about itself, each field a tag of that name.
+    """Description of a registered version; each field becomes a tag of that name.
 
     Attributes:
         score: of ``score_name``, higher is better, computed by ``convention`` on the validation pairs of
@@ -74,7 +74,7 @@ def registered_name(task: str) -> str:
 
 
 def takes_best(holder: Mapping[str, str] | None, new: Version) -> bool:
-    """Whether a new version takes the alias ``best`` from the version with the holder's tags (None: nobody has it).
+    """Returns True where a new version takes the alias ``best`` from the holder, given by its tags or None.
 
     With equal validation pairs, score and convention the higher score has it. Scores that do not compare leave it to
     the newest, except that generated scenes never displace real pairs. A score that is not a number displaces nothing.
@@ -219,7 +219,7 @@ def find_checkpoint(checkpoint: str, tracking_uri: str | None = None) -> str | P
 
 
 def _find_location(client: MlflowClient, uri: str) -> str:
-    """Where the artifacts of the model lie."""
+    """Returns the location of the model's artifacts."""
     if match := re.fullmatch(r"runs:/+([\w-]+)(?:/(.+))?", uri):
         return _model_of_run(client, match[1], (match[2] or LOGGED_NAME).rstrip("/")).artifact_location
     if match := re.fullmatch(r"models:/+(m-[0-9a-f]{16,})/?", uri):

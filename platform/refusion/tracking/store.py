@@ -95,8 +95,8 @@ def http_retry_limits(retries: int, seconds: int) -> Iterator[None]:
 
     The user's own settings in the environment go first.
     """
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": retries, "MLFLOW_HTTP_REQUEST_TIMEOUT": seconds}
-    added = {name: str(value) for name, value in wanted.items() if name not in os.environ}
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": retries, "MLFLOW_HTTP_REQUEST_TIMEOUT": seconds}
+    added = {name: str(value) for name, value in limits.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield

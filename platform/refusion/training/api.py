@@ -54,7 +54,7 @@ def train(
         storage: folder or address where runs are kept; default ``$REFUSION_HOME/runs``.
         tracking_uri: MLflow's store; default ``MLFLOW_TRACKING_URI``, or a local one.
         experiment: MLflow's experiment; default "refusion".
-        resume: name of a run to go on with. It runs whatever code its own settings name.
+        resume: name of a run to go on with; where it runs code of yours, ``settings`` must name that again.
         quiet: prints nothing.
 
     Raises:

@@ -13,7 +13,7 @@ import ray
 from rich.console import Console
 
 from refusion.config.settings import BUILTIN, Settings
-from refusion.home import installed_command
+from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
@@ -212,7 +212,7 @@ class _Job:
 
     def say_next(self, console: Console) -> None:
         """The job's last lines: how to look at the results, and how to go on."""
-        resume = shlex.join([installed_command("python"), "jobs/train_all_tasks.py", *self.manifest.resume_arguments()])
+        resume = shlex.join([*job_command("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()])
         for label, command in (
             ("open the MLflow UI", ui_command(self.manifest.tracking_uri)),
             ("resume this run", resume),

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from refusion.config.layers import check
 from refusion.config.settings import Settings
+from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
 from refusion.tasks import TaskName
@@ -53,6 +54,10 @@ class RunManifest(Manifest):
         self.digests = {**self.digests, **digests}
         self.write({"run_name": self.name, "settings": self.settings.model_dump(mode="json")})
 
+    def resume_arguments(self) -> list[str]:
+        """Options that resume this run, with the code of the user's own that it runs."""
+        return [*super().resume_arguments(), *named_code(self.settings)]
+
 
 def open_manifest(request: RunRequest) -> RunManifest:
     """Returns the manifest of a new run (not written yet), or of the one to resume.
@@ -66,6 +71,7 @@ def open_manifest(request: RunRequest) -> RunManifest:
         return RunManifest.begin(request, resolve_tracking_uri(request.tracking_uri), settings=settings)
     content = RunManifest.read(request)
     before = Settings.model_validate(content["settings"])
+    refuse_unnamed_code(request.resume, before, request.changes)
     settings = with_absolute_data(check(request.changes, before))
     changed = changed_settings(before.model_dump(), settings.model_dump(), _CHANGEABLE)
     RunManifest.refuse_changes(request.resume, changed)

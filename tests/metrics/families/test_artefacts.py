@@ -30,7 +30,7 @@ def edges(image: np.ndarray) -> list[tuple[float, float]]:
 
 
 def reference(f: np.ndarray, *sources: np.ndarray) -> float:
-    """Pixel by pixel: Petrović & Xydeas 2005 with Shreyamsha Kumar's modification."""
+    """Computes Nabf pixel by pixel: Petrović & Xydeas 2005 with Shreyamsha Kumar's modification."""
     added = available = 0.0
     for (gf, af), *pixels in zip(edges(f), *(edges(source) for source in sources), strict=True):
         for gs, angle in pixels:

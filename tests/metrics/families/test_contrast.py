@@ -45,7 +45,7 @@ def masked_contrast(image: np.ndarray, corrected: bool) -> np.ndarray:
 
 
 def reference(fused: np.ndarray, a: np.ndarray, b: np.ndarray, corrected: bool) -> float:
-    """Step by step after Chen & Blum 2009, in full spectra and two-dimensional windows."""
+    """Computes Q_CB step by step after Chen & Blum 2009, in full spectra and two-dimensional windows."""
     f, x, y = (masked_contrast(image, corrected) for image in (fused, a, b))
     kept_x, kept_y = (np.where(s < f, s / f, f / s) for s in (x, y))
     return float(np.mean((x**2 * kept_x + y**2 * kept_y) / (x**2 + y**2)))
@@ -59,7 +59,7 @@ def test_agrees_with_the_definition(triple, pixels: int, monkeypatch: pytest.Mon
 
 
 def test_reproduces_vifb(evaluators: Path) -> None:
-    """Its `freqspace` is a stand-in, but our definition agrees to all digits of the table."""
+    """VIFB's `freqspace` is a stand-in, but our definition agrees to all digits of the table."""
     compared = 0
     for row in csv.DictReader((evaluators / "values.csv").open()):
         if (row["convention"], row["metric"]) == ("vifb", "Qcb"):
@@ -125,7 +125,7 @@ def test_flat_images(triple, level: int, which: int) -> None:
 
 
 def test_wide_black_surroundings_are_no_noise() -> None:
-    """There the filtered images are rounding errors, which would count as contrast."""
+    """Rounding errors are all that filtering leaves there, and they would count as contrast."""
     picture = np.zeros((300, 300))
     picture[:40, :40] = np.random.default_rng(1).integers(0, 256, (40, 40))
     for metric in BOTH:

@@ -24,7 +24,7 @@ from refusion.metrics.families.deviations import (
 pytestmark = pytest.mark.filterwarnings("error")
 
 # What computes it, and between what its scores lie.
-FORMS: dict[str, tuple[Compute, float, float]] = {
+VARIANTS: dict[str, tuple[Compute, float, float]] = {
     "MSE": (mean_squared_error, 0, 255**2),
     "MSE, unit 255": (partial(mean_squared_error, unit=255), 0, 1),
     "RMSE": (root_mean_squared_error, 0, 255),
@@ -41,7 +41,7 @@ def test_agrees_with_scikit_image(triple) -> None:
     f, *sources = triple
     errors = [skimage_mse(source, f) for source in sources]
     assert score(mean_squared_error, *triple) == pytest.approx(np.mean(errors), rel=1e-12)
-    assert score(FORMS["MSE, unit 255"][0], *triple) == pytest.approx(
+    assert score(VARIANTS["MSE, unit 255"][0], *triple) == pytest.approx(
         np.mean([skimage_mse(source / 255, f / 255) for source in sources]), rel=1e-12
     )
     assert score(root_mean_squared_error, *triple) == pytest.approx(np.sqrt(errors).mean(), rel=1e-12)
@@ -50,7 +50,7 @@ def test_agrees_with_scikit_image(triple) -> None:
         one = (f, source, source)
         assert score(peak_signal_to_noise_ratio, *one) == pytest.approx(skimage_psnr(source, f), rel=1e-12)
         own_peak = skimage_psnr(source, f, data_range=int(f.max()))
-        assert score(FORMS["PSNR, own peak"][0], *one) == pytest.approx(own_peak, rel=1e-12)
+        assert score(VARIANTS["PSNR, own peak"][0], *one) == pytest.approx(own_peak, rel=1e-12)
         assert score(root_mean_squared_error, *one) == pytest.approx(math.sqrt(error), rel=1e-12)
 
 
@@ -59,7 +59,7 @@ def test_psnr_from_its_definition(triple) -> None:
     error = ((a - f) ** 2 + (b - f) ** 2).mean() / 2
     assert score(peak_signal_to_noise_ratio, f, a, b) == pytest.approx(10 * math.log10(255**2 / error), rel=1e-12)
     in_units = 20 * math.log10(255 / math.sqrt(error / 255**2))
-    assert score(FORMS["PSNR, unit 255"][0], f, a, b) == pytest.approx(in_units, rel=1e-12)
+    assert score(VARIANTS["PSNR, unit 255"][0], f, a, b) == pytest.approx(in_units, rel=1e-12)
 
 
 def test_vifb_takes_the_root_before_it_divides(triple) -> None:
@@ -84,14 +84,14 @@ def test_vifb_takes_the_root_before_it_divides(triple) -> None:
     ],
 )
 def test_agrees_with_public_evaluators(evaluators: Path, convention: str, metric: str, name: str) -> None:
-    check_against_oracle(evaluators, convention, metric, FORMS[name][0])
+    check_against_oracle(evaluators, convention, metric, VARIANTS[name][0])
 
 
 @given(images)
 @settings(max_examples=60, deadline=None)
 def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
     f, a, b = triple
-    for name, (compute, low, high) in FORMS.items():
+    for name, (compute, low, high) in VARIANTS.items():
         value = score(compute, f, a, b)
         assert low * (1 - 1e-12) <= value <= high or (name == "PSNR, own peak" and math.isnan(value)), name
         negative = () if name == "PSNR, own peak" else ((255 - f, 255 - a, 255 - b),)
@@ -99,9 +99,9 @@ def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
             assert score(compute, *same) == pytest.approx(value, rel=1e-12, nan_ok=True), name
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_batch_scores_as_its_images_do_and_nan_stays_where_it_is(name: str, pair_of_triples) -> None:
-    check_batch_and_nan(FORMS[name][0], True, pair_of_triples)
+    check_batch_and_nan(VARIANTS[name][0], True, pair_of_triples)
 
 
 @pytest.mark.parametrize("shape", [(9, 8), (1, 6), (1, 1)])
@@ -117,7 +117,7 @@ def test_black_against_white(shape: tuple[int, int]) -> None:
         "PSNR, own peak": -math.inf,
         "PSNR, root error": 10 * math.log10(255 * math.sqrt(black.size)),
     }
-    assert {name: score(compute, black, white, white) for name, (compute, _, _) in FORMS.items()} == pytest.approx(
+    assert {name: score(compute, black, white, white) for name, (compute, _, _) in VARIANTS.items()} == pytest.approx(
         expected, rel=1e-12, abs=1e-12
     )
 
@@ -126,7 +126,7 @@ def test_black_against_white(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_equal_images_have_no_error(shape: tuple[int, int], level: int) -> None:
     flat = np.full(shape, level, np.uint8)
-    for name, (compute, low, high) in FORMS.items():
+    for name, (compute, low, high) in VARIANTS.items():
         value = score(compute, flat, flat, flat)
         if name == "PSNR, own peak" and level == 0:
             assert math.isnan(value)

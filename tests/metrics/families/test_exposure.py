@@ -21,7 +21,7 @@ def score(function, f: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
 
 
 def reference(f: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """Patch by patch, as Ma, Zeng & Wang 2015 put it, with the guards of their code."""
+    """Computes MEF-SSIM patch by patch, after Ma, Zeng & Wang 2015, with the guards of their code."""
     across = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     window = np.outer(across, across).ravel() / across.sum() ** 2
     patches = [sliding_window_view(x.astype(float), (11, 11)).reshape(-1, 121) for x in (f, a, b)]

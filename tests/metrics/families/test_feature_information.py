@@ -56,7 +56,7 @@ def entropy(probabilities: np.ndarray) -> float:
 
 
 def shared(source: np.ndarray, fused: np.ndarray, limited: bool) -> float:
-    """One window, with all 81 cells of the joint distribution, as differences of its bound in both directions."""
+    """Scores one window by all 81 cells of the joint distribution, differences of its bound in both directions."""
     if np.allclose(source, fused, rtol=0, atol=1e-8):
         return 1.0
     s, f = distribution(source), distribution(fused)
@@ -79,7 +79,7 @@ def shared(source: np.ndarray, fused: np.ndarray, limited: bool) -> float:
 
 
 def reference(metric, fused: np.ndarray, *sources: np.ndarray, limited: bool = False) -> float:
-    """Window by window after Haghighat, Aghagolzadeh & Seyedarabi 2011."""
+    """Computes FMI window by window after Haghighat, Aghagolzadeh & Seyedarabi 2011."""
     features = [FEATURES[metric](image.astype(float)) for image in (fused, *sources)]
     f, *others = (np.lib.stride_tricks.sliding_window_view(feature, (3, 3)).reshape(-1, 3, 3) for feature in features)
     return float(np.mean([shared(x, y, limited) for s in others for x, y in zip(s, f, strict=True)]))

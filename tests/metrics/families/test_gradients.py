@@ -18,7 +18,7 @@ from refusion.metrics.families.gradients import average_gradient, edge_intensity
 pytestmark = pytest.mark.filterwarnings("error")
 
 # What computes it, its upper bound and the smallest side.
-FORMS: dict[str, tuple[Compute, float, int]] = {
+VARIANTS: dict[str, tuple[Compute, float, int]] = {
     "SF": (spatial_frequency, 255 * math.sqrt(2), 2),
     "SF, all pixels": (partial(spatial_frequency, over_all_pixels=True), 255 * math.sqrt(2), 1),
     "AG": (average_gradient, 255, 2),
@@ -37,7 +37,7 @@ def test_sf_from_its_definition(triple) -> None:
     assert evaluate(*triple, "SF")["SF"].item() == score(spatial_frequency, *triple)
     assert score(spatial_frequency, *triple) == pytest.approx(expected, rel=1e-12)
     over_all = math.sqrt((rows + columns) / f.size)
-    assert score(FORMS["SF, all pixels"][0], *triple) == pytest.approx(over_all, rel=1e-12)
+    assert score(VARIANTS["SF, all pixels"][0], *triple) == pytest.approx(over_all, rel=1e-12)
 
 
 def test_ag_from_its_definition(triple) -> None:
@@ -47,7 +47,7 @@ def test_ag_from_its_definition(triple) -> None:
     assert score(average_gradient, *triple) == pytest.approx(strength.mean(), rel=1e-12)
     height, width = strength.shape
     over_intervals = strength.sum() / (height - 1) / (width - 1)
-    assert score(FORMS["AG, intervals"][0], *triple) == pytest.approx(over_intervals, rel=1e-12)
+    assert score(VARIANTS["AG, intervals"][0], *triple) == pytest.approx(over_intervals, rel=1e-12)
 
 
 @pytest.mark.parametrize("pixels_at_once", [1 << 17, 500])
@@ -64,11 +64,11 @@ def test_ei_agrees_with_scipy(triple, pixels_at_once: int, monkeypatch: pytest.M
         ("authors", "SF", spatial_frequency),
         ("cddfuse", "SF", spatial_frequency),
         ("cddfuse", "AG", average_gradient),
-        ("vifb", "Spatial_frequency", FORMS["SF, all pixels"][0]),
-        ("vifb", "Avg_gradient", FORMS["AG, intervals"][0]),
+        ("vifb", "Spatial_frequency", VARIANTS["SF, all pixels"][0]),
+        ("vifb", "Avg_gradient", VARIANTS["AG, intervals"][0]),
         ("vifb", "Edge_intensity", edge_intensity),
         ("tang", "SF", spatial_frequency),
-        ("tang", "AG", FORMS["AG, intervals"][0]),
+        ("tang", "AG", VARIANTS["AG, intervals"][0]),
     ],
 )
 def test_agrees_with_public_evaluators(evaluators: Path, convention: str, metric: str, compute: Compute) -> None:
@@ -79,16 +79,16 @@ def test_agrees_with_public_evaluators(evaluators: Path, convention: str, metric
 @settings(max_examples=60, deadline=None)
 def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
     f, a, b = triple
-    for name, (compute, high, _) in FORMS.items():
+    for name, (compute, high, _) in VARIANTS.items():
         value = score(compute, f, a, b)
         assert 0 <= value <= high * (1 + 1e-12), name
         for same in (*same_to_all(f, a, b), (255 - f, a, b), (f, f, f)):
             assert score(compute, *same) == pytest.approx(value, rel=1e-12), name
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_batch_scores_as_its_images_do_and_nan_stays_where_it_is(name: str, pair_of_triples) -> None:
-    check_batch_and_nan(FORMS[name][0], False, pair_of_triples)
+    check_batch_and_nan(VARIANTS[name][0], False, pair_of_triples)
 
 
 def test_a_ramp_has_its_slope() -> None:
@@ -102,14 +102,14 @@ def test_a_ramp_has_its_slope() -> None:
 def test_a_chequered_image_of_two_pixels_a_side_reaches_the_bounds() -> None:
     chequered = np.array([[0, 255], [255, 0]], np.uint8)
     for name in ("SF", "AG", "AG, intervals"):
-        compute, high, _ = FORMS[name]
+        compute, high, _ = VARIANTS[name]
         assert score(compute, chequered, chequered, chequered) == pytest.approx(high, rel=1e-12)
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_flat_images_have_none_down_to_the_smallest_side(name: str, level: int) -> None:
-    compute, _, side = FORMS[name]
+    compute, _, side = VARIANTS[name]
     for shape in ((side, side), (side, 9), (8, side)):
         flat = np.full(shape, level, np.uint8)
         assert score(compute, flat, flat, flat) == 0
@@ -117,5 +117,5 @@ def test_flat_images_have_none_down_to_the_smallest_side(name: str, level: int) 
 
 def test_one_row() -> None:
     row = np.array([[3, 7, 7, 0]], np.uint8)
-    assert score(FORMS["SF, all pixels"][0], row, row, row) == pytest.approx(math.sqrt((16 + 0 + 49) / 4), rel=1e-12)
+    assert score(VARIANTS["SF, all pixels"][0], row, row, row) == pytest.approx(math.sqrt((16 + 0 + 49) / 4), rel=1e-12)
     assert score(edge_intensity, row, row, row) == pytest.approx(4 * (4 + 4 + 7 + 7) / 4, rel=1e-12)

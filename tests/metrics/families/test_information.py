@@ -23,7 +23,7 @@ from refusion.metrics.families.information import (
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-FORMS: dict[str, Compute] = {
+VARIANTS: dict[str, Compute] = {
     "EN": entropy,
     "MI": mutual_information,
     "MI, nats": partial(mutual_information, base=math.e),
@@ -32,7 +32,7 @@ FORMS: dict[str, Compute] = {
     "CE": cross_entropy,
     "CE, prior": partial(cross_entropy, prior=0.5),
 }
-WITH_SOURCES = {name: compute for name, compute in FORMS.items() if name != "EN"}
+WITH_SOURCES = {name: compute for name, compute in VARIANTS.items() if name != "EN"}
 # Few levels and few pixels, so that levels are lacking, alone or in pairs.
 images = st.integers(1, 7).flatmap(
     lambda width: arrays(np.uint8, (3, 6, width), elements=st.sampled_from([0, 1, 7, 200, 253, 254, 255]))
@@ -59,7 +59,7 @@ def test_known_values_of_en() -> None:
 def test_mi_and_nmi_agree_with_scikit_learn(triple) -> None:
     f, a, b = (image.ravel() for image in triple)
     nats = mutual_info_score(f, a) + mutual_info_score(f, b)
-    assert score(FORMS["MI, nats"], *triple) == pytest.approx(nats, rel=1e-12)
+    assert score(VARIANTS["MI, nats"], *triple) == pytest.approx(nats, rel=1e-12)
     assert score(mutual_information, *triple) == pytest.approx(nats / math.log(2), rel=1e-12)
     normalised = normalized_mutual_info_score(f, a) + normalized_mutual_info_score(f, b)
     assert score(normalised_mutual_information, *triple) == pytest.approx(normalised, rel=1e-12)
@@ -82,8 +82,8 @@ def test_merged_whites_saturate_in_the_joint_histogram_only(triple) -> None:
         pairs = np.minimum(triple[0], 254) * 1000.0 + np.minimum(source, 254)
         joint = scipy_entropy(np.unique(pairs, return_counts=True)[1], base=2)
         expected += sum(scipy_entropy(histogram(image), base=2) for image in (triple[0], source)) - joint
-    assert score(FORMS["MI, whites merged"], *triple) == pytest.approx(expected, rel=1e-12)
-    assert score(FORMS["MI, whites merged"], *triple) > score(mutual_information, *triple) + 1e-6
+    assert score(VARIANTS["MI, whites merged"], *triple) == pytest.approx(expected, rel=1e-12)
+    assert score(VARIANTS["MI, whites merged"], *triple) > score(mutual_information, *triple) + 1e-6
 
 
 def test_ce_from_its_definition(triple) -> None:
@@ -95,7 +95,7 @@ def test_ce_from_its_definition(triple) -> None:
 def test_ce_with_a_prior_is_a_divergence_of_smoothed_histograms(triple) -> None:
     f, a, b = (histogram(image) + 0.5 for image in triple)
     expected = (scipy_entropy(a, f, base=2) + scipy_entropy(b, f, base=2)) / 2
-    assert score(FORMS["CE, prior"], *triple) == pytest.approx(expected, rel=1e-12)
+    assert score(VARIANTS["CE, prior"], *triple) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_ce_with_a_prior_is_a_divergence_of_smoothed_histograms(triple) -> None:
     [
         ("authors", "EN", entropy),
         ("cddfuse", "EN", entropy),
-        ("cddfuse", "MI", FORMS["MI, nats"]),
+        ("cddfuse", "MI", VARIANTS["MI, nats"]),
         ("vifb", "Entropy", entropy),
-        ("vifb", "Mutinf", FORMS["MI, nats"]),
+        ("vifb", "Mutinf", VARIANTS["MI, nats"]),
         ("vifb", "Cross_entropy", cross_entropy),
         ("tang", "EN", entropy),
-        ("tang", "MI", FORMS["MI, whites merged"]),
+        ("tang", "MI", VARIANTS["MI, whites merged"]),
     ],
 )
 def test_agrees_with_public_evaluators(evaluators: Path, convention: str, metric: str, compute: Compute) -> None:
@@ -127,7 +127,7 @@ def test_sources_between_grey_levels_count_as_the_nearest(triple) -> None:
 def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
     f, a, b = triple
     bounds = {"MI": 16, "MI, nats": 16 * math.log(2), "MI, whites merged": 2 * math.log2(258), "NMI": 2 + 1e-12}
-    for name, compute in FORMS.items():
+    for name, compute in VARIANTS.items():
         value = score(compute, f, a, b)
         least = -math.log2(math.e) / math.e if name == "CE" else -1e-12
         assert (name == "NMI" and math.isnan(value)) or least <= value <= bounds.get(name, math.inf), name
@@ -138,16 +138,16 @@ def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
     assert score(mutual_information, 255 - f, a, b) == pytest.approx(information, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_batch_scores_as_its_images_do_and_nan_stays_where_it_is(name: str, pair_of_triples) -> None:
-    check_batch_and_nan(FORMS[name], name != "EN", pair_of_triples)
+    check_batch_and_nan(VARIANTS[name], name != "EN", pair_of_triples)
 
 
 def test_an_image_shares_all_its_information_with_itself(triple) -> None:
     f = triple[0]
     assert score(mutual_information, f, f, f) == pytest.approx(2 * score(entropy, f, f, f), rel=1e-12)
     assert score(normalised_mutual_information, f, f, f) == pytest.approx(2, rel=1e-12)
-    assert score(cross_entropy, f, f, f) == score(FORMS["CE, prior"], f, f, f) == 0
+    assert score(cross_entropy, f, f, f) == score(VARIANTS["CE, prior"], f, f, f) == 0
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
@@ -155,7 +155,7 @@ def test_an_image_shares_all_its_information_with_itself(triple) -> None:
 def test_flat_images(level: int, shape: tuple[int, int]) -> None:
     flat, other = np.full(shape, level, np.uint8), np.arange(math.prod(shape), dtype=np.uint8).reshape(shape) + 100
     for name in ("EN", "MI", "MI, nats", "MI, whites merged", "CE", "CE, prior"):
-        assert score(FORMS[name], flat, flat, flat) == 0, name
+        assert score(VARIANTS[name], flat, flat, flat) == 0, name
     assert math.isnan(score(normalised_mutual_information, flat, flat, flat))
     assert score(mutual_information, flat, other, other) == pytest.approx(0, abs=1e-12)
     if other.size > 1:
@@ -168,4 +168,4 @@ def test_a_fused_image_that_lacks_all_levels_is_perfect_to_ce_but_not_with_a_pri
     a, b = a // 2 + 1, b // 2 + 1
     black = np.zeros_like(a)
     assert score(cross_entropy, black, a, b) == 0
-    assert score(FORMS["CE, prior"], black, a, b) > score(FORMS["CE, prior"], a, a, b) + 1
+    assert score(VARIANTS["CE, prior"], black, a, b) > score(VARIANTS["CE, prior"], a, a, b) + 1

@@ -23,7 +23,7 @@ def score(metric, fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
 
 
 def reference(fused: np.ndarray, *sources: np.ndarray, corrected: bool) -> float:
-    """Region by region after Chen & Varshney 2007."""
+    """Computes Q_CV region by region after Chen & Varshney 2007."""
 
     def prepared(image: np.ndarray) -> np.ndarray:
         image = image.astype(float)
@@ -55,7 +55,7 @@ def test_agrees_with_the_definition(triple) -> None:
 
 
 def test_reproduces_vifb(evaluators: Path) -> None:
-    """Its `freqspace` and `blkproc` are stand-ins, but our definition agrees to all digits of the table."""
+    """VIFB's `freqspace` and `blkproc` are stand-ins, but our definition agrees to all digits of the table."""
     compared = 0
     for row in csv.DictReader((evaluators / "values.csv").open()):
         if (row["convention"], row["metric"]) == ("vifb", "Qcv"):

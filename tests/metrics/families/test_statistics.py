@@ -22,7 +22,7 @@ from refusion.metrics.families.statistics import (
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-FORMS: dict[str, tuple[Compute, float, float]] = {
+VARIANTS: dict[str, tuple[Compute, float, float]] = {
     "SD": (standard_deviation, 0, 127.5),
     "CC": (mean_correlation, -1, 1),
     "SCD": (sum_of_correlations_of_differences, -2, 2),
@@ -70,16 +70,16 @@ def test_agrees_with_public_evaluators(evaluators: Path, convention: str, metric
 @settings(max_examples=60, deadline=None)
 def test_bounds_and_what_changes_nothing(triple: np.ndarray) -> None:
     f, a, b = triple
-    for name, (compute, low, high) in FORMS.items():
+    for name, (compute, low, high) in VARIANTS.items():
         value = score(compute, f, a, b)
         assert math.isnan(value) or low - 1e-12 <= value <= high + 1e-12, name
         for same in same_to_all(f, a, b):
             assert score(compute, *same) == pytest.approx(value, rel=1e-12, abs=1e-12, nan_ok=True), name
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_batch_scores_as_its_images_do_and_nan_stays_where_it_is(name: str, pair_of_triples) -> None:
-    check_batch_and_nan(FORMS[name][0], name != "SD", pair_of_triples)
+    check_batch_and_nan(VARIANTS[name][0], name != "SD", pair_of_triples)
 
 
 def test_cc_ignores_contrast_and_brightness(triple) -> None:

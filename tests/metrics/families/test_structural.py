@@ -23,7 +23,7 @@ from refusion.metrics.families.structural import (
 )
 
 matlab_ssim = partial(gaussian_ssim, peak=1.0, every_pixel=True)
-FORMS = {
+VARIANTS = {
     "authors": (mean_ssim, 1),
     "cddfuse": (summed_ssim_of_range_two, 2),
     "vifb": (summed_gaussian_ssim, 2),
@@ -108,18 +108,18 @@ def test_is_one_only_for_both_sources_kept(triple) -> None:
     assert evaluate(a, a, b, "SSIM")["SSIM"].item() < 0.99
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", VARIANTS)
 def test_a_copy_has_the_highest_score(triple, form: str) -> None:
-    function, highest = FORMS[form]
+    function, highest = VARIANTS[form]
     _, a, b = triple
     assert score(function, a, a, a) == pytest.approx(highest, abs=1e-9)
     assert score(function, a, a, b) < 0.995 * highest
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", VARIANTS)
 @pytest.mark.parametrize("level", [0, 80, 255])
 def test_flat_images_have_a_score(form: str, level: int) -> None:
-    function, highest = FORMS[form]
+    function, highest = VARIANTS[form]
     flat = np.full((12, 12), level)
     assert score(function, flat, flat, flat) == pytest.approx(highest, abs=1e-9)
     assert score(function, flat, 255 - flat, 255 - flat) <= highest * (1 + 1e-9)
@@ -135,9 +135,9 @@ def test_only_matlabs_form_takes_images_smaller_than_its_window() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), form=st.sampled_from(sorted(FORMS)), flip=st.sampled_from([0, 1]))
+@given(seed=st.integers(0, 2**32 - 1), form=st.sampled_from(sorted(VARIANTS)), flip=st.sampled_from([0, 1]))
 def test_symmetries_and_bounds(seed: int, form: str, flip: int) -> None:
-    function, highest = FORMS[form]
+    function, highest = VARIANTS[form]
     f, a, b = np.random.default_rng(seed).integers(0, 256, (3, 13, 15))
     got = score(function, f, a, b)
     assert -highest <= got <= highest
@@ -147,9 +147,9 @@ def test_symmetries_and_bounds(seed: int, form: str, flip: int) -> None:
     assert score(function, *(np.flip(x, flip) for x in (f, a, b))) == pytest.approx(got, abs=tolerance)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", VARIANTS)
 def test_each_image_of_a_batch_has_its_own_score(pair_of_triples, form: str) -> None:
-    function, _ = FORMS[form]
+    function, _ = VARIANTS[form]
     first, second = pair_of_triples
     f, a, b = (
         torch.from_numpy(np.stack([*pictures, pictures[0]])).double() for pictures in zip(*pair_of_triples, strict=True)

@@ -57,8 +57,8 @@ def _preservation(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:
     relative = torch.minimum(source, fused) / torch.maximum(source, fused)
     relative.masked_fill_((source == 0) | (fused == 0), 0.0)
     alignment = (angle - math.pi / 2).abs_() / (math.pi / 2)
-    strength_kept = 0.9999 * torch.sigmoid(19 * (relative - 0.5))
-    return (strength_kept * 0.9995 * torch.sigmoid(22 * (alignment - 0.5))).sqrt_()
+    strength_preserved = 0.9999 * torch.sigmoid(19 * (relative - 0.5))
+    return (strength_preserved * 0.9995 * torch.sigmoid(22 * (alignment - 0.5))).sqrt_()
 
 
 def _mirrored(images: Tensor) -> Tensor:

@@ -52,15 +52,15 @@ def sobel(padded: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weighted_preservation(fused: Tensor, sources: Tensor, preservation: Preservation) -> Tensor:
-    kept = fused.new_zeros(fused.shape[0])
-    available = torch.zeros_like(kept)
+    total = fused.new_zeros(fused.shape[0])
+    available = torch.zeros_like(total)
     for f, s in zip(strips(_with_border(fused), 2), strips(_with_border(sources), 2), strict=True):
         strength_f, angle_f = _edges(f)
         strength_s, angle_s = _edges(s)
         preserved = preservation(strength_s, strength_f, (angle_s - angle_f).abs_())
-        kept += (preserved * strength_s).sum((0, -2, -1))
+        total += (preserved * strength_s).sum((0, -2, -1))
         available += strength_s.sum((0, -2, -1))
-    return kept / available
+    return total / available
 
 
 def _preservation_of_evaluators(source: Tensor, fused: Tensor, angle: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ def mean_vifp(fused: Tensor, sources: Tensor) -> Tensor:
     Returns:
         (B,), more is better; above 1 where f has more contrast than the source, NaN (0/0) where a source is flat.
     """
-    kept, available = _information(fused, sources)
-    return (kept / available).mean(0)
+    preserved, available = _information(fused, sources)
+    return (preserved / available).mean(0)
 
 
 def summed_vifp(fused: Tensor, sources: Tensor, *, flat: float = math.nan) -> Tensor:
@@ -36,10 +36,10 @@ def summed_vifp(fused: Tensor, sources: Tensor, *, flat: float = math.nan) -> Te
     A flat source, which holds no information (0/0), counts as ``flat``: CDDFuse's evaluator says 1. Takes (B,H,W) and
     (2,B,H,W), returns (B,).
     """
-    kept, available = _information(fused, sources)
+    preserved, available = _information(fused, sources)
     # A flat source hides NaN in f, which has to show.
     counts = (available == 0) & ~fused.sum((-2, -1)).isnan()
-    return torch.where(counts, flat, kept / available).sum(0)
+    return torch.where(counts, flat, preserved / available).sum(0)
 
 
 def _information(fused: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,8 +47,8 @@ def _information(fused: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
     images = torch.cat([fused[None], sources])
     # A constant does not change variances, but on white it brings their rounding errors to 7e-11, too near EPS.
     images -= images.mean((-2, -1), keepdim=True).round()
-    kept = fused.new_zeros(sources.shape[:2])
-    available = torch.zeros_like(kept)
+    preserved = fused.new_zeros(sources.shape[:2])
+    available = torch.zeros_like(preserved)
     for scale, size in enumerate(WINDOWS):
         window = gaussian_window(size, size / 5)
         if scale > 0:
@@ -58,12 +58,12 @@ def _information(fused: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
             means = windowed_sums(strip, window)
             variances = windowed_sums(strip.square(), window).sub_(means.square())
             covariance = windowed_sums(strip[0] * strip[1:], window).sub_(means[0] * means[1:])
-            kept += _information_kept(variances[1:], variances[0], covariance)
+            preserved += _preserved_information(variances[1:], variances[0], covariance)
             available += _information_in(variances[1:] / NOISE_VARIANCE, variances[1:])
-    return kept, available
+    return preserved, available
 
 
-def _information_kept(source_variance: Tensor, fused_variance: Tensor, covariance: Tensor) -> Tensor:
+def _preserved_information(source_variance: Tensor, fused_variance: Tensor, covariance: Tensor) -> Tensor:
     gain = covariance / (source_variance + EPS)
     residual = (fused_variance - gain * covariance).clamp_(min=EPS)
     gain.masked_fill_((fused_variance < EPS) | (gain < 0), 0.0)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refusion.cli import main
+from refusion.cli.main import COMMANDS, overview
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "refusion.cli.main", *arguments]
+    return subprocess.run(command, cwd=ROOT / "platform", capture_output=True, text=True, check=False)
+
+
+def test_the_overview_lists_every_command() -> None:
+    done = call("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == overview() + "\n"
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert call().stdout == done.stdout
+
+
+def test_an_unknown_command_is_refused_with_those_there_are() -> None:
+    done = call("trian")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: there is no command 'trian': choose from train, sweep, evaluate, fuse, report (see refusion --help)\n"
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_described_as_its_job_is(name: str) -> None:
+    command = COMMANDS[name]
+    job, module = ROOT / command.file, Path(main.__file__).with_name(f"{command.module}.py")
+    described = [ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in (job, module)]
+    assert described[0] == described[1]
+
+
+def test_a_commands_help_is_its_jobs_but_for_the_name() -> None:
+    job = subprocess.run(
+        [sys.executable, "jobs/fuse.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    ours = call("fuse", "--help")
+    assert ours.returncode == 0
+    options = job.index("options:")
+    assert ours.stdout.startswith("usage: refusion fuse ")
+    assert ours.stdout.endswith(job[options:])
+    assert "refusion fuse --checkpoint" in ours.stdout
+    assert "jobs/fuse.py" not in ours.stdout
+
+
+def test_a_command_runs_its_job(tmp_path: Path) -> None:
+    done = call("report", "--sweep", "none", "--out", str(tmp_path), "--tracking-uri", f"sqlite:///{tmp_path}/none.db")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no MLflow store at ")
