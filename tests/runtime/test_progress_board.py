@@ -2,26 +2,26 @@ from __future__ import annotations
 
 import pytest
 
-from refusion.runtime import progress_board as board
-from refusion.runtime.progress_board import BoardState, Row
+from refusion.runtime import progress_board
+from refusion.runtime.progress_board import ProgressBoard, Row
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in its only element."""
     now = [100.0]
-    monkeypatch.setattr(board.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_board.time, "monotonic", lambda: now[0])
     return now
 
 
 def test_tasks_wait_until_something_is_said_of_them() -> None:
-    state = BoardState()
+    state = ProgressBoard()
     state.update("IVIF", epochs=5)
     assert state.snapshot() == [Row("IVIF", state="waiting", epochs=5)]
 
 
 def test_rows_stand_in_the_order_in_which_tasks_appeared_and_keep_what_was_said() -> None:
-    state = BoardState()
+    state = ProgressBoard()
     state.update("MIF", epochs=5)
     state.update("IVIF", state="training", epoch=2)
     state.update("MIF", state="done")
@@ -30,7 +30,7 @@ def test_rows_stand_in_the_order_in_which_tasks_appeared_and_keep_what_was_said(
 
 
 def test_the_time_left_follows_from_the_speed_so_far(clock: list[float]) -> None:
-    state = BoardState()
+    state = ProgressBoard()
     state.update("IVIF", done=0.2)
     assert state.snapshot()[0].seconds_left is None
     clock[0] += 30
@@ -43,7 +43,7 @@ def test_the_time_left_follows_from_the_speed_so_far(clock: list[float]) -> None
 
 
 def test_a_restart_from_a_checkpoint_is_measured_anew(clock: list[float]) -> None:
-    state = BoardState()
+    state = ProgressBoard()
     state.update("IVIF", done=0.5)
     clock[0] += 10
     state.update("IVIF", done=0.6)
@@ -56,7 +56,7 @@ def test_a_restart_from_a_checkpoint_is_measured_anew(clock: list[float]) -> Non
 
 
 def test_each_task_has_its_own_clock(clock: list[float]) -> None:
-    state = BoardState()
+    state = ProgressBoard()
     state.update("IVIF", done=0.0)
     clock[0] += 10
     state.update("MIF", done=0.0)
@@ -67,7 +67,7 @@ def test_each_task_has_its_own_clock(clock: list[float]) -> None:
 
 
 def test_other_news_leave_the_estimate_alone(clock: list[float]) -> None:
-    state = BoardState()
+    state = ProgressBoard()
     state.update("IVIF", done=0.0)
     clock[0] += 10
     state.update("IVIF", done=0.5)
@@ -77,7 +77,7 @@ def test_other_news_leave_the_estimate_alone(clock: list[float]) -> None:
 
 
 def test_every_note_stays_and_none_is_there_twice() -> None:
-    state = BoardState()
+    state = ProgressBoard()
     for text in ("no compiler", "no bfloat16", "no compiler"):
         state.note("IVIF", text)
     (row,) = state.snapshot()

@@ -1,4 +1,4 @@
-"""What the environment does to a process: memory that was freed is used again instead of being fetched anew."""
+"""A process with the environment uses freed memory again instead of fetching it anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What refusion.train makes of a job that has ended; a whole training is run by tests/docs/test_extend.py."""
+"""Results that refusion.train makes of a job that has ended; tests/docs/test_extend.py runs a whole training."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ Result = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Result]:
-    """What every worker of runs with 1, 2 and 4 workers ended with, by (precision, workers, rank)."""
+    """Results of every worker of runs with 1, 2 and 4 workers, by (precision, workers, rank)."""
     data = ensure_builtin(tmp_path_factory.mktemp("data") / "builtin")
     out = tmp_path_factory.mktemp("out")
     for world in (1, 2, 4):

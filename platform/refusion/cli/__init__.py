@@ -1,1 +1,1 @@
-"""The command lines: one thin file per command, and what they share."""
+"""Command lines: one thin file per command, and the options that they share."""

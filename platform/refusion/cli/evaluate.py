@@ -36,7 +36,7 @@ def evaluate(arguments: Sequence[str], description: str) -> int:
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> Request:
-    """What the command line asks for.
+    """Reads the request from the command line.
 
     Raises:
         UserError: an option is unknown, lacks its value, or does not go with another.

@@ -76,7 +76,7 @@ def _unknown_option(name: str) -> str:
 
 
 def settings_help() -> str:
-    """All settings with what they mean and their defaults, for ``--help``."""
+    """Lists all settings with their meanings and defaults, for ``--help``."""
     lines = ["settings (each as --section.key value):"]
     for name, field in leaves(Settings):
         if "." in name:
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
-    """The settings outside every section, as ordinary options; each defaults to None, that is, not given.
+    """Add the settings outside every section, as ordinary options; each defaults to None, that is, not given.
 
     Args:
         without: settings for which the command has options of its own.
@@ -138,7 +138,7 @@ def _plain_type(annotation: Any) -> str:
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The plain settings that were given."""
+    """Returns the plain settings that were given."""
     names = [name for name, _ in leaves(Settings) if "." not in name]
     given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     if "tasks" in given:

@@ -39,7 +39,7 @@ def train_all_tasks(arguments: Sequence[str], description: str) -> int:
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
-    """What the command line asks for: a settings file first, plain options over it, ``--section.key`` over both.
+    """Reads the request: a settings file first, plain options laid over it, ``--section.key`` over both.
 
     Raises:
         UserError: an option is unknown or lacks its value.

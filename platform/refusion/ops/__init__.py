@@ -1,7 +1,7 @@
-"""Differentiable operations that know no network: what its blocks are made of, and how they run.
+"""Differentiable operations that know no network: the building blocks of networks, and how they run.
 
-Maps are channels last, (B, H, W, C). All operations can be differentiated twice: backward and backward, or forward (by
-`autodiff.jvp`) and backward.
+Maps are channels last, (B, H, W, C). All operations are differentiable to second order: backward and backward, or
+forward (by `autodiff.jvp`) and backward.
 """
 
 from refusion.ops.backend import Backend, configure

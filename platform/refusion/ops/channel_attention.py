@@ -25,7 +25,7 @@ def qkv_attention(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Projected attention, projection · softmax(q kᵀ · temperature) · v, head by head, for one stream or for several.
 
     With one stream q is its own; of several, each takes q from the stream before it (so two take each other's).
-    Differentiable twice: backward and backward, or forward and backward.
+    Differentiable to second order: backward and backward, or forward and backward.
 
     Args:
         inputs: q, k and v side by side, (B, H, W, 3C), channels last, for each stream; then each stream's temperature

@@ -83,7 +83,7 @@ class FusedOp(ABC, Generic[Saved]):
 def run(op: FusedOp[Any], inputs: Tensors) -> torch.Tensor:
     """Result of the operation in all rows, (B, H, W, C) for maps (B, H, W, ·).
 
-    Differentiable twice: backward and backward, or forward (by `autodiff.jvp`) and backward.
+    Differentiable to second order: backward and backward, or forward (by `autodiff.jvp`) and backward.
     """
     saves = not recomputes() and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     native = op.native if op.native is not None and op.native.serves(inputs) else None

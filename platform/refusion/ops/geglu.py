@@ -20,7 +20,7 @@ from refusion.ops.inductor import Kernel
 def geglu(x: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
     """Exact GELU of the gates times the values: (B, H, W, 2C), gates first, then values, to (B, H', W, C).
 
-    Differentiable twice: backward and backward, or forward and backward.
+    Differentiable to second order: backward and backward, or forward and backward.
 
     Args:
         rows: rows of x that the result has.

@@ -4,7 +4,7 @@ PyTorch 2.13 has forward-mode formulas for its LayerNorm, but a backward pass th
 and the Hessian of the fusion loss needs just that pass.
 
 With x̂ = rstd·(x − mean), the Jacobian of x̂ in x is J = rstd·(1 − mean(·) − x̂·mean(x̂ ·)): symmetric, and dependent
-on x by way of rstd and twice of x̂.
+on x by way of rstd and doubly of x̂.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EPS = 1e-5
 def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """x (..., C) less its mean over the channels, divided by their deviation (biased, eps 1e-5), times weight + bias.
 
-    Differentiable twice: backward and backward, or forward and backward.
+    Differentiable to second order: backward and backward, or forward and backward.
 
     Args:
         weight, bias: (C).

@@ -1,7 +1,7 @@
 """Attention among channels with its residual, of one stream and between two, each as one fused operation.
 
-All maps are channels last, (B, H, W, C). The operations are differentiable twice: backward and backward, or forward and
-backward.
+All maps are channels last, (B, H, W, C). The operations are differentiable to second order: backward and backward, or
+forward and backward.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What every job needs of a cluster."""
+"""Parts that every job needs of a cluster: machines, storage, names, progress, failures."""

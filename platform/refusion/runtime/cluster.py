@@ -1,4 +1,4 @@
-"""The Ray cluster a job runs on: reach or start it, and see how many runs it has room for."""
+"""Ray cluster of a job: reached or started, and counted for the runs that fit side by side."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _NODE_START_SECONDS = "1200"
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine can give: CPUs and GPUs."""
+    """CPUs and GPUs of one machine."""
 
     cpus: float
     gpus: float
 
     def workers(self, threads: int, gpu: bool) -> int:
-        """How many workers of that size fit."""
+        """Number of workers of that size that fit."""
         by_cpu = int(self.cpus // threads)
         return min(by_cpu, int(self.gpus)) if gpu else by_cpu
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Machines that are there, and machines that an autoscaler would add."""
+    """Machines that are present, and machines that an autoscaler would add."""
 
     present: tuple[Node, ...]
     possible: tuple[Node, ...] = ()
@@ -49,16 +49,16 @@ class Cluster:
         return self.present + self.possible
 
     def default_threads(self, runs: int) -> int:
-        """CPUs per worker so that ``runs`` workers find room side by side, as far as there is room at all."""
+        """CPUs per worker so that ``runs`` workers fit side by side, as far as any do."""
         cpus = sum(node.cpus for node in self.nodes)
         largest = max((node.cpus for node in self.nodes), default=1)
         return max(1, min(int(cpus // max(runs, 1)), int(largest), _MOST_THREADS))
 
     def room(self, settings: Settings, threads: int) -> int:
-        """How many runs of ``settings.workers`` workers fit side by side.
+        """Number of runs of ``settings.workers`` workers that fit side by side.
 
         Raises:
-            UserError: not even one does; says what is asked for and what there is.
+            UserError: none fits; names what a run needs and what the cluster has.
         """
         if settings.gpu and not any(node.gpus for node in self.nodes):
             raise UserError("--gpu: there is no GPU in this cluster; leave --gpu out or join a node that has one")
@@ -123,7 +123,7 @@ def _close_to_others() -> None:
 
 
 def answers(address: str | None) -> bool:
-    """Whether something listens at ``host:port``; addresses of another form are left to Ray to judge."""
+    """Tells whether something listens at ``host:port``; true for other forms of address, which Ray checks."""
     if address is None:
         return False
     host, colon, port = address.rpartition(":")
@@ -137,7 +137,7 @@ def answers(address: str | None) -> bool:
 
 
 def look() -> Cluster:
-    """The cluster as it stands now."""
+    """Reads the cluster as it stands now."""
     present = tuple(
         Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
         for node in ray.nodes()
@@ -147,7 +147,7 @@ def look() -> Cluster:
 
 
 def addable(configuration: Path) -> tuple[Node, ...]:
-    """The worker machines that the autoscaler of a `ray up` cluster may start, from its configuration file.
+    """Worker machines that the autoscaler of a `ray up` cluster may start, from its configuration file.
 
     Empty where there is no such file. Node types whose resources are not stated count as having none.
     """

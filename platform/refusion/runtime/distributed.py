@@ -1,4 +1,4 @@
-"""What the workers of one run agree on: averaged gradients, gathered results. One worker needs no agreement."""
+"""Collectives of one run's workers: averaged gradients, gathered results. One worker does without."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shard:
 
 
 def average_over_workers(flat: Tensor) -> Tensor:
-    """The mean of every worker's flat vector: one all-reduce, a plain sum in float32 or what is given.
+    """Mean of every worker's flat vector: one all-reduce, a plain sum in the vector's dtype.
 
     The given vector stays as it is; a worker that is alone gets it back itself. The modules are not wrapped in DDP,
     whose hooks know nothing of meta-gradients (docs/method.md, "The exact meta-gradient").
@@ -40,7 +40,7 @@ def average_over_workers(flat: Tensor) -> Tensor:
 
 
 def gather_on_all(value: T) -> list[T]:
-    """Every worker's value, in the order of ranks."""
+    """Gathers every worker's value, in the order of ranks."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [value]
     gathered: list[T | None] = [None] * dist.get_world_size()

@@ -1,4 +1,4 @@
-"""Ends of a job that come from outside."""
+"""Signals that end a job from outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def terminated_is_interrupted() -> Iterator[None]:
-    """`ray job stop` and schedulers send SIGTERM: end as after Ctrl-C, so that MLflow's runs are closed."""
+    """Turns SIGTERM, which `ray job stop` and schedulers send, into Ctrl-C, so that MLflow's runs are closed."""
 
     def interrupt(_signal: int, _frame: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A small actor that holds what every task is doing, so that the driver can show it while workers go on."""
+"""Actor with the progress of every task, so that the driver can show it while workers go on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import ray
 
 @dataclass
 class Row:
-    """One task as it stands: state (waiting, starting, training, done, failed), and the last known numbers.
+    """Progress of one task: its state (waiting, starting, training, done, failed) and the last known numbers.
 
-    The message is what became of it; the notes, what its user should know besides.
+    Attributes:
+        message: its result, or the reason of its failure.
+        notes: lines that its user should know besides.
     """
 
     task: str
@@ -31,8 +33,8 @@ class Row:
     notes: list[str] = field(default_factory=list)
 
 
-class BoardState:
-    """What the actor keeps; a plain class, so that it can be tried without Ray."""
+class ProgressBoard:
+    """State of the actor; a plain class, so that it is tested without Ray."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
@@ -64,10 +66,10 @@ class BoardState:
         return (now - since) / (done - first) * (1 - done)
 
     def snapshot(self) -> list[Row]:
-        """All rows, in the order in which the tasks appeared."""
+        """Returns all rows, in the order in which the tasks appeared."""
         return list(self.rows.values())
 
 
-def start_board() -> Any:
-    """A handle of a new board actor; it takes no CPU from the workers and lives as long as the job."""
-    return ray.remote(num_cpus=0, max_concurrency=4)(BoardState).remote()
+def start_progress_board() -> Any:
+    """Handle of a new actor, which takes no CPU from the workers and lives as long as the job."""
+    return ray.remote(num_cpus=0, max_concurrency=4)(ProgressBoard).remote()

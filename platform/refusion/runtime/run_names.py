@@ -1,4 +1,4 @@
-"""Names of what a job leaves behind, a run or a sweep: a new one that is free, or one that is there to be resumed."""
+"""Names of runs and sweeps: a new one that is free, or an existing one that is to be resumed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def new_name(given: str | None, storage: Folder, kind: str) -> str:
-    """The name of a new run: as given, or date, time and four characters.
+    """Name of a new run: as given, or date, time and four characters.
 
     Args:
-        given: what ``--run-name`` said.
-        storage: where its folder will be.
-        kind: what it is called in messages, "run" or "sweep".
+        given: value of ``--run-name``.
+        storage: folder that will hold its own.
+        kind: its name in messages, "run" or "sweep".
 
     Raises:
         UserError: the name is unfit or taken.
@@ -36,30 +36,30 @@ def new_name(given: str | None, storage: Folder, kind: str) -> str:
     return name
 
 
-def resumed_name(resume: str, given: str | None, storage: Folder, kind: str, page: str) -> str:
-    """The name of a run to go on with.
+def resumed_name(resume: str, given: str | None, storage: Folder, kind: str, file: str) -> str:
+    """Name of a run to go on with.
 
     Args:
-        resume: what ``--resume`` said.
-        given: what ``--run-name`` said.
-        storage: where its folder is.
-        kind: what it is called in messages, "run" or "sweep".
-        page: the file in its folder that says what it was told.
+        resume: value of ``--resume``.
+        given: value of ``--run-name``.
+        storage: folder that holds its own.
+        kind: its name in messages, "run" or "sweep".
+        file: name of the manifest in its folder.
 
     Raises:
         UserError: there is none of that name, or ``--run-name`` says another.
     """
     if given is not None and given != resume:
         raise UserError(f"--run-name {given} and --resume {resume}: a resumed {kind} keeps its name; leave one out")
-    if not _NAME.fullmatch(resume) or not (storage / resume / page).exists():
-        there = [other for other in storage.names() if (storage / other / page).exists()]
+    if not _NAME.fullmatch(resume) or not (storage / resume / file).exists():
+        there = [other for other in storage.names() if (storage / other / file).exists()]
         known = f"there are: {', '.join(there[-10:])}" if there else f"there are no {kind}s"
         raise UserError(f"--resume {resume}: there is no such {kind} in {storage.uri} ({known}); see also --storage")
     return resume
 
 
 def with_absolute_data(settings: Settings) -> Settings:
-    """Workers, trials and later resumes start in other folders."""
+    """Returns the settings with an absolute ``data``: workers, trials and later resumes start in other folders."""
     if settings.data == BUILTIN:
         return settings
     return settings.model_copy(update={"data": str(Path(settings.data).expanduser().absolute())})

@@ -1,4 +1,4 @@
-"""A run's folder, on a local or shared disk or in an object store."""
+"""Folders of runs, on a local or shared disk or in an object store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Folder:
 
     @staticmethod
     def at(place: str | Path) -> Folder:
-        """From what a user gave: a URI stays one, a path becomes absolute.
+        """Returns the folder that a user named: a URI stays one, a path becomes absolute.
 
         Raises:
             UserError: there is no such kind of storage.
@@ -43,12 +43,12 @@ class Folder:
         return Folder(f"{self.uri}/{name}")
 
     def exists(self) -> bool:
-        """Whether there is a file or folder of this name."""
+        """Tells if there is a file or folder of this name."""
         filesystem, path = self._open()
         return bool(filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound)
 
     def read_text(self) -> str:
-        """The content of this file."""
+        """Reads this file."""
         filesystem, path = self._open()
         with filesystem.open_input_stream(path) as stream:
             return bytes(stream.read()).decode()
@@ -71,7 +71,7 @@ class Folder:
         pyarrow.fs.copy_files(source_path, path, source_filesystem=source_filesystem, destination_filesystem=filesystem)
 
     def names(self) -> list[str]:
-        """Names of what lies in this folder, sorted; empty where it is not there."""
+        """Names of the files and folders in this folder, sorted; none where it does not exist."""
         filesystem, path = self._open()
         found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
         return sorted(str(info.base_name) for info in found)

@@ -1,4 +1,4 @@
-"""What a worker's process starts with: its threads, and how it keeps its memory."""
+"""Environment of a worker's process: its threads, and memory that it keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def worker_environment(threads: int) -> dict[str, str]:
 
 
 def keep_freed_memory() -> None:
-    """The last three for a process that has started already; without effect where the C library is not glibc."""
+    """Applies the last three to a process that has started; without effect where the C library is not glibc."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in _OPTIONS.items():

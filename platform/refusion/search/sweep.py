@@ -16,7 +16,7 @@ from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
 from refusion.runtime import cluster
 from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_board import start_board
+from refusion.runtime.progress_board import start_progress_board
 from refusion.search.display import Standing, View, result_table
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.objective.objective import Objective, standings
@@ -186,7 +186,7 @@ class _Sweep:
         if not self.queue.waiting and not self.queue.coming:
             return
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        progress_board = start_board()
+        progress_board = start_progress_board()
         started = time.monotonic()
 
         def look() -> Standing:

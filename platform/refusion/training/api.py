@@ -20,7 +20,7 @@ from refusion.training.task_run import FINAL
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave.
+    """Results of a training.
 
     Attributes:
         run_name: of the job; ``train(resume=run_name)`` goes on with it.

@@ -40,7 +40,7 @@ class Batches:
 
     @cached_property
     def indices(self) -> list[int]:
-        """Which of the store's pairs this epoch trains on."""
+        """Indices of the store's pairs that this epoch trains on."""
         subset = self.settings.images.subset
         return evenly_spaced(len(self.store), None if subset is None else at(subset, self.epoch))
 
@@ -78,7 +78,7 @@ class Batches:
 
 @dataclass
 class Waits:
-    """How long, in seconds, whoever uses the batches has stood still until the next one was there."""
+    """Seconds that the training has waited for its next batch."""
 
     seconds: float = 0.0
 

@@ -71,7 +71,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> None:
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
-    """What was measured when the checkpoint was written; empty where nothing was."""
+    """Reads what was measured when the checkpoint was written; empty where nothing was."""
     path = folder / METRICS_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 

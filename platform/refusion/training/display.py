@@ -1,4 +1,4 @@
-"""Watching a job: a live table on a terminal, plain lines in a log, and one table of results at the end."""
+"""Display of a job: a live table on a terminal, plain lines in a log, and one table of results at the end."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _number(row: Row, name: str, form: str) -> str:
 
 
 def live_table(rows: Sequence[Row]) -> Table:
-    """Per task: state, epoch, phase, losses, rate, K, images per second, time left, last validation."""
+    """Table with, per task, its state, epoch, phase, losses, rate, K, images per second, time left, last validation."""
     table = Table(expand=False)
     for title in ("task", "epoch", "phase", "losses", "rate", "K", "images/s", "left", "validation"):
         table.add_column(title, justify="left", overflow="fold")
@@ -84,7 +84,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def plain_line(row: Row) -> str:
-    """The same as one line for a log."""
+    """Formats a task's row as one line for a log."""
     parts = [f"{row.task}: {row.state}"]
     if row.state == "training":
         parts = [f"{row.task}: epoch {row.epoch}/{row.epochs}", f"{row.phase} {row.step}/{row.steps}"]
@@ -102,7 +102,7 @@ def plain_line(row: Row) -> str:
 
 @dataclass
 class PlainLines:
-    """Says a task's line when its state, epoch or scores change, and now and then otherwise."""
+    """Prints a task's line when its state, epoch or scores change, and now and then otherwise."""
 
     say: Callable[[str], None]
     now: Callable[[], float] = time.monotonic
@@ -147,7 +147,7 @@ def watch(
 
 @dataclass(frozen=True)
 class Result:
-    """One task's row of the final table; ``numbers`` as in a checkpoint's ``metrics.json``."""
+    """Row of one task in the final table; ``numbers`` as in a checkpoint's ``metrics.json``."""
 
     task: str
     error: str
@@ -156,7 +156,7 @@ class Result:
 
 
 def result_rows(results: Sequence[Result]) -> list[dict[str, str | float]]:
-    """Two rows per task, ours and the average of the sources, with one column per metric."""
+    """Builds two rows per task, ours and the average of the sources, with one column per metric."""
     rows: list[dict[str, str | float]] = []
     for result in results:
         ours: dict[str, str | float] = {"task": result.task, "method": "trained", "state": result.error or "done"}
@@ -169,7 +169,7 @@ def result_rows(results: Sequence[Result]) -> list[dict[str, str | float]]:
 
 
 def result_table(results: Sequence[Result]) -> Table:
-    """The final table. The convention stands in its head: a score means nothing without it."""
+    """Builds the final table. Its head names the convention: a score means nothing without it."""
     title = "Validation means (convention 'authors', higher is better)"
     table = Table(title=title, title_justify="left")
     for title in ("task", "method", *METRICS):

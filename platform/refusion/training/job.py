@@ -1,4 +1,4 @@
-"""All tasks' run: check everything first, train side by side where there is room, record, and tell how it ended."""
+"""Job of all tasks: check everything first, train side by side where they fit, record, and report the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_board import start_board
+from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.recorder import TaskRecorder
@@ -35,7 +35,7 @@ from refusion.training.task_run import Outcome, run_task
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """A job that has come to its end, whatever became of its tasks.
+    """End of a job, whether or not its tasks succeeded.
 
     Attributes:
         run_ids: of the tasks' runs in MLflow, by task.
@@ -115,15 +115,15 @@ class _Job:
     threads: int
 
     def __post_init__(self) -> None:
-        self.board = start_board()
+        self.progress_board = start_progress_board()
         self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
 
     def run(self, at_once: int, console: Console) -> list[Outcome]:
-        """At most so many tasks at a time, the others wait; shows them until all have ended."""
+        """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
-            ray.get(self.board.update.remote(pairs.task, epochs=self.settings.schedule.epochs))
+            ray.get(self.progress_board.update.remote(pairs.task, epochs=self.settings.schedule.epochs))
             # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
             self.recordings[pairs.task] = self._recording(pairs)
             waiting.put(pairs)
@@ -142,7 +142,7 @@ class _Job:
             thread.start()
         display.watch(
             console,
-            lambda: ray.get(self.board.snapshot.remote()),
+            lambda: ray.get(self.progress_board.snapshot.remote()),
             lambda: any(thread.is_alive() for thread in threads),
         )
         return [self.outcomes[pairs.task] for pairs in self.pairs]
@@ -150,10 +150,10 @@ class _Job:
     def _one(self, pairs: TaskPairs) -> Outcome:
         recording = self.recordings[pairs.task]
         try:
-            outcome = run_task(self.settings, pairs, self.threads, recording, self.manifest.folder, self.board)
+            outcome = run_task(self.settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
-            ray.get(self.board.update.remote(pairs.task, state="failed", message=outcome.error))
+            ray.get(self.progress_board.update.remote(pairs.task, state="failed", message=outcome.error))
         recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
         if outcome.succeeded:
             recorder.finish("FINISHED")
@@ -185,7 +185,7 @@ class _Job:
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            RecordingCallback(recording, self.board).make_up(runs.recorded_steps(uri, run_id, "rate"))
+            RecordingCallback(recording, self.progress_board).make_up(runs.recorded_steps(uri, run_id, "rate"))
         return recording
 
     def tell(self, outcomes: list[Outcome], console: Console) -> None:
@@ -211,7 +211,7 @@ class _Job:
         return display.Result(outcome.task, outcome.error, self.settings.schedule.epochs, numbers)
 
     def say_next(self, console: Console) -> None:
-        """The job's last lines: how to look at the results, and how to go on."""
+        """Print the job's last lines: the commands to look at the results and to go on."""
         resume = shlex.join([*job_command("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()])
         for label, command in (
             ("open the MLflow UI", ui_command(self.manifest.tracking_uri)),

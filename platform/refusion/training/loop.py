@@ -1,4 +1,4 @@
-"""The epochs of one task's training as one worker runs them; knows nothing of Ray or MLflow."""
+"""Epochs of one task's training as one worker runs them; knows nothing of Ray or MLflow."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TaskTraining:
         settings: of the run.
         task: name of the fusion task.
         train, val: the pairs' stores.
-        shard: this worker's place among the workers.
+        shard: this worker's rank and the number of workers.
         device: where the modules are.
         watch: called often with the progress; must be quick.
         note: called with what the user should know, a line of text.
@@ -98,7 +98,7 @@ class TaskTraining:
             yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures)
 
     def _set_up(self) -> None:
-        """How this process computes from now on."""
+        """Configure this process's computations."""
         settings = self.settings
         for note in configure(self.device, settings.compile, settings.precision, settings.recompute).notes:
             self.note(note)
@@ -115,7 +115,7 @@ class TaskTraining:
 
     @staticmethod
     def _is_best(state: TrainingState, score: float, pairs: int) -> bool:
-        """Whether the score is the best so far, and remember it."""
+        """Tells if the score is the best so far, and remembers it."""
         # Scores on other images do not compare.
         if state.validated_pairs not in (None, pairs):
             state.best_score = None

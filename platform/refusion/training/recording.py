@@ -1,4 +1,4 @@
-"""Beside the Ray Train controller: after each epoch, write to MLflow, keep the best, tell the board."""
+"""Callback beside the Ray Train controller: after each epoch, writes to MLflow, keeps the best, reports its scores."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from refusion.training.reports import own_scores
 
 logger = logging.getLogger(__name__)
 
-# Said by the workers' reports beside the numbers that go into MLflow.
+# Parts of a worker's report that do not go into MLflow.
 _FLAGS = ("epoch", "validated", "is_best")
 BEST = "best"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Where one task's run is recorded."""
+    """Place where one task's run is recorded."""
 
     task: str
     tracking_uri: str
@@ -44,13 +44,13 @@ class RecordingCallback(UserCallback):
     """Ray Train calls this in the controller's process, on the driver's machine; workers never talk to MLflow.
 
     Args:
-        recording: where to.
-        board: the handle of the board, which shows the last validation.
+        recording: place of the record.
+        progress_board: handle of the actor, which shows the last validation.
     """
 
-    def __init__(self, recording: Recording, board: Any) -> None:
+    def __init__(self, recording: Recording, progress_board: Any) -> None:
         self.recording = recording
-        self.board = board
+        self.progress_board = progress_board
         self._recorder: TaskRecorder | None = None
 
     @property
@@ -66,7 +66,7 @@ class RecordingCallback(UserCallback):
         metrics: list[dict[str, Any]],
         checkpoint: ray.train.Checkpoint | None,
     ) -> None:
-        """One epoch is over and its checkpoint stands in the run's folder."""
+        """Record an epoch whose checkpoint stands in the run's folder."""
         first = metrics[0]
         epoch = int(first["epoch"])
         numbers = {name: float(value) for name, value in first.items() if name not in _FLAGS}
@@ -74,7 +74,7 @@ class RecordingCallback(UserCallback):
         self.recorder.epoch(epoch, numbers)
         scores = own_scores(first)
         if scores:
-            self.board.update.remote(self.recording.task, scores=scores)
+            self.progress_board.update.remote(self.recording.task, scores=scores)
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 self._pictures(Path(folder), epoch)
@@ -130,15 +130,15 @@ class RecordingCallback(UserCallback):
         run_context: Any,  # noqa: ARG002
         worker_exceptions: dict[int, Exception],
     ) -> None:
-        """Workers were lost; Ray Train restarts them from the newest checkpoint while retries are left."""
+        """Show that workers were lost; Ray Train restarts them from the newest checkpoint while retries are left."""
         for rank, error in worker_exceptions.items():
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             logger.warning("%s: worker %d stopped: %s", self.recording.task, rank, reason)
-            self.board.update.remote(self.recording.task, state="restarting", message=reason)
+            self.progress_board.update.remote(self.recording.task, state="restarting", message=reason)
 
 
 def _system_of_all(metrics: list[dict[str, Any]]) -> dict[str, float]:
-    """The workers' own measurements, told apart by rank where there are several."""
+    """Measurements of each worker, named by rank where there are several."""
     if len(metrics) == 1:
         return {}
     return {

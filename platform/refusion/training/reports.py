@@ -1,4 +1,4 @@
-"""What a training tells: progress while it runs, one report per epoch, and that its numbers are lost."""
+"""Reports of a training: its progress, one report per epoch, and the error where it has diverged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from refusion.training.validation import Image
 
 
 class TrainingDivergedError(Exception):
-    """The parameters are no finite numbers any more; more steps cannot mend that."""
+    """Raised where the parameters are not finite any more; more steps cannot mend that."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the training stands, for whoever watches."""
+    """Progress within an epoch; ``done`` is the share of the whole training, 0 to 1."""
 
     epoch: int
     phase: str
@@ -30,7 +30,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch gave: numbers for the record, pictures to look at, whether it is the best so far."""
+    """Results of one epoch: numbers for the record, pictures to look at, and whether it is the best so far."""
 
     epoch: int
     numbers: dict[str, float]
@@ -57,5 +57,5 @@ class Losses:
 
 
 def own_scores(numbers: Mapping[str, Any]) -> dict[str, float]:
-    """The validation metrics among an epoch's or a checkpoint's numbers; empty where it was not validated."""
+    """Validation metrics among an epoch's or a checkpoint's numbers; empty where it was not validated."""
     return {name: float(numbers[name]) for name in METRICS if name in numbers}

@@ -1,4 +1,4 @@
-"""One task's run: a Ray Train trainer with its recording, from the newest checkpoint on, if there is one."""
+"""Run of one task: a Ray Train trainer with its recording, from the newest checkpoint on, if there is one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FINAL = "final"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task's run ended; ``error`` is one sentence, empty where it succeeded."""
+    """End of a task's run; ``error`` is one sentence, empty where it succeeded."""
 
     task: str
     error: str
@@ -32,22 +32,22 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether all epochs were trained."""
+        """True where all epochs were trained."""
         return not self.error
 
 
 def run_task(
-    settings: Settings, pairs: TaskPairs, threads: int, recording: Recording, run_folder: Folder, board: Any
+    settings: Settings, pairs: TaskPairs, threads: int, recording: Recording, run_folder: Folder, progress_board: Any
 ) -> Outcome:
     """Train one task to its end, or go on with it; blocks. ``run_folder`` is STORAGE/RUN_NAME.
 
     Whatever goes wrong in this task is in the outcome, so that the other tasks go on.
     """
     task = pairs.task
-    ray.get(board.update.remote(task, state="starting", epochs=settings.schedule.epochs))
+    ray.get(progress_board.update.remote(task, state="starting", epochs=settings.schedule.epochs))
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"assignment": Assignment.of(settings, pairs, threads, board)},
+        train_loop_config={"assignment": Assignment.of(settings, pairs, threads, progress_board)},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.workers,
@@ -59,7 +59,7 @@ def run_task(
             storage_path=run_folder.uri,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
             failure_config=ray.train.FailureConfig(max_failures=settings.retries),
-            callbacks=[RecordingCallback(recording, board)],
+            callbacks=[RecordingCallback(recording, progress_board)],
             # Ray's own news of every report would drown ours.
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             worker_runtime_env={"env_vars": worker_environment(threads)},
@@ -70,13 +70,13 @@ def run_task(
         trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
         error = reason_of(failure)
-    row = next(row for row in ray.get(board.snapshot.remote()) if row.task == task)
+    row = next(row for row in ray.get(progress_board.snapshot.remote()) if row.task == task)
     if row.state == "failed":
         error = row.message
     final = keep_final(run_folder / task)
     if not error and final is None:
         error = "no epoch was finished"
-    ray.get(board.update.remote(task, state="failed" if error else "done", message=error))
+    ray.get(progress_board.update.remote(task, state="failed" if error else "done", message=error))
     return Outcome(task, error, final.uri if final else None)
 
 
@@ -91,7 +91,7 @@ def keep_final(task_folder: Folder) -> Folder | None:
 
 
 def newest_checkpoint(task_folder: Folder) -> Folder | None:
-    """The newest checkpoint that is whole: Ray Train puts one on record only after all of it is stored."""
+    """Newest checkpoint that is whole: Ray Train puts one on record only after all of it is stored."""
     if CHECKPOINTS_FILE not in task_folder.names():
         return None
     checkpoint = ray.train.Result.from_path(task_folder.uri).checkpoint

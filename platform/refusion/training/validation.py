@@ -51,7 +51,7 @@ def validate(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
-    """Metrics and pictures of the fused pairs, the work spread over the workers and the results known to all.
+    """Scores and pictures of the fused pairs, computed by all workers together and returned to each.
 
     Each image is fused at full size, stretched from its minimum and maximum to 0–255 and rounded, as it would be saved.
 
@@ -60,7 +60,7 @@ def validate(
         loss_proposal: its weights become the maps.
         store: the val pairs.
         indices: which of them.
-        shard: this worker's place among the workers.
+        shard: this worker's rank and the number of workers.
         pictures: of how many pairs, evenly spread, pictures are kept.
         device: where the modules are.
         progress: called with (done, of this worker's).
@@ -84,7 +84,7 @@ def validate(
 
 
 def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Measured:
-    """The same metrics for the plain average of the two sources, the least that a fusion must beat."""
+    """Scores of the plain average of the two sources, the least that a fusion must beat."""
     mine = Measured()
     for index in (indices[position] for position in range(shard.rank, len(indices), shard.world)):
         sources = store.sources(index)
@@ -94,7 +94,7 @@ def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Meas
 
 
 def measure(fused: Image, sources: npt.NDArray[np.float32]) -> dict[str, float]:
-    """All metrics of one fused image, uint8 (H, W), against its sources, (2, H, W) in [0, 1]."""
+    """Computes all metrics of one fused image, uint8 (H, W), against its sources, (2, H, W) in [0, 1]."""
     a, b = (torch.from_numpy(source) * 255.0 for source in sources)
     return {name: float(value[0]) for name, value in evaluate(torch.from_numpy(fused), a, b).items()}
 
@@ -110,7 +110,7 @@ def _at_most(fed: Tensor, side: int) -> Tensor:
 
 
 def _in_order(store: PairStore, indices: list[int], parts: list[Measured]) -> Measured:
-    """The workers' parts as one, in the order of the pairs, so that sums do not depend on who did what."""
+    """Joins the workers' parts in the order of the pairs, so that sums do not depend on the number of workers."""
     whole = Measured()
     for name in (store.pairs[index].name for index in indices):
         for part in parts:

@@ -1,4 +1,4 @@
-"""Pictures of what the loss proposal module proposes."""
+"""Pictures of the weights that the loss proposal module proposes."""
 
 from __future__ import annotations
 

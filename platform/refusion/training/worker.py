@@ -1,4 +1,4 @@
-"""What one Ray Train worker runs."""
+"""Training function of one Ray Train worker."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
 
-# The board is told at most this often, in seconds; nobody reads faster.
-_TELL_EVERY = 0.5
+# Least seconds between two reports to the progress board; nobody reads faster.
+_REPORT_EVERY = 0.5
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Everything a worker is told; plain values only, since it travels to other machines."""
+    """Instructions for one worker; plain values only, since they travel to other machines."""
 
     settings: dict[str, Any]
     task: str
@@ -40,26 +40,28 @@ class Assignment:
     threads: int
     train: list[dict[str, Any]]
     val: list[dict[str, Any]]
-    board: Any
+    progress_board: Any
 
     @staticmethod
-    def of(settings: Settings, pairs: TaskPairs, threads: int, board: Any) -> Assignment:
-        """From checked settings and pairs."""
+    def of(settings: Settings, pairs: TaskPairs, threads: int, progress_board: Any) -> Assignment:
+        """Builds the instructions from checked settings and pairs."""
         train, val = ([asdict(pair) for pair in split] for split in (pairs.train, pairs.val))
-        return Assignment(settings.model_dump(mode="json"), pairs.task, pairs.folder, threads, train, val, board)
+        return Assignment(
+            settings.model_dump(mode="json"), pairs.task, pairs.folder, threads, train, val, progress_board
+        )
 
 
 def train_worker(config: dict[str, Any]) -> None:
     """Train ``config["assignment"]`` from the newest checkpoint of this run, if any; report after each epoch.
 
-    A training that cannot succeed by being restarted (numbers lost, a file gone) is told to the board and ends here
-    without an exception, so that Ray Train does not try it again.
+    A training that a restart cannot save (parameters not finite, a file gone) is reported to the progress board and
+    ends here without an exception, so that Ray Train does not try it again.
     """
     assignment: Assignment = config["assignment"]
     try:
         _train(assignment)
     except (TrainingDivergedError, UserError) as error:
-        ray.get(assignment.board.update.remote(assignment.task, state="failed", message=str(error)))
+        ray.get(assignment.progress_board.update.remote(assignment.task, state="failed", message=str(error)))
 
 
 def _train(assignment: Assignment) -> None:
@@ -86,8 +88,8 @@ def _train(assignment: Assignment) -> None:
         device,
     )
     if shard.rank == 0:
-        teller = _Teller(assignment)
-        training = replace(training, watch=teller, note=teller.note)
+        reporter = _ProgressReporter(assignment)
+        training = replace(training, watch=reporter, note=reporter.note)
     for report in training.epochs(state):
         metrics = {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
         metrics |= system_metrics()
@@ -109,17 +111,17 @@ def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, rep
         write_image(path, picture)
 
 
-class _Teller:
-    """Passes progress on to the board without waiting, and not too often."""
+class _ProgressReporter:
+    """Reports progress to the progress board without waiting, and not too often."""
 
     def __init__(self, assignment: Assignment) -> None:
-        self.board = assignment.board
+        self.progress_board = assignment.progress_board
         self.task = assignment.task
         self.last = 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self.last < _TELL_EVERY and progress.step != progress.steps:
+        if now - self.last < _REPORT_EVERY and progress.step != progress.steps:
             return
         self.last = now
         changes: dict[str, Any] = {
@@ -132,7 +134,7 @@ class _Teller:
         }
         if progress.numbers:
             changes["numbers"] = progress.numbers
-        self.board.update.remote(self.task, **changes)
+        self.progress_board.update.remote(self.task, **changes)
 
     def note(self, text: str) -> None:
-        self.board.note.remote(self.task, text)
+        self.progress_board.note.remote(self.task, text)

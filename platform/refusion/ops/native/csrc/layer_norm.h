@@ -87,7 +87,7 @@ static void layer_norm_vjp(const float* grad, SavedNorm saved, NormParameters by
   }
 }
 
-// The same for the jvp, with the gradient in its tangent: J depends on x by way of rstd and twice of x̂.
+// The same for the jvp, with the gradient in its tangent: J depends on x by way of rstd and doubly of x̂.
 static void layer_norm_vjp_of_jvp(const float* grad, const float* tangent_grad, const float* dx, SavedNorm saved,
                                   NormParameters by, NormParameters tangent, float* out, float* tangent_out,
                                   float* grad_weight, float* grad_bias, int pixels, int channels) {
