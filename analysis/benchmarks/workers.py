@@ -17,17 +17,15 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
+from all_reduces import AllReduces
 from measuring import machine
 from rich.console import Console
 from rich.table import Table
@@ -40,18 +38,16 @@ from refusion.images.dataset import data_folder, make_available
 from refusion.images.pairs import Pair, find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
-from refusion.runtime.distributed import Shard, average_over_workers, use_threads
+from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.progress_bar import progress_bar
 from refusion.runtime.worker_environment import worker_environment
 from refusion.tasks import TASKS
-from refusion.training import loop
 from refusion.training.loop import TaskTraining
 
 TARGET = 0.9
 # Of a whole module's norm: workers add up in another order, and Adam blows up the last digits of small gradients.
 TOLERANCE = 1e-4
 INNER_STEPS = 1
-META, FUSION = "meta-iteration", "fusion update"
 
 
 class Setting(NamedTuple):
@@ -81,40 +77,6 @@ class Plan:
         assert schedule.fusion_steps is not None
         batches = schedule.meta_iterations * (INNER_STEPS + 1) + schedule.fusion_steps
         return batches * self.settings.images.batch
-
-
-@dataclass
-class AllReduces:
-    """Stands in the place of ``average_over_workers``: how long they took, and how many bytes each step gave them."""
-
-    seconds: float = 0.0
-    bytes_of: dict[str, list[int]] = field(default_factory=dict)
-    _step: list[int] = field(default_factory=list)
-
-    def __call__(self, flat: torch.Tensor) -> torch.Tensor:
-        begun = time.perf_counter()
-        mean = average_over_workers(flat)
-        self.seconds += time.perf_counter() - begun
-        self._step.append(flat.nbytes)
-        return mean
-
-    def noted(self, phase: str, step: Callable[..., Any]) -> Callable[..., Any]:
-        """The same step, noting what it gave; the last one of a phase stays in ``bytes_of``."""
-
-        def noting(*arguments: Any, **named: Any) -> Any:
-            self.bytes_of[phase] = self._step = []
-            return step(*arguments, **named)
-
-        return noting
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Inside, the training's loop uses these."""
-        with ExitStack() as stack:
-            for name, phase in (("meta_iteration", META), ("fusion_update", FUSION)):
-                stack.enter_context(patch.object(loop, name, self.noted(phase, getattr(loop, name))))
-            stack.enter_context(patch.object(loop, "average_over_workers", self))
-            yield
 
 
 @dataclass(frozen=True)

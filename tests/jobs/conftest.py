@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from sweep_jobs import BASE, SPACE
 
 from refusion.images.builtin import ensure_builtin
 
@@ -32,3 +34,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in scenes. Tests only read them."""
     return ensure_builtin(tmp_path_factory.mktemp("builtin") / "pairs")
+
+
+@pytest.fixture(scope="session")
+def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sweep") / "space.yaml"
+    file.write_text(yaml.safe_dump({"base": BASE, "space": SPACE, "sweep": {"task": ["IVIF"], "max_concurrent": 2}}))
+    return file

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 import safetensors.torch
 import torch
 import yaml
 from mlflow import MlflowClient
 from rich.console import Console
+from sweep_jobs import BASE, SPACE, job, recorded, records, scores
 
 from refusion.cli.sweep import read_requests
 from refusion.config.layers import check
@@ -28,27 +24,11 @@ from refusion.images.dataset import check_pairs
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard
-from refusion.runtime.storage import Folder
-from refusion.search.callbacks import Events
 from refusion.search.results.held_out import split_val
 from refusion.search.sweep import run_sweep
-from refusion.search.trials.records import Journal, TrialRecord
-from refusion.tracking.sweeps import RecordedSweep, read_sweep
 from refusion.training.loop import TaskTraining
 
 ROOT = Path(__file__).resolve().parents[2]
-SPACE = {
-    "schedule.rate.value": {"low": 1e-4, "high": 1e-2, "log": True},
-    "schedule.inner_steps": {"low": 1, "high": 2},
-    "objective.beta": {"low": 0.5, "high": 2.0},
-}
-BASE = {
-    "schedule": {"epochs": 3, "meta_iterations": 1, "fusion_steps": 3, "rate": {"kind": "constant", "value": 1e-3}},
-    "images": {"crop": 32, "batch": 2},
-    "network": {"blocks": 1},
-    "validation": {"images": 1, "pictures": 1},
-    "threads": 1,
-}
 
 pytestmark = pytest.mark.ray
 
@@ -59,39 +39,10 @@ def data(builtin: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("sweep") / "space.yaml"
-    file.write_text(yaml.safe_dump({"base": BASE, "space": SPACE, "sweep": {"task": ["IVIF"], "max_concurrent": 2}}))
-    return file
-
-
-@pytest.fixture(scope="module")
 def population_file(sweep_file: Path) -> Path:
     file = sweep_file.with_name("pbt.yaml")
     file.write_text(yaml.safe_dump({"base": BASE, "space": SPACE, "sweep": {"task": ["IVIF"], "scheduler": "pbt"}}))
     return file
-
-
-def job(*arguments: object) -> str:
-    """Run a sweep in this process; what it printed."""
-    (request,) = read_requests([str(argument) for argument in arguments])
-    text = io.StringIO()
-    assert run_sweep(request, Console(file=text, width=160)) == 0, text.getvalue()
-    return text.getvalue()
-
-
-def records(home: Path, name: str) -> dict[int, TrialRecord]:
-    return Journal(Folder(str(home / "sweeps" / name))).read()
-
-
-def recorded(home: Path, name: str) -> RecordedSweep:
-    return read_sweep(f"sqlite:///{home / 'mlflow.db'}", "refusion", name)
-
-
-def scores(trials: dict[int, TrialRecord]) -> dict[int, list[float]]:
-    return {
-        number: [record.history[epoch]["SSIM"] for epoch in sorted(record.history)] for number, record in trials.items()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -152,48 +103,6 @@ def test_the_same_seed_suggests_the_same_and_trains_the_same(home: Path, data: P
     one, two = (records(home, name) for name in ("one", "two"))
     assert {n: record.values for n, record in one.items()} == {n: record.values for n, record in two.items()}
     assert scores(one) == scores(two)
-
-
-def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file: Path) -> None:
-    """SIGKILL to the driver and its Ray while trials train; what had ended stays, the rest ends as it would have."""
-    arguments = [
-        "--config", str(sweep_file), "--data", str(data), "--trials", "3", "--search", "random", "--scheduler", "none",
-        "--schedule.epochs", "4",
-    ]  # fmt: skip
-    job(*arguments, "--run-name", "whole")
-    whole = records(home, "whole")
-    command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), *arguments, "--run-name", "killed"]
-    # Its own Ray, so that killing it leaves ours alone.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment["RAY_ADDRESS"] = "local"
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    journal = Journal(Folder(str(home / "sweeps" / "killed")))
-    deadline = time.monotonic() + 240
-    try:
-        while time.monotonic() < deadline:
-            found = journal.read() if (home / "sweeps" / "killed" / "trials").exists() else {}
-            if any(record.ended for record in found.values()) and any(
-                not record.ended and record.checkpoints for record in found.values()
-            ):
-                break
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            time.sleep(0.05)
-    finally:
-        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        for member in (psutil.Process(process.pid), *family) if process.poll() is None else ():
-            member.kill()
-        process.wait()
-    before = journal.read()
-    ended = {number for number, record in before.items() if record.ended}
-    assert ended
-    assert ended != set(range(4))
-    text = job("--resume", "killed")
-    after = records(home, "killed")
-    assert "go on from their checkpoints" in text
-    assert {number: after[number].plain() for number in ended} == {number: before[number].plain() for number in ended}
-    assert scores(after) == scores(whole)
-    assert {record.ended for record in after.values()} == {"finished"}
-    assert {trial.ended for trial in recorded(home, "killed").trials} == {"finished"}
 
 
 def test_a_population_exchanges_and_its_best_can_be_trained_again(
@@ -270,31 +179,6 @@ def test_a_trial_that_diverges_ends_alone(home: Path, data: Path, tmp_path: Path
     assert next(t for t in recorded(home, "wild").trials if t.number == 2).ended == trials[2].ended
 
 
-# After its first checkpoint a process trains on; after the end of its trial it turns to the next one.
-@pytest.mark.parametrize("event", ["on_checkpoint", "on_trial_complete"])
-def test_a_trial_whose_process_is_lost_goes_on_from_its_checkpoint(
-    home: Path, data: Path, sweep_file: Path, monkeypatch: pytest.MonkeyPatch, event: str
-) -> None:
-    heard, lost = getattr(Events, event), list[int]()
-
-    def kill(events: Events, trial: Any, **info: Any) -> None:
-        heard(events, trial=trial, **info)
-        if not lost:
-            # Tune's loop waits meanwhile, so that the process cannot do anything else before.
-            lost.append(trial.last_result["pid"])
-            os.kill(lost[0], signal.SIGKILL)
-
-    monkeypatch.setattr(Events, event, kill)
-    text = job(
-        "--config", sweep_file, "--data", data, "--trials", 1, "--search", "random", "--scheduler", "none",
-        "--max-concurrent", 1, "--schedule.epochs", 2, "--run-name", f"lost_{event}",
-    )  # fmt: skip
-    trials = records(home, f"lost_{event}")
-    assert {record.ended for record in trials.values()} == {"finished"}
-    assert sum(record.restarts for record in trials.values()) == 1
-    assert "failed and is tried again" in text
-
-
 def test_more_than_the_cluster_has_is_refused_before_anything_is_written(
     home: Path, data: Path, sweep_file: Path
 ) -> None:
@@ -309,31 +193,6 @@ def test_a_warm_start_begins_with_the_best_of_before(home: Path, data: Path, swe
         "--schedule.epochs", 1, "--run-name", "warm",
     )  # fmt: skip
     assert records(home, "warm")[1].values in [record.values for record in records(home, "asha").values()]
-
-
-def test_an_interrupted_sweep_says_how_to_go_on(home: Path, data: Path, sweep_file: Path) -> None:
-    command = [
-        sys.executable, str(ROOT / "jobs" / "sweep.py"), "--config", str(sweep_file), "--data", str(data),
-        "--trials", "9", "--schedule.epochs", "9", "--scheduler", "none", "--run-name", "cut",
-    ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment["RAY_ADDRESS"] = "local"
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    folder = home / "sweeps" / "cut" / "trials"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        if folder.exists() and any("SSIM" in file.read_text() for file in folder.glob("*.json")):
-            break
-        time.sleep(0.1)
-    process.terminate()
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, text
-    assert "--resume cut" in text
-    sweep = recorded(home, "cut")
-    assert all(trial.ended == "interrupted" for trial in sweep.trials)
-    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    assert client.get_run(sweep.run_id).info.status == "KILLED"
-    assert json.loads(next(folder.glob("*.json")).read_text())["ended"] == ""
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 from ray._private.utils import get_ray_address_file, read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler._private.command_runner import DockerCommandRunner
 from ray.train.v2._internal import constants
+from ray.tune import tune as tunes_run
+from ray.tune.experiment import Trial
+from ray.tune.schedulers.pb2 import PB2
 
 from refusion.runtime import ray_internals
 
@@ -41,5 +47,52 @@ def test_files_and_variables_are_called_as_ray_calls_them() -> None:
     assert constants.CHECKPOINT_MANAGER_SNAPSHOT_FILENAME == ray_internals.CHECKPOINTS_FILE
     assert constants.ENABLE_PREEMPTION_WATCHER_ENV_VAR == ray_internals.WATCH_PREEMPTION
     assert constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR == ray_internals.WORKER_START_SECONDS
+    assert constants.HEALTH_CHECK_INTERVAL_S_ENV_VAR == ray_internals.WORKER_POLL_SECONDS
     source = inspect.getsource(inspect.getmodule(DockerCommandRunner))  # type: ignore[arg-type]
     assert f"~/{ray_internals.BOOTSTRAP_FILE}" in source
+
+
+def parameters_of(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_tunes_loop_reports_a_lost_process_where_it_is_caught() -> None:
+    controller = tunes_run.TuneController
+    assert parameters_of(controller._trial_task_failure) == ["self", "trial", "exception"]
+    assert "self._resetting_trials: Set[Trial] = set()" in inspect.getsource(controller.__init__)
+    assert "self._trial_task_failure(trial" in inspect.getsource(controller._actor_failed)
+    assert "TuneController" in inspect.getsource(tunes_run.run), "it makes the loop under this name"
+
+
+def test_pb2_proposes_where_it_is_asked() -> None:
+    assert parameters_of(PB2._get_new_config) == ["self", "trial", "trial_to_clone"]
+    process = PB2(time_attr="epoch", metric="score", mode="max", hyperparam_bounds={"unit": {"rate": [0.0, 1.0]}})
+    rows = [(f"toy_{number}", at, 0.1 * number, 0.1 * number * at) for at in (1, 2, 3) for number in (1, 2, 3)]
+    table = pd.DataFrame(rows, columns=["Trial", "Time", "unit/rate", "Reward"])
+    trial, donor = (toy_trial(number) for number in (1, 3))
+    config = ray_internals.pb2_proposal(process, table, trial, donor)
+    assert config["number"] == 3 and 0 <= config["unit"]["rate"] <= 1
+    assert donor.config["unit"]["rate"] == pytest.approx(0.3)
+
+
+def toy_trial(number: int) -> Any:
+    class Toy(SimpleNamespace):
+        def __str__(self) -> str:
+            return f"toy_{number}"
+
+    return Toy(config={"number": number, "unit": {"rate": 0.1 * number}})
+
+
+def test_a_trial_of_tune_has_what_schedulers_use() -> None:
+    """These are names of Tune's developer API, without an underscore, but described nowhere but in the source."""
+    for name, expected in (
+        ("set_config", ["self", "config"]),
+        ("on_checkpoint", ["self", "checkpoint_result"]),
+        ("is_finished", ["self"]),
+    ):
+        assert parameters_of(getattr(Trial, name)) == expected
+    assert isinstance(Trial.latest_checkpoint_result, property) and isinstance(Trial.is_saving, property)
+    statuses = (Trial.PENDING, Trial.RUNNING, Trial.PAUSED, Trial.TERMINATED, Trial.ERROR)
+    assert statuses == ("PENDING", "RUNNING", "PAUSED", "TERMINATED", "ERROR")
+    assert parameters_of(tunes_run.TuneController.stop_trial) == ["self", "trial"]
+    assert parameters_of(tunes_run.TuneController.get_trials) == ["self"]

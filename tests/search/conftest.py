@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from ray.train._internal.session import _TrainingResult
 from ray.tune.experiment import Trial
 
 from refusion.images.pairs import Pair, find_and_check
@@ -32,44 +31,68 @@ Metrics = dict[str, float]
 Train = Callable[[int, Mapping[str, Any], int, float], tuple[float, Metrics]]
 
 
+class StageTrial:
+    """One of Tune's trials as far as schedulers see it."""
+
+    def __init__(self, number: int, values: Mapping[str, Any]) -> None:
+        self.config: dict[str, Any] = {"number": number, "values": dict(values), "start": "a folder"}
+        self.trial_id, self.status, self.is_saving = f"id{number}", Trial.PENDING, False
+        self.latest_checkpoint_result: Any = None
+
+    def __str__(self) -> str:
+        return f"toy_{self.trial_id}"
+
+    def set_config(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_checkpoint(self, result: Any) -> None:
+        self.latest_checkpoint_result = result
+
+    def is_finished(self) -> bool:
+        return self.status in (Trial.ERROR, Trial.TERMINATED)
+
+
 class Stage:
-    """Starts, pauses, stops and fails trials as ``TuneController`` does, one report at a time.
+    """Starts, pauses, stops and fails trials as Tune does, one report at a time.
 
     A trial's "weights" are one number, which its checkpoints hold.
     """
 
-    search_alg = None
-
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = scheduler
-        self.trials: dict[int, Trial] = {}
+        self.trials: dict[int, StageTrial] = {}
         self.weights: dict[int, float] = {}
         self.epochs: dict[int, int] = {}
         self.results: dict[int, dict[str, Any]] = {}
 
-    def get_trials(self) -> list[Trial]:
+    def get_trials(self) -> list[StageTrial]:
         return list(self.trials.values())
 
     def add(self, *numbers: int, **values: float) -> Stage:
         for number in numbers:
-            config = {"number": number, "values": dict(values), "start": "a folder"}
-            trial = Trial("toy", config=config, trial_id=f"id{number}", stub=True)
-            self.trials[number] = trial
-            self.scheduler.on_trial_add(self, trial)
+            self.trials[number] = StageTrial(number, values)
+            self.scheduler.on_trial_add(self, self.trials[number])
         return self
 
     def start(self, number: int) -> None:
         trial = self.trials[number]
-        trial.set_status(Trial.RUNNING)
-        trial.temporary_state.saving_to = None
+        trial.status = Trial.RUNNING
         latest = trial.latest_checkpoint_result
         self.epochs[number] = latest.metrics["epoch"] if latest else 0
         self.weights[number] = latest.checkpoint if latest else 0.0
 
-    def report(self, number: int, epoch: int, done: bool = False, **metrics: float) -> str:
-        """A result, as Tune passes it on; returns and follows the decision."""
+    def turn(self) -> int | None:
+        """The trial that runs next, for which Tune asks at every turn of its loop."""
+        chosen = self.scheduler.choose_trial_to_run(self)
+        return chosen.config["number"] if chosen else None
+
+    def report(self, number: int, epoch: int, done: bool = False, saves: bool = True, **metrics: float) -> str:
+        """A result, as Tune passes it on; returns and follows the decision.
+
+        Without ``saves`` a trial that is to pause still runs, until its checkpoint is saved by ``pause``.
+        """
         trial = self.trials[number]
-        trial.set_status(Trial.RUNNING)
+        trial.status = Trial.RUNNING
         result = {"number": number, "epoch": epoch, "training_iteration": epoch, "done": done, **metrics}
         self.epochs[number] = epoch
         self.results[number] = dict(result)
@@ -77,38 +100,32 @@ class Stage:
         if decision == "STOP":
             self.stop_trial(trial)
         elif decision == "PAUSE":
-            self._keep(trial)
-            trial.set_status(Trial.PAUSED)
+            trial.is_saving = True
+            if saves:
+                self.pause(number)
+        else:
+            assert decision == "CONTINUE"
         return decision
 
-    def _keep(self, trial: Trial) -> _TrainingResult:
-        number = trial.config["number"]
-        kept = _TrainingResult(self.weights.get(number, 0.0), {"epoch": self.epochs[number]})
-        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = kept
-        return kept
+    def pause(self, number: int) -> None:
+        trial = self.trials[number]
+        metrics = {"epoch": self.epochs[number]}
+        trial.on_checkpoint(SimpleNamespace(checkpoint=self.weights.get(number, 0.0), metrics=metrics))
+        trial.status, trial.is_saving = Trial.PAUSED, False
 
-    def _schedule_trial_save(self, trial: Trial, result: Any = None) -> Any:
-        trial.temporary_state.saving_to = SimpleNamespace(resolve=lambda: self._keep(trial))
-        return trial.temporary_state.saving_to
-
-    def pause_trial(self, trial: Trial, should_checkpoint: bool = True) -> None:
-        assert not should_checkpoint, "schedulers pause by their decisions"
-        assert not trial.is_saving, "Tune would keep in mind to stop it"
-        trial.set_status(Trial.PAUSED)
-
-    def stop_trial(self, trial: Trial) -> None:
+    def stop_trial(self, trial: StageTrial) -> None:
         if trial.status == Trial.RUNNING:
             self.scheduler.on_trial_complete(self, trial, dict(self.results.get(trial.config["number"], {})))
         else:
             self.scheduler.on_trial_remove(self, trial)
-        trial.set_status(Trial.TERMINATED)
+        trial.status = Trial.TERMINATED
 
     def fail(self, number: int, again: bool = False) -> None:
         """An error; ``again``: Tune tries once more from the newest checkpoint."""
         trial = self.trials[number]
-        trial.set_status(Trial.ERROR if again else Trial.RUNNING)
+        trial.status, trial.is_saving = Trial.ERROR if again else Trial.RUNNING, False
         self.scheduler.on_trial_error(self, trial)
-        trial.set_status(Trial.PENDING if again else Trial.ERROR)
+        trial.status = Trial.PENDING if again else Trial.ERROR
         if again:
             self.scheduler.on_trial_add(self, trial)
 
@@ -139,7 +156,7 @@ class Stage:
             self.report(number, epoch, **metrics)
         return dict(self.epochs)
 
-    def _with(self, status: str) -> list[Trial]:
+    def _with(self, status: str) -> list[StageTrial]:
         return [trial for trial in self.trials.values() if trial.status == status]
 
 
@@ -178,7 +195,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def request_of() -> Callable[..., SweepRequest]:
-    """What is asked for a tiny sweep; options by keyword, ``base`` laid over the tiny one."""
+    """Makes the request of a tiny sweep; options by keyword, ``base`` laid over the tiny one."""
 
     def ask(
         name: str | None = "first",
@@ -217,7 +234,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recorded(sweep: Callable[..., SweepState], schema: Path, tmp_path: Path) -> Callable[..., SweepState]:
-    """As ``sweep``, but also in an SQLite store of MLflow."""
+    """Begins a tiny sweep as ``sweep`` does, but also in an SQLite store of MLflow."""
     uri = f"sqlite:///{shutil.copy(schema, tmp_path / 'mlflow.db')}"
 
     def begin(*arguments: Any, **given: Any) -> SweepState:

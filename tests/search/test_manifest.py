@@ -230,6 +230,31 @@ def test_the_longest_interval_and_grace_are_taken(request_of: Ask, given: dict[s
     assert {name: getattr(options, name) for name in given} == given
 
 
+def test_a_sweep_with_a_scheduler_of_the_users_own_names_it_again_to_go_on(sweep: Begin, request_of: Ask) -> None:
+    path = "ray.tune.schedulers:FIFOScheduler"
+    manifest = sweep("first", scheduler=path).manifest
+    assert manifest.resume_arguments() == ["--resume", "first", "--scheduler", path]
+    assert resumed(scheduler=path).options.scheduler == path
+    assert resume_refusal() == (
+        "--resume first: runs code from outside of this package, which its folder alone must not choose; if you trust "
+        f"it, name it again: --scheduler {path}"
+    )
+    assert "--scheduler cannot change" in resume_refusal(scheduler="ray.tune.schedulers:TrialScheduler")
+    with pytest.raises(UserError, match=r"^--scheduler os:system: is no subclass of ray\.tune\.schedulers"):
+        open_manifest(request_of("second", scheduler="os:system"))
+
+
+def test_a_manifest_that_names_foreign_code_runs_none_of_it(
+    sweep: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign_code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = sweep("first").manifest.folder / "sweep.yaml"
+    file.write_text(file.read_text().replace("scheduler: asha", "scheduler: foreign_code:Scheduler"))
+    assert "foreign_code:Scheduler" in resume_refusal()
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_sweep_that_was_begun_with_an_older_spelling_goes_on(sweep: Begin) -> None:
     file = sweep("first", held_out=0.25).manifest.folder / "sweep.yaml"
     file.write_text(file.read_text().replace("held_out: 0.25", "held_back: 0.25"))

@@ -49,7 +49,7 @@ def test_options_survive_yaml() -> None:
         ({"sampler": "cma"}, "--sampler must be 'tpe' or 'gp' (it is 'cma')"),
         (
             {"scheduler": "bohb"},
-            "--scheduler must be 'asha', 'hyperband', 'median', 'pbt', 'pb2' or 'none' (it is 'bohb')",
+            "--scheduler must be 'asha', 'hyperband', 'median', 'pbt', 'pb2', 'none' or module:Class (it is 'bohb')",
         ),
         ({"grace": 0}, "--grace must be at least 1 (it is 0)"),
         ({"reduction": 1}, "--reduction must be at least 2 (it is 1)"),

@@ -2,40 +2,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from mlflow import MlflowClient
+from sweep_states import VALUES, Begin, journal_of, train, trials_of
 
-from refusion.images.reading import write_image
 from refusion.search.state import SweepState
-from refusion.search.trials.records import TrialRecord
-from refusion.tracking.sweeps import RecordedTrial, read_sweep
-
-Begin = Callable[..., SweepState]
-VALUES = {"schedule.rate.value": 3e-3, "schedule.inner_steps": 2, "objective.alpha": 0.5}
-
-
-def trials_of(state: SweepState) -> dict[int, RecordedTrial]:
-    """What stands in MLflow."""
-    found = read_sweep(state.manifest.tracking_uri, state.manifest.experiment, state.manifest.name)
-    return {trial.number: trial for trial in found.trials}
-
-
-def journal_of(state: SweepState) -> dict[int, TrialRecord]:
-    return state.manifest.journal.read()
-
-
-def train(state: SweepState, number: int, *scores: float, values: dict[str, Any] | None = None) -> None:
-    """A trial is begun, and reports these from epoch 1 on."""
-    state.begin(number, VALUES if values is None else values)
-    state.started(number)
-    for epoch, score in enumerate(scores, start=1):
-        state.reported(number, epoch, {"Qabf": score, "loss/fusion": 1 / epoch}, 0.25)
-        state.saved(number, epoch, f"/trial{number}/epoch{epoch}")
 
 
 def test_a_trial_is_recorded_in_the_journal_and_in_mlflow(recorded: Begin) -> None:
@@ -235,76 +207,3 @@ def test_beginning_again_keeps_what_is_known(sweep: Begin) -> None:
     first.history[1] = {"Qabf": 0.5}
     assert state.begin(1, {}) is first
     assert journal_of(state)[1] == first
-
-
-@pytest.mark.parametrize(("tasks", "prefix"), [(["IVIF"], ""), (["IVIF", "MIF"], "IVIF/")])
-def test_the_pictures_of_the_last_checkpoint_are_recorded(
-    recorded: Begin, tmp_path: Path, tasks: list[str], prefix: str
-) -> None:
-    state = recorded(task=tasks)
-    state.begin(1, VALUES)
-    state.started(1)
-    numbers = {f"{prefix}Qabf": 0.5, "MIF/Qabf": 0.5}
-    state.reported(1, 1, numbers, 0.5)
-    folder = tmp_path / "checkpoint"
-    for name in ("fused/scene.1.png", "weights/scene.1.png"):
-        path = folder / "IVIF" / "pictures" / name
-        path.parent.mkdir(parents=True)
-        write_image(path, np.zeros((8, 8), dtype=np.uint8))
-    state.saved(1, 1, str(folder))
-    state.ended(1)
-    client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
-    found = [entry.path for entry in client.list_artifacts(state.recorder(1).run_id, "images")]
-    assert len([path for path in found if "fused" in path and path.endswith(".png")]) == 1
-    assert all(("IVIF" in path) == bool(prefix) for path in found)
-
-
-def test_a_checkpoint_that_is_gone_has_no_pictures(recorded: Begin) -> None:
-    state = recorded()
-    train(state, 1, 0.5)
-    state.ended(1)
-    client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
-    assert client.list_artifacts(state.recorder(1).run_id) == []
-
-
-def test_a_store_that_is_away_delays_what_it_is_told_and_stops_nothing(recorded: Begin) -> None:
-    state = recorded()
-    database = Path(state.manifest.tracking_uri.removeprefix("sqlite:///"))
-    away = database.with_suffix(".away")
-    database.rename(away)
-    database.mkdir()
-    train(state, 1, 0.5, 0.6)
-    train(state, 2, 0.7)
-    state.ended(2)
-    database.rmdir()
-    away.rename(database)
-    train(state, 3, 0.8)
-    state.reported(1, 3, {"Qabf": 0.9}, 0.25)
-    state.close("interrupted")
-    trials = trials_of(state)
-    assert {number: [trial.history[epoch]["Qabf"] for epoch in trial.history] for number, trial in trials.items()} == {
-        1: [0.5, 0.6, 0.9],
-        2: [0.7],
-        3: [0.8],
-    }
-    assert {number: trial.ended for number, trial in trials.items()} == {
-        1: "interrupted",
-        2: "stopped",
-        3: "interrupted",
-    }
-
-
-def test_what_a_killed_sweep_had_not_told_mlflow_is_made_up(recorded: Begin) -> None:
-    state = recorded()
-    train(state, 1, 0.5)
-    killed = TrialRecord.of(state.records[1].plain())
-    killed.history[2] = {"Qabf": 0.6, "rate": 1e-3}
-    killed.ended = "stopped"
-    state.manifest.journal.write(killed)
-    later = SweepState(state.manifest, state.scoreboard, state.parent, state.experiment_id)
-    later.records = state.manifest.journal.read()
-    later.scoreboard.add(1, 2, killed.history[2])
-    later.make_up()
-    trial = trials_of(later)[1]
-    assert trial.ended == "stopped"
-    assert trial.history[2]["Qabf"] == 0.6

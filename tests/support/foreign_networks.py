@@ -114,7 +114,7 @@ class OddOnly(Strided):
 
 class Random(Tiny):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.dropout(super().forward(x), 0.5, training=True)
+        return F.dropout(super().forward(x) / 2, 0.5, training=True)
 
 
 class OfTheBatch(Tiny):

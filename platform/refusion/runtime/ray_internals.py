@@ -6,8 +6,17 @@ which of them has gone or changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
 from ray._private.utils import read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.exceptions import RayActorError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ray.tune.schedulers.pb2 import PB2
 
 # File that `ray up` leaves in the home of the head node: only it tells which machines the autoscaler could add.
 BOOTSTRAP_FILE = "ray_bootstrap_config.yaml"
@@ -19,6 +28,8 @@ CHECKPOINTS_FILE = "checkpoint_manager_snapshot.json"
 WATCH_PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 # Machines that an autoscaler adds take longer to start than Ray Train waits for its workers.
 WORKER_START_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+# By default it looks at its workers' reports every 2 s, which each decision of a sweep's scheduler would wait for.
+WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 
 
 def last_cluster_address() -> str | None:
@@ -39,3 +50,52 @@ def reload_auth() -> None:
     """Make Ray read RAY_AUTH_MODE and RAY_AUTH_TOKEN again; it has read them when it was imported."""
     AuthenticationTokenLoader.instance().reset_cache()
     Config.initialize("")
+
+
+def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> dict[str, Any]:
+    """Configuration that Tune's PB2 proposes for a trial that goes on from a donor's checkpoint.
+
+    Tune asks its PB2 for one only within exchanges of its own, which know neither our scores nor our seeds.
+
+    Args:
+        process: remembers its proposals of the same time.
+        table: what it learns from: Trial, Time, the hyperparameters and Reward.
+        trial, donor: Tune's.
+
+    Raises:
+        ValueError, numpy.linalg.LinAlgError: its matrix is singular.
+    """
+    process.data = table
+    config, _ = process._get_new_config(trial, donor)
+    return dict(config)
+
+
+@contextmanager
+def losses_counted_once() -> Iterator[None]:
+    """Make ``Tuner.fit`` count the loss of a process once; Tune has no setting for that.
+
+    Ray 2.60 reports the loss of a process that turns to its next trial twice: that the process ended, and that it did
+    not do what it was asked. At the first report the trial is queued again; the second one finds it waiting and gives
+    it up, whatever retries it has left. Nor would it ever get another process, since Tune still counts on the lost
+    one's turn to it.
+    """
+    # Only sweeps need Tune, and importing it takes long.
+    from ray.tune import tune as tunes_run
+    from ray.tune.experiment import Trial
+
+    tunes_own = tunes_run.TuneController
+
+    class Controller(tunes_own):  # type: ignore[misc,valid-type]
+        """Handles the loss of a process once, and gives its trial another."""
+
+        def _trial_task_failure(self, trial: Any, exception: Exception) -> None:
+            self._resetting_trials.discard(trial)
+            # At the first report Tune has its trial RUNNING, at the second one no longer.
+            if trial.status == Trial.RUNNING or not isinstance(exception, RayActorError):
+                super()._trial_task_failure(trial, exception)
+
+    tunes_run.TuneController = Controller
+    try:
+        yield
+    finally:
+        tunes_run.TuneController = tunes_own

@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Literal
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.import_path import is_import_path
 from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
 from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
 from refusion.search.schedulers.explore import check_pbt_space
+from refusion.search.schedulers.imported import imported_scheduler
 from refusion.search.space.space import Space
 from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
@@ -80,7 +82,8 @@ class SweepManifest(Manifest):
 
     def resume_arguments(self) -> list[str]:
         """Options that resume this sweep, with the code of the user's own that all its trials run."""
-        return [*super().resume_arguments(), *named_code(self.base)]
+        scheduler = ["--scheduler", self.options.scheduler] if is_import_path(self.options.scheduler) else []
+        return [*super().resume_arguments(), *named_code(self.base), *scheduler]
 
 
 def open_manifest(request: SweepRequest) -> SweepManifest:
@@ -114,6 +117,8 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         raise UserError(
             f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs})"
         )
+    if is_import_path(options.scheduler):
+        imported_scheduler(options.scheduler, base.schedule.epochs, base.seed)
     return SweepManifest.begin(
         request, resolve_tracking_uri(request.tracking_uri), options=options, space=space, base=base
     )
@@ -134,6 +139,13 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     ]
     changed += changed_settings(base_before.model_dump(), base.model_dump(), _CHANGEABLE_SETTINGS)
     SweepManifest.refuse_changes(name, changed)
+    if is_import_path(before.scheduler):
+        if "scheduler" not in request.options:
+            raise UserError(
+                f"--resume {name}: runs code from outside of this package, which its folder alone must not choose; if "
+                f"you trust it, name it again: --scheduler {before.scheduler}"
+            )
+        imported_scheduler(before.scheduler, base.schedule.epochs, base.seed)
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])

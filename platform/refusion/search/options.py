@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from refusion.errors import UserError
+from refusion.import_path import is_import_path
 from refusion.search.objective.objective import DEFAULT
 from refusion.tasks import TaskName
 
 SearchKind = Literal["random", "grid", "optuna"]
-SchedulerKind = Literal["asha", "hyperband", "median", "pbt", "pb2", "none"]
+SCHEDULERS = ("asha", "hyperband", "median", "pbt", "pb2", "none")
 # Population-based schedulers change values while a trial trains, and choose its next values themselves.
 PBT_KINDS = ("pbt", "pb2")
-# These pause trials until others have come as far, so that all of them must have begun.
+# Schedulers that pause trials until others have come as far, so that all of them must have begun.
 PAUSING = (*PBT_KINDS, "hyperband")
 
 # Older spellings of options, which are still read.
 _OLD_NAMES = {"held_back": "held_out"}
+
+
+def _known_scheduler(name: str) -> str:
+    if name in SCHEDULERS or is_import_path(name):
+        return name
+    raise PydanticCustomError(
+        "scheduler", "must be {names} or module:Class", {"names": ", ".join(map(repr, SCHEDULERS))}
+    )
 
 
 class SweepOptions(BaseModel):
@@ -32,7 +42,9 @@ class SweepOptions(BaseModel):
     objective: str = Field(DEFAULT, description="SSIM | SSIM,Qabf:2,VIF (weighted average rank) | pareto:SSIM,Qabf")
     search: SearchKind = Field("optuna", description="random | grid | optuna")
     sampler: Literal["tpe", "gp"] = Field("tpe", description="of optuna: tpe | gp")
-    scheduler: SchedulerKind = Field("asha", description="asha | hyperband | median | pbt | pb2 | none")
+    scheduler: Annotated[str, AfterValidator(_known_scheduler)] = Field(
+        "asha", description="asha | hyperband | median | pbt | pb2 | none | module:Class (your own, for Ray Tune)"
+    )
     grace: int = Field(1, ge=1, description="epochs that no trial is stopped before")
     reduction: int = Field(3, ge=2, description="one trial in so many goes on at each rung of asha and hyperband")
     interval: int = Field(2, ge=1, description="epochs between two exchanges of a population (pbt, pb2)")

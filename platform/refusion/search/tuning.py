@@ -1,4 +1,4 @@
-"""Hand a sweep's trials to Ray Tune and let it run them to their ends."""
+"""Runs a sweep's trials by Ray Tune."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from ray import tune
 
+from refusion.runtime.ray_internals import losses_counted_once
 from refusion.search.callbacks import Events, Suggestions
 from refusion.search.display import View
 from refusion.search.options import PAUSING, PBT_KINDS
 from refusion.search.schedulers.decisions import start_decisions
 from refusion.search.schedulers.factory import make_scheduler, rungs
-from refusion.search.schedulers.tune_controller import mended_controller
 from refusion.search.state import SweepState
 from refusion.search.suggest.queue import SuggestionQueue, config_of
 from refusion.search.trials.multi_worker import WAITING, MultiWorkerPlan, multi_worker_trial
@@ -104,7 +104,7 @@ def tune_trials(
             ],
         ),
     )
-    with mended_controller():
+    with losses_counted_once():
         tuner.fit()
 
 

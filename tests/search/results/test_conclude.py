@@ -46,7 +46,7 @@ def shared(settings: Settings) -> dict[str, Any]:
 
 
 def read_back(text: str, folder: Path) -> Settings:
-    """As jobs/train_all_tasks.py --config reads it."""
+    """Reads settings as jobs/train_all_tasks.py --config does."""
     file = folder / "best.yaml"
     file.write_text(text, encoding="utf-8")
     return check([read_settings_file(file)])

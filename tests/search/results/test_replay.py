@@ -28,7 +28,7 @@ VALUE: dict[str, Any] = {"schedule.inner_rate.value": {"low": 1.0e-4, "high": 1.
 
 
 def in_effect(settings: Settings, epoch: int) -> list[float]:
-    """What training uses in that epoch; at the middle and the end of it too for the rates."""
+    """Values that training uses in that epoch; at the middle and the end of it too for the rates."""
     schedule, objective = settings.schedule, settings.objective
     positions = (epoch, epoch + 0.5, epoch + 0.999)
     return [
@@ -94,7 +94,7 @@ def test_a_trial_that_never_changed_has_plain_settings() -> None:
     }
 
 
-def test_a_tied_inner_rate_becomes_the_products_of_its_pieces() -> None:
+def test_a_tied_inner_rate_becomes_piecewise_products() -> None:
     space = Space.read({"schedule.rate.value": {"low": 1e-4, "high": 1e-2}, **RATIO})
     keys = ("schedule.rate.value", "schedule.inner_rate.ratio")
     changes = [

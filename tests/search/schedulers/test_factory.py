@@ -4,21 +4,19 @@ import re
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    HyperBandScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-)
-from ray.tune.schedulers.pb2 import PB2
+from ray.tune.schedulers import TrialScheduler
 
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.search.objective.objective import Objective
 from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.base import ScoredScheduler
+from refusion.search.schedulers.early_stopping import Asha, Median
 from refusion.search.schedulers.factory import EPOCH, SCORE, make_scheduler, rungs
+from refusion.search.schedulers.hyperband import HyperBand
+from refusion.search.schedulers.imported import ImportedScheduler
+from refusion.search.schedulers.pb2 import Pb2
+from refusion.search.schedulers.pbt import Pbt
 from refusion.search.space.space import Space
 
 BASE = check([{"schedule": {"rate": {"kind": "constant", "value": 1e-3}}}])
@@ -32,19 +30,22 @@ def make(kind: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tunes"),
+    ("kind", "own"),
     [
-        ("asha", AsyncHyperBandScheduler),
-        ("hyperband", HyperBandScheduler),
-        ("median", MedianStoppingRule),
-        ("pbt", PopulationBasedTraining),
-        ("pb2", PB2),
-        ("none", FIFOScheduler),
+        ("asha", Asha),
+        ("hyperband", HyperBand),
+        ("median", Median),
+        ("pbt", Pbt),
+        ("pb2", Pb2),
+        ("none", ScoredScheduler),
+        ("ray.tune.schedulers:FIFOScheduler", ImportedScheduler),
     ],
 )
-def test_each_kind_is_tunes_own_with_a_judge(kind: Any, tunes: type) -> None:
+def test_each_kind_is_a_scheduler_for_tune_with_a_scoreboard(kind: Any, own: type) -> None:
     scheduler = make(kind)
-    assert isinstance(scheduler, tunes) and isinstance(scheduler, ScoredScheduler)
+    assert type(scheduler) is own
+    assert isinstance(scheduler, TrialScheduler) and isinstance(scheduler, ScoredScheduler)
+    assert not scheduler.supports_buffered_results
     # Tune hands on what its own configuration says of metric and mode: nothing.
     assert scheduler.set_search_properties(None, None)
     assert (EPOCH, SCORE) == ("epoch", "score")
@@ -61,6 +62,7 @@ def test_each_kind_is_tunes_own_with_a_judge(kind: Any, tunes: type) -> None:
         ("pbt", {}, []),
         ("pb2", {}, []),
         ("none", {}, []),
+        ("my_module:MyScheduler", {}, [1, 2, 3, 4, 5, 6, 7, 8]),
     ],
 )
 def test_rungs(kind: Any, options: dict[str, int], expected: list[int]) -> None:

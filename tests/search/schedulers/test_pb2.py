@@ -67,7 +67,7 @@ def test_a_trials_place_in_the_unit_ranges_follows_its_values(stage: Any) -> Non
 
 @pytest.mark.slow
 def test_it_goes_where_scores_have_risen(stage: Any) -> None:
-    """Who is best at the exchange is the same, but once low rates came there from further below, once high ones."""
+    """The best at the exchange are the same, but once low rates came there from further below, once high ones."""
     chosen = {}
     for best in (1e-4, 1e-2):
         told = []
@@ -77,6 +77,7 @@ def test_it_goes_where_scores_have_risen(stage: Any) -> None:
                 rise = 0.01 * (1 - abs(np.log10(trial.config["values"][RATE] / best)) / 2)
                 for epoch in range(1, 5):
                     ring.report(number, epoch, SSIM=number / 10 - rise * (4 - epoch))
+            ring.turn()
             told += exchanges
         assert {(trial, donor > 4) for trial, donor, *_ in told} == {(1, True), (2, True)}
         chosen[best] = [np.log10(values[RATE]) for *_, values in told]
@@ -89,16 +90,18 @@ def test_no_two_get_the_same_proposal(stage: Any, monkeypatch: pytest.MonkeyPatc
     ring, told = pb2_stage(stage, range(1, 7))
     for number in range(1, 7):
         ring.report(number, 2, SSIM=number / 10)
+    ring.turn()
     (*_, first), (*_, second) = told
     assert first == proposal != second and SPACE.contains(second)
 
 
 def test_before_it_can_tell_it_explores_as_pbt_does(stage: Any) -> None:
-    """At the first exchange after a single result there is no rise to learn from."""
+    """Scores have not risen yet at the first exchange after a single result."""
     ring, told = pb2_stage(stage, (1, 2))
     donor = dict(ring.trials[2].config["values"])
     ring.report(1, 2, SSIM=0.1)
     ring.report(2, 2, SSIM=0.9)
+    ring.turn()
     ((trial, _, epoch, values),) = told
     assert values == explore(SPACE, donor, random.Random(f"0/{trial}/{epoch}"), BASE) != donor
 

@@ -19,7 +19,7 @@ SPACE = Space.read(
 
 
 class Exchanges(list[tuple[int, int, int, dict[str, Any]]]):
-    """What ``on_exploit`` was told."""
+    """Exchanges as ``on_exploit`` was told of them."""
 
     def __call__(self, trial: int, donor: int, epoch: int, values: dict[str, Any]) -> None:
         self.append((trial, donor, epoch, values))
@@ -51,8 +51,10 @@ def test_the_worst_goes_on_from_the_best_with_new_values(stage: Any) -> None:
         assert ring.report(number, 1, SSIM=0.1, Qabf=0.1) == "CONTINUE"
         ring.weights[number] = float(number)
         assert ring.report(number, 2, SSIM=0.5 - number / 10, Qabf=0.5 - number / 10) == "PAUSE"
-    assert ring.scheduler.choose_trial_to_run(ring) is ring.trials[4]
-    assert ring.report(4, 2, SSIM=0.05, Qabf=0.05) == "NOOP", "the exchange has paused it"
+    assert ring.turn() == 4
+    assert ring.report(4, 2, SSIM=0.05, Qabf=0.05) == "PAUSE"
+    assert told == []
+    assert ring.turn() == 4, "before the checkpoint's owner replaces it"
     ((trial, donor, epoch, values),) = told
     assert (trial, donor, epoch) == (4, 1, 2)
     assert SPACE.contains(values) and values != before[1]
@@ -63,7 +65,7 @@ def test_the_worst_goes_on_from_the_best_with_new_values(stage: Any) -> None:
         {"epoch": 2, "from": 1, "values": values},
     ]
     assert [ring.trials[number].config["values"] for number in (1, 2, 3)] == [before[1], before[2], before[3]]
-    assert ring.scheduler.choose_trial_to_run(ring) is ring.trials[4], "before the checkpoint's owner replaces it"
+    assert ring.turn() == 4 and len(told) == 1, "a second question changes nothing"
     ring.start(4)
     assert (ring.epochs[4], ring.weights[4]) == (2, 1.0)
 
@@ -77,6 +79,7 @@ def test_it_does_not_matter_how_far_the_default_trial_has_come(stage: Any, first
     ring.report(1, 2, SSIM=0.9, Qabf=0.1)
     ring.report(2, 2, SSIM=0.1, Qabf=0.2)
     ring.report(0, 2, SSIM=0.5, Qabf=0.5)
+    ring.turn()
     scores = ring.scheduler.scores_at(2)
     assert scores[1] > scores[2]
     assert [(trial, donor) for trial, donor, *_ in told] == [(1, 2)]
@@ -88,6 +91,7 @@ def test_the_best_is_saved_first_where_it_comes_last(stage: Any) -> None:
         assert ring.report(number, 2, SSIM=number / 10, Qabf=number / 10) == "PAUSE"
     ring.weights[4] = 4.5
     assert ring.report(4, 2, SSIM=0.9, Qabf=0.9) == "PAUSE"
+    assert ring.turn() == 1
     assert [(trial, donor) for trial, donor, *_ in told] == [(1, 4)]
     ring.start(1)
     assert ring.weights[1] == 4.5
@@ -138,17 +142,19 @@ def test_nobody_waits_for_a_trial_that_failed(stage: Any, fails: dict[int, int],
 
 
 def test_a_trial_that_is_tried_again_does_not_go_by_what_it_had_reached(stage: Any) -> None:
-    """It fails while the checkpoint of the exchange is being saved, and begins again from an older one."""
+    """One fails while the checkpoint of the exchange is being saved, and begins again from an older one."""
     ring, told = pbt_stage(stage, (1, 2))
     ring.report(1, 2, SSIM=0.9, Qabf=0.9)
-    ring.trials[1].run_metadata.checkpoint_manager._latest_checkpoint_result = None
+    ring.trials[1].latest_checkpoint_result = None
     ring.fail(1, again=True)
     assert ring.report(2, 2, SSIM=0.1, Qabf=0.1) == "PAUSE"
     assert told == []
-    assert ring.scheduler.choose_trial_to_run(ring) is ring.trials[1]
+    assert ring.turn() == 1
+    assert told == []
     ring.start(1)
     assert ring.report(1, 1, SSIM=0.8, Qabf=0.8) == "CONTINUE"
     assert ring.report(1, 2, SSIM=0.9, Qabf=0.9) == "PAUSE"
+    assert ring.turn() == 2
     assert [(trial, donor) for trial, donor, *_ in told] == [(2, 1)]
 
 
@@ -158,19 +164,24 @@ def test_the_others_wait_for_a_trial_that_is_tried_again(stage: Any) -> None:
         ring.report(number, 2, SSIM=number / 10, Qabf=number / 10)
     ring.start(3)
     ring.fail(3, again=True)
-    assert told == []
+    assert ring.turn() == 3 and told == []
     ring.report(3, 2, SSIM=0.9, Qabf=0.9)
+    assert ring.turn() == 1
     assert [(trial, donor) for trial, donor, *_ in told] == [(1, 3)]
 
 
-def test_a_trial_that_is_still_saving_is_not_stopped_by_that_save_later(stage: Any) -> None:
+@pytest.mark.parametrize("last", [1, 2])
+def test_an_exchange_waits_until_the_worst_and_the_best_are_saved(stage: Any, last: int) -> None:
+    """Tune would take up what is left of a save after the trial went on from another checkpoint."""
     ring, told = pbt_stage(stage, (1, 2))
-    ring.report(1, 2, SSIM=0.1, Qabf=0.1)
-    ring.trials[1].set_status("RUNNING")
-    ring._schedule_trial_save(ring.trials[1])
-    # The stage's pause_trial fails the test if Tune would take the save for unfinished business.
-    ring.report(2, 2, SSIM=0.9, Qabf=0.9)
-    assert len(told) == 1 and ring.trials[1].status == "PAUSED" and not ring.trials[1].is_saving
+    for number in (1, 2):
+        ring.weights[number] = float(number)
+        assert ring.report(number, 2, saves=number != last, SSIM=number / 10, Qabf=number / 10) == "PAUSE"
+    assert ring.turn() is None and told == []
+    ring.pause(last)
+    assert ring.turn() == 1 and [(trial, donor) for trial, donor, *_ in told] == [(1, 2)]
+    ring.start(1)
+    assert ring.weights[1] == 2.0
 
 
 def test_a_resumed_population_goes_on_to_its_next_exchange(stage: Any) -> None:
@@ -183,7 +194,8 @@ def test_a_resumed_population_goes_on_to_its_next_exchange(stage: Any) -> None:
     for number in (1, 2, 3):
         ring.add(number, **SPACE.sample(random.Random(number)))
     assert [ring.report(number, 5, SSIM=number / 10) for number in (1, 2, 3)] == ["CONTINUE"] * 3
-    assert [ring.report(number, 6, SSIM=number / 10) for number in (1, 2, 3)] == ["PAUSE"] * 2 + ["PAUSE"]
+    assert [ring.report(number, 6, SSIM=number / 10) for number in (1, 2, 3)] == ["PAUSE"] * 3
+    assert ring.turn() == 1
     assert [(trial, donor, epoch) for trial, donor, epoch, _ in told] == [(1, 3, 6)]
 
 
@@ -194,6 +206,7 @@ def test_what_a_trial_trained_beyond_its_donor_is_forgotten(stage: Any) -> None:
         ring.scheduler.scoreboard.add(1, epoch, {"SSIM": 0.1, "Qabf": 0.1})
     ring.report(1, 3, SSIM=0.1, Qabf=0.1)
     ring.report(2, 2, SSIM=0.9, Qabf=0.9)
+    ring.turn()
     assert sorted(ring.scheduler.scoreboard.histories[1]) == [1, 2]
     assert ring.trials[1].config["lineage"][-1]["epoch"] == 2
 
@@ -203,5 +216,6 @@ def test_two_trials_that_lost_their_numbers_are_replaced_first(stage: Any) -> No
     for number in range(1, 9):
         lost = number in (5, 7)
         ring.report(number, 2, SSIM=float("nan") if lost else 0.5, Qabf=float("nan") if lost else number / 10)
+    ring.turn()
     assert sorted(trial for trial, *_ in told) == [5, 7]
     assert {donor for _, donor, *_ in told} <= {6, 8}

@@ -141,6 +141,18 @@ def test_hyperband(storage: Path) -> None:
     assert {ended[number] for number in set(members) - {best}} == {1}
 
 
+def test_a_scheduler_named_by_its_import_path(storage: Path) -> None:
+    """Tune's own, of which each is one class on the public interface, decides by our scores."""
+    results, scoreboard, _ = sweep(storage, "ray.tune.schedulers:AsyncHyperBandScheduler", trials=6, epochs=5)
+    ended = {number: result.metrics["epoch"] for number, result in results.items()}
+    assert set(ended) == set(range(7)) and ended[0] == 5
+    # By default its rungs are 1 and 4.
+    assert set(ended.values()) <= {1, 4, 5} and min(ended.values()) == 1
+    assert {number: max(history) for number, history in scoreboard.histories.items()} == ended
+    rates = {number: result.config["values"][RATE] for number, result in results.items() if number}
+    assert ended[max(rates, key=rates.__getitem__)] == 5
+
+
 @pytest.mark.parametrize("kind", ["pbt", "pb2"])
 def test_pbt_and_pb2(storage: Path, kind: Any) -> None:
     results, scoreboard, told = sweep(storage, kind, trials=4, epochs=5, interval=2)

@@ -35,7 +35,7 @@ def end(state: SweepState, number: int, ended: str = "finished", score: float | 
 
 
 def one_by_one(state: SweepState, **queue: Any) -> list[dict[str, Any]]:
-    """All values of a sweep whose trials run one after the other."""
+    """Values of a sweep whose trials run one after the other."""
     choose = SuggestionQueue(state, {}, **queue)
     found: list[dict[str, Any]] = []
     while (config := choose.next_config()) != "end":
@@ -47,7 +47,7 @@ def one_by_one(state: SweepState, **queue: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[list[KnownTrial]]:
-    """What Optuna is told at each of its suggestions."""
+    """Trials that Optuna is told of at each of its suggestions."""
     seen: list[list[KnownTrial]] = []
     suggest = choice.suggest_optuna
 
@@ -221,7 +221,7 @@ def test_optuna_learns_what_each_trial_came_to(sweep: Begin, told: list[list[Kno
 
 
 def test_a_diverged_trials_neighbourhood_is_left(sweep: Begin) -> None:
-    """All rates above 1e-3 diverge although their last numbers were the best."""
+    """Rates above 1e-3 diverge although their last numbers were the best."""
     rates: list[float] = []
     state = sweep(search="optuna", scheduler="none", trials=30, space={RATE: {"low": 1e-5, "high": 1e-1, "log": True}})
     choose = SuggestionQueue(state, {})

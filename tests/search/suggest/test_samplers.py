@@ -113,7 +113,7 @@ def test_what_is_known_makes_later_trials_better_than_random_ones(sampler: Sampl
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_what_was_tried_or_still_runs_is_not_asked_again(sampler: Sampler) -> None:
-    """With one integer to choose, four workers at once get four new ones although one value looks best."""
+    """Four workers at once that choose one integer get four new ones although one value looks best."""
     space = Space.read({"schedule.inner_steps": {"low": 1, "high": 20}})
     known = [
         KnownTrial({"schedule.inner_steps": k}, -abs(k - 9.0), "finished") for k in (1, 3, 5, 7, 12, 14, 16, 18, 19, 20)

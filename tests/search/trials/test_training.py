@@ -187,7 +187,7 @@ def test_values_that_change_between_epochs_are_repeated_by_one_training(
     changes: list[dict[str, float]],
     tmp_path: Path,
 ) -> None:
-    """What PBT does to a trial, and the settings that its best.yaml will hold. Epoch 2 keeps the values of epoch 1."""
+    """Repeats what PBT does to a trial by the settings that its best.yaml will hold; epoch 2 keeps epoch 1's values."""
     inner = {"schedule": {"inner_rate": 1e-3}} if RATIO not in space else {}
     manifest = manifest_of(space=space, base=inner)
     cache = TrialCache(plan_of(manifest))

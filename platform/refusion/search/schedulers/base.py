@@ -1,11 +1,14 @@
-"""What the schedulers of a sweep share: each result is judged among all trials, and what was judged before anew."""
+"""Base of a sweep's schedulers, on Tune's public interface: scores each result among all trials.
+
+Scores are computed anew before each decision, since ranks change with every new result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ray.tune.result import AUTO_RESULT_KEYS, DONE, TRIAL_ID
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from refusion.search.objective.objective import scores_at
@@ -17,7 +20,6 @@ SCORE = "score"
 DEFAULT_TRIAL = 0
 # In place of −∞, which quantiles and sums turn into NaN.
 WORST = -1e30
-_NO_METRICS = frozenset({*AUTO_RESULT_KEYS, DONE, TRIAL_ID, NUMBER, EPOCH, SCORE})
 
 Result = dict[str, Any]
 # (trial, epoch, whether it goes on)
@@ -30,26 +32,31 @@ def number_of(trial: Any) -> int:
 
 
 class ScoredScheduler(FIFOScheduler):
-    """Judges every result and lets each trial train all its epochs; subclasses stop or exchange trials in ``decide``.
+    """Scores every result and lets each trial train all its epochs; subclasses stop or change trials in ``decide``.
 
     Results hold the trial's finished epochs under ``EPOCH`` and its metrics by name; ``SCORE`` is put in here.
 
     Attributes:
-        on_decision: told (trial, epoch, whether it goes on) where trials end by themselves; Tune stops none.
+        on_decision: told (trial, epoch, whether it goes on) where trials end by themselves; Tune stops none then.
     """
 
     on_decision: OnDecision | None = None
 
-    def __init__(self, scoreboard: Scoreboard, epochs: int, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, scoreboard: Scoreboard, epochs: int) -> None:
+        super().__init__()
         self.scoreboard, self.epochs = scoreboard, epochs
 
     @property
     def metric(self) -> None:
         """None: the score is given here, so that Tune must not ask the trials for it."""
 
+    @property
+    def supports_buffered_results(self) -> bool:
+        """False: Tune must ask for a decision before a trial's next epoch begins."""
+        return False
+
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Kept as None where Tune keeps what it was given: a sweep is resumed by its own journal."""
+        """Pickles to None where Tune saves what it was given: a sweep is resumed from its own journal."""
         return type(None), ()
 
     def scores_at(self, epoch: int, among: Collection[int] | None = None) -> dict[int, float]:
@@ -74,14 +81,12 @@ class ScoredScheduler(FIFOScheduler):
         if EPOCH not in result or result.get(PROBLEM):
             return
         number, epoch = number_of(trial), int(result[EPOCH])
-        metrics = {
-            key: value for key, value in result.items() if key not in _NO_METRICS and not key.startswith("config/")
-        }
-        self.scoreboard.add(number, epoch, metrics)
+        keys = {goal.key for goal in self.scoreboard.objective.goals}
+        self.scoreboard.add(number, epoch, {key: result[key] for key in keys & result.keys()})
         result[SCORE] = self.scores_at(epoch).get(number, WORST)
 
     def on_trial_result(self, controller: Any, trial: Any, result: Result) -> str:
-        """Tune's question what becomes of a trial after one more epoch."""
+        """Decides for Tune whether a trial goes on after one more epoch."""
         self.record(trial, result)
         decision = self._decision(controller, trial, result)
         if self.on_decision is None:
@@ -97,10 +102,20 @@ class ScoredScheduler(FIFOScheduler):
         return self.decide(controller, trial, result)
 
     def decide(self, controller: Any, trial: Any, result: Result) -> str:
-        """CONTINUE, PAUSE, STOP or NOOP for a trial other than the default one, before its last epoch."""
+        """CONTINUE, PAUSE or STOP for a trial other than the default one, before its last epoch."""
         return str(super().on_trial_result(controller, trial, result))
 
     def on_trial_complete(self, controller: Any, trial: Any, result: Result) -> None:
-        """A trial ends; where it says so itself, Tune shows its last result only here."""
+        """Record the last result of a trial that ends by itself, which Tune shows only here."""
         self.record(trial, result)
         super().on_trial_complete(controller, trial, result)
+
+
+def waiting_default_trial(controller: Any) -> Any:
+    """The default trial where it waits for its start, else None."""
+    waiting = (
+        trial
+        for trial in controller.get_trials()
+        if number_of(trial) == DEFAULT_TRIAL and trial.status in (Trial.PENDING, Trial.PAUSED)
+    )
+    return next(waiting, None)

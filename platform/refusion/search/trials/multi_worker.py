@@ -21,6 +21,7 @@ from refusion.errors import UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.failures import reason_of
+from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
@@ -32,10 +33,9 @@ CHECKPOINT_PATH = "checkpoint_path"
 # Shown while Ray Train waits for a trial's workers' resources.
 WAITING = "waiting for resources"
 _RAY_TRAINS_SETTINGS = {
-    # It looks at its workers' reports this often (seconds); by default every 2 s, which each decision would cost.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    WORKER_POLL_SECONDS: "0.5",
     # While the workers' resources are taken by others it prints a traceback this often; the sweep says so in a line.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3600",
+    WORKER_START_SECONDS: "3600",
 }
 
 
