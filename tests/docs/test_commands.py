@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import runpy
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from refusion.cli.main import COMMANDS
 from refusion.cli.options import parse_dotted
 from refusion.cli.sweep import read_requests
 from refusion.config.layers import check
@@ -19,6 +22,9 @@ from refusion.search.space.validation import check_space
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*.py")])
+# Subcommands of the console command, and the files that do the same.
+SUBCOMMANDS = {name: command.file for name, command in COMMANDS.items()}
+SUBCOMMAND = re.compile(rf"^ {{4}}(?:\$ )?refusion ({'|'.join(SUBCOMMANDS)})\b")
 PROGRAM = re.compile(r"\b((?:jobs|analysis|analysis/benchmarks|docs)/\w+\.py)\b")
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*\w)")
 # Options of other programs that the docs tell to run.
@@ -36,19 +42,17 @@ def command_lines(page: Path) -> list[tuple[str, set[str]]]:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     found = []
     for line in text.splitlines():
-        # A comment begins with two blanks and a number sign; several commands stand in one line now and then.
-        for part in re.split(r"\s#\s|;", line)[0:1]:
-            if "python " in part and (program := PROGRAM.search(part)):
-                found.append((program[1], set(OPTION.findall(part[program.end() :]))))
+        command = re.split(r"\s#\s|;", line)[0]
+        if "python " in command and (program := PROGRAM.search(command)):
+            found.append((program[1], set(OPTION.findall(command[program.end() :]))))
+        elif subcommand := SUBCOMMAND.search(command):
+            found.append((SUBCOMMANDS[subcommand[1]], set(OPTION.findall(command[subcommand.end() :]))))
     return found
 
 
 @cache
 def help_of(program: str) -> str:
     """Returns what the program prints for ``--help``; runs it in this process, up to its parser."""
-    import contextlib
-    import io
-
     path, argv, printed = list(sys.path), sys.argv, io.StringIO()
     sys.path.insert(0, str((ROOT / program).parent))
     sys.argv = [program, "--help"]

@@ -16,13 +16,16 @@ import pandas as pd
 import pytest
 
 from refusion.cli.sweep import read_requests
+from refusion.cli.train import read_request
+from refusion.config.layers import check
 from refusion.images.reading import read_image, write_image
+from refusion.meta.objective import check_objective
 from refusion.search.manifest import open_manifest
 from refusion.search.trials.training import TrialPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 # A directive stands in a comment, which the site does not show, before the block that it is about.
-_BLOCK = re.compile(r"^<!-- (file|after|run|check)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^<!-- (file|after|instead|run|check)(?:: (.+?))? -->\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
 
 
 class Block(NamedTuple):
@@ -61,11 +64,12 @@ class Place:
         for block in blocks:
             if block.directive == "file":
                 (self.folder / block.place).write_text(block.text)
-            elif block.directive == "after":
-                name, line = block.place.split(" | ")
+            elif block.directive in ("after", "instead"):
+                name, line = block.place.split(" | ", 1)
                 content = (self.folder / name).read_text()
                 assert content.count(f"{line}\n") == 1, line
-                (self.folder / name).write_text(content.replace(f"{line}\n", f"{line}\n{block.text}"))
+                before = f"{line}\n" if block.directive == "after" else ""
+                (self.folder / name).write_text(content.replace(f"{line}\n", before + block.text))
             elif block.language == "python":
                 script += block.text
             else:
@@ -120,6 +124,21 @@ def test_a_search_space_is_read_and_checked(tmp_path: Path, monkeypatch: pytest.
         {"network.options.width": 4, "schedule.rate.kind": "constant", "schedule.rate.value": 1e-3}
     )
     assert values.network.options == {"width": 4}
+
+
+def test_a_loss_and_a_reward_are_checked_as_before_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, command = blocks_of("extend.md", "A loss and a reward")
+    assert command.directive == "check"
+    (tmp_path / file.place).write_text(file.text)
+    monkeypatch.setenv("REFUSION_IMPORT_FOLDERS", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    settings = check(read_request(shlex.split(command.text.replace("\\\n", " "))[2:]).changes)
+    assert settings.objective.kind == "my_losses:robust"
+    check_objective(settings)
+
+
+def test_a_rate_schedule_is_a_kind_of_rate(place: Place) -> None:
+    place.carry_out(blocks_of("extend.md", "A rate schedule"))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from refusion.errors import UserError
-from refusion.evaluation.csv_file import check_writable, csv_text, score_table, write_whole
+from refusion.evaluation.csv_file import check_writable, csv_text, score_table, write_atomically
 from refusion.evaluation.results import MethodScores
 
 
@@ -36,7 +36,7 @@ def test_several_methods_stand_one_below_the_other_for_each_picture() -> None:
 def test_scores_survive_the_file(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=50)
     method = scores("ours", {f"{index:03d}": value for index, value in enumerate(values)})
-    write_whole(tmp_path / "out.csv", csv_text(score_table([method])))
+    write_atomically(tmp_path / "out.csv", csv_text(score_table([method])))
     read = pd.read_csv(tmp_path / "out.csv", dtype={"name": str})
     assert read["EN"].to_list() == values.tolist()
     assert read["name"][1] == "001"
@@ -54,7 +54,7 @@ def test_folders_are_made_and_unfit_places_refused(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "out.csv"
-    write_whole(file, "old")
+    write_atomically(file, "old")
     umask = os.umask(0)
     os.umask(umask)
     assert file.stat().st_mode & 0o777 == 0o666 & ~umask
@@ -64,8 +64,8 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "chmod", interrupted)
-        write_whole(file, "new")
+        write_atomically(file, "new")
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
-    write_whole(file, "new")
+    write_atomically(file, "new")
     assert file.read_text() == "new"

@@ -8,7 +8,7 @@ import pytest
 from refusion.errors import UserError
 from refusion.evaluation.scenes import (
     MinimumSize,
-    check_fit,
+    check_sizes,
     match_fused,
     match_references,
     pairs_of_folders,
@@ -107,37 +107,37 @@ def test_true_images_may_be_more_but_not_fewer(tmp_path: Path) -> None:
 
 def test_sizes_that_fit_pass(data: Path, tmp_path: Path) -> None:
     fused, reference = write(tmp_path / "fused", "one.png"), write(tmp_path / "true", "one.png")
-    check_fit([picture(data, fused, reference)], MINIMUM, crop=False)
-    check_fit([picture(data, write(tmp_path / "fused", "small.png", 18, 29))], MINIMUM, crop=True)
-    check_fit([picture(data, write(tmp_path / "fused", "large.png", 20, 60))], MINIMUM, crop=True)
+    check_sizes([picture(data, fused, reference)], MINIMUM, crop=False)
+    check_sizes([picture(data, write(tmp_path / "fused", "small.png", 18, 29))], MINIMUM, crop=True)
+    check_sizes([picture(data, write(tmp_path / "fused", "large.png", 20, 60))], MINIMUM, crop=True)
 
 
 def test_a_misfit_names_file_and_sizes_and_offers_what_helps(data: Path, tmp_path: Path) -> None:
     small = write(tmp_path / "fused", "small.png", 18, 29)
     with pytest.raises(UserError, match=r"small\.png is 29×18 but its source .*one\.png is 30×20: --align crop"):
-        check_fit([picture(data, small)], MINIMUM, crop=False)
+        check_sizes([picture(data, small)], MINIMUM, crop=False)
     mixed = write(tmp_path / "fused", "mixed.png", 21, 29)
     for crop in (False, True):
         with pytest.raises(UserError, match=r"mixed\.png is 29×21 .*give pictures of one size"):
-            check_fit([picture(data, mixed)], MINIMUM, crop=crop)
+            check_sizes([picture(data, mixed)], MINIMUM, crop=crop)
     large = write(tmp_path / "fused", "large.png", 20, 63)
     with pytest.raises(UserError, match=r"large\.png is 63×20 .*at most 32 pixels"):
-        check_fit([picture(data, large)], MINIMUM, crop=True)
+        check_sizes([picture(data, large)], MINIMUM, crop=True)
     with pytest.raises(UserError, match=r"--reference: .*small\.png is 29×18"):
-        check_fit([picture(data, None, small)], MINIMUM, crop=True)
+        check_sizes([picture(data, None, small)], MINIMUM, crop=True)
 
 
 def test_a_damaged_picture_is_found_before_anything_is_scored(data: Path, tmp_path: Path) -> None:
     fused = write(tmp_path / "fused", "one.png")
     fused.write_bytes(fused.read_bytes()[:-30])
     with pytest.raises(UserError, match=r"fused/one\.png: is truncated"):
-        check_fit([picture(data, fused)], MINIMUM, crop=True)
+        check_sizes([picture(data, fused)], MINIMUM, crop=True)
 
 
 def test_a_picture_too_small_for_a_metric_is_refused(data: Path, tmp_path: Path) -> None:
-    check_fit([picture(data)], MinimumSize("VIF", 20), crop=False)
+    check_sizes([picture(data)], MinimumSize("VIF", 20), crop=False)
     with pytest.raises(UserError, match=r"one\.png: only 20 pixels .*VIF needs at least 41"):
-        check_fit([picture(data)], MinimumSize("VIF", 41), crop=False)
-    assert check_fit([picture(data)], None, crop=False) == 20
+        check_sizes([picture(data)], MinimumSize("VIF", 41), crop=False)
+    assert check_sizes([picture(data)], None, crop=False) == 20
     with pytest.raises(UserError, match=r"only 18 pixels"):
-        check_fit([picture(data, write(tmp_path / "fused", "small.png", 18, 30))], MinimumSize("VIF", 20), crop=True)
+        check_sizes([picture(data, write(tmp_path / "fused", "small.png", 18, 30))], MinimumSize("VIF", 20), crop=True)

@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 
 from refusion.errors import UserError
-from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check, images_by_stem, match
+from refusion.images.pairs import (
+    Pair,
+    Problem,
+    bad_pairs_error,
+    dataset_digest,
+    find_and_check,
+    images_by_stem,
+    match_pairs,
+)
 
 
 def _save(path: Path, seed: int, shape: tuple[int, ...] = (24, 32, 3)) -> None:
@@ -172,22 +180,22 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_pictures_of_equal_stems_are_matched(folders: tuple[Path, Path]) -> None:
     a, b = folders
-    assert match(a, b) == [(name, a / f"{name}.png", b / f"{name}.bmp") for name in ("one", "two")]
-    assert match(a / "two.png", b / "one.bmp") == [("two", a / "two.png", b / "one.bmp")]
+    assert match_pairs(a, b) == [(name, a / f"{name}.png", b / f"{name}.bmp") for name in ("one", "two")]
+    assert match_pairs(a / "two.png", b / "one.bmp") == [("two", a / "two.png", b / "one.bmp")]
 
 
 def test_what_cannot_be_matched_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = folders
     with pytest.raises(UserError, match="two files or two folders"):
-        match(a / "one.png", b)
+        match_pairs(a / "one.png", b)
     with pytest.raises(UserError, match=r"--b .*nothing"):
-        match(a, tmp_path / "nothing")
+        match_pairs(a, tmp_path / "nothing")
     (b / "one.bmp").rename(b / "three.bmp")
     with pytest.raises(UserError, match=r"one\.png.*three\.bmp"):
-        match(a, b)
+        match_pairs(a, b)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no picture"):
-        match(a, tmp_path / "empty")
+        match_pairs(a, tmp_path / "empty")
 
 
 def test_two_pictures_of_one_stem_are_refused(folders: tuple[Path, Path]) -> None:

@@ -19,7 +19,7 @@ from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair
-from refusion.images.pairs import match
+from refusion.images.pairs import match_pairs
 from refusion.images.reading import read_image, write_image
 from refusion.ops.backend import configure
 from refusion.runtime.progress_bar import progress_bar
@@ -51,7 +51,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     trusted = trusted_code(options)
     module = load_module(options.checkpoint, tracking_uri=options.tracking_uri, trust_code=trusted).to(device)
     configure(device)
-    matched = match(options.a, options.b)
+    matched = match_pairs(options.a, options.b)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

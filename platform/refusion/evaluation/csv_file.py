@@ -56,7 +56,7 @@ def check_writable(file: Path) -> Path:
     return path
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_atomically(file: Path, text: str) -> None:
     """Writes a text file atomically: the old content stands until the new one is complete.
 
     Raises:

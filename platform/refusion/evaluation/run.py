@@ -11,7 +11,7 @@ from rich.console import Console
 
 from refusion.baselines import find_baseline
 from refusion.errors import UserError
-from refusion.evaluation.csv_file import check_writable, csv_text, score_table, write_whole
+from refusion.evaluation.csv_file import check_writable, csv_text, score_table, write_atomically
 from refusion.evaluation.methods import Method, find_methods
 from refusion.evaluation.parallel import score_all
 from refusion.evaluation.recording import record
@@ -20,7 +20,7 @@ from refusion.evaluation.request import Request
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scenes import (
     MinimumSize,
-    check_fit,
+    check_sizes,
     match_fused,
     match_references,
     pairs_of_folders,
@@ -74,7 +74,7 @@ def run_evaluation(request: Request) -> int:
             scored = score_all(scorer, items, workers=request.workers, gpu=request.gpu, on_progress=on_progress)
         results = _results(items, scored, request.convention)
         csv = csv_text(score_table(results))
-        write_whole(out, csv)
+        write_atomically(out, csv)
         table = report_text(results, request.format, task=task, seed=request.seed, width=_LOG_WIDTH)
         shown = table
         if request.format == "text" and sys.stdout.isatty():
@@ -143,7 +143,7 @@ def _scenes(
     largest = max(definitions, key=lambda name: definitions[name].smallest_side)
     minimum = None if request.all_metrics else MinimumSize(largest, definitions[largest].smallest_side)
     with progress_bar("checking pictures", console) as on_progress:
-        return scenes, check_fit(scenes, minimum, crop=request.align == "crop", on_progress=on_progress)
+        return scenes, check_sizes(scenes, minimum, crop=request.align == "crop", on_progress=on_progress)
 
 
 def _folders(request: Request, methods: Sequence[Method], scenes: Sequence[Scene]) -> dict[str, str]:

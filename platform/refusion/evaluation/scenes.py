@@ -15,7 +15,7 @@ from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
 from refusion.evaluation.work_items import Scene
 from refusion.images.dataset import data_folder, make_available
-from refusion.images.pairs import Pair, find_and_check, images_by_stem, match
+from refusion.images.pairs import Pair, find_and_check, images_by_stem, match_pairs
 from refusion.images.reading import decode, read_bytes, read_image
 
 T = TypeVar("T")
@@ -52,10 +52,10 @@ def pairs_of_folders(a: Path, b: Path, on_progress: OnProgress | None = None) ->
     """Returns the pairs of equal stems of two folders (or the one of two files), decoded and checked, sorted by name.
 
     Raises:
-        UserError: as for ``match``, or a file cannot be read, or the sizes of a pair differ.
+        UserError: as for ``match_pairs``, or a file cannot be read, or the sizes of a pair differ.
     """
-    matched = match(a.expanduser().absolute(), b.expanduser().absolute())
-    return sorted(_each(_pair, matched, on_progress), key=lambda pair: pair.name)
+    matched = match_pairs(a.expanduser().absolute(), b.expanduser().absolute())
+    return sorted(_map_in_threads(_pair, matched, on_progress), key=lambda pair: pair.name)
 
 
 def _pair(files: tuple[str, Path, Path]) -> Pair:
@@ -63,7 +63,7 @@ def _pair(files: tuple[str, Path, Path]) -> Pair:
     data_a, data_b = read_bytes(a), read_bytes(b)
     size_a, size_b = decode(data_a, a).image.shape[:2], decode(data_b, b).image.shape[:2]
     if size_a != size_b:
-        raise UserError(f"{a} is {_shown(size_a)} but {b} is {_shown(size_b)}: sources must be of one size")
+        raise UserError(f"{a} is {_size(size_a)} but {b} is {_size(size_b)}: sources must be of one size")
     return Pair(name, str(a), str(b), size_a[0], size_a[1], hashlib.sha256(data_a + data_b).hexdigest())
 
 
@@ -99,7 +99,7 @@ def match_references(folder: Path, names: Sequence[str]) -> dict[str, str]:
     return {name: str(found[name].absolute()) for name in names}
 
 
-def check_fit(
+def check_sizes(
     scenes: Sequence[Scene], minimum: MinimumSize | None, *, crop: bool, on_progress: OnProgress | None = None
 ) -> int:
     """Decodes every fused and true image once, so that no fault shows up after an hour of work.
@@ -116,7 +116,7 @@ def check_fit(
     Raises:
         UserError: a file cannot be read, its size is not that of its sources, or an image is too small.
     """
-    return min(_each(partial(_check, minimum=minimum, crop=crop), scenes, on_progress))
+    return min(_map_in_threads(partial(_check, minimum=minimum, crop=crop), scenes, on_progress))
 
 
 def _check(scene: Scene, minimum: MinimumSize | None, crop: bool) -> int:
@@ -129,13 +129,13 @@ def _check(scene: Scene, minimum: MinimumSize | None, crop: bool) -> int:
         if cropped is None or (cropped != "nothing" and not crop):
             limit = f"--align crop takes off at most {MOST_PIXELS} pixels, of one of the two"
             advice = f"give pictures of one size ({limit})" if cropped is None else "--align crop scores what both show"
-            raise UserError(f"{file} is {_shown(size)} but its source {pair.a} is {_shown(sources)}: {advice}")
+            raise UserError(f"{file} is {_size(size)} but its source {pair.a} is {_size(sources)}: {advice}")
         sizes.append(size)
     if scene.reference is not None:
         size = read_image(Path(scene.reference)).shape[:2]
         if size != sources:
             raise UserError(
-                f"--reference: {scene.reference} is {_shown(size)} but the source {pair.a} is {_shown(sources)}: "
+                f"--reference: {scene.reference} is {_size(size)} but the source {pair.a} is {_size(sources)}: "
                 "true images must be of the sources' size"
             )
     scored = min(min(size) for size in sizes)
@@ -147,7 +147,7 @@ def _check(scene: Scene, minimum: MinimumSize | None, crop: bool) -> int:
     return scored
 
 
-def _each(work: Callable[[T], R], items: Sequence[T], on_progress: OnProgress | None) -> Iterator[R]:
+def _map_in_threads(work: Callable[[T], R], items: Sequence[T], on_progress: OnProgress | None) -> Iterator[R]:
     """Yields the results in the order of the items, several at a time; the first failure in that order is raised."""
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         try:
@@ -164,5 +164,5 @@ def _listed(items: Sequence[str], separator: str = ", ") -> str:
     return separator.join(items[:_MOST_LISTED]) + (f" … and {more} more" if more > 0 else "")
 
 
-def _shown(size: Size) -> str:
+def _size(size: Size) -> str:
     return f"{size[1]}×{size[0]}"

@@ -93,11 +93,13 @@ def find_and_check(
     for own, other, other_side in ((by_stem_a, by_stem_b, "b"), (by_stem_b, by_stem_a, "a")):
         for stem, files in own.items():
             if stem not in other:
-                problems += [Problem(_shown(f, root), f"has no partner in {task}/{split}/{other_side}") for f in files]
+                problems += [
+                    Problem(_relative(f, root), f"has no partner in {task}/{split}/{other_side}") for f in files
+                ]
             if len(files) > 1:
                 names = ", ".join(file.name for file in files)
                 problems.append(
-                    Problem(_shown(files[0], root), f"shares its stem with other files of its folder: {names}")
+                    Problem(_relative(files[0], root), f"shares its stem with other files of its folder: {names}")
                 )
     whole = [
         (files[0], by_stem_b[stem][0])
@@ -130,7 +132,7 @@ def bad_pairs_error(problems: Sequence[Problem]) -> UserError:
     return UserError("\n".join(lines))
 
 
-def match(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
+def match_pairs(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
     """Returns (name, file a, file b) of two files, or of all images of equal stems in two folders, sorted by name.
 
     Raises:
@@ -197,7 +199,7 @@ def _by_stem(files: Sequence[Path]) -> dict[str, list[Path]]:
     return dict(stems)
 
 
-def _shown(file: Path, root: Path) -> str:
+def _relative(file: Path, root: Path) -> str:
     return file.relative_to(root.absolute()).as_posix()
 
 
@@ -210,19 +212,19 @@ def _check(a: Path, b: Path, root: Path) -> Pair | list[Problem]:
             data = read_bytes(file)
             decoded.append(decode(data, file))
         except UnreadableImageError as error:
-            problems.append(Problem(_shown(file, root), error.what))
+            problems.append(Problem(_relative(file, root), error.what))
         else:
             digest.update(data)
     if problems:
         return problems
-    what = _what_is_wrong(*decoded)
+    what = _mismatch(*decoded)
     if what:
-        return [Problem(_shown(a, root), f"{what} (its partner is {_shown(b, root)})")]
+        return [Problem(_relative(a, root), f"{what} (its partner is {_relative(b, root)})")]
     height, width = decoded[0].image.shape[:2]
     return Pair(a.stem, str(a), str(b), height, width, digest.hexdigest())
 
 
-def _what_is_wrong(a: Decoded, b: Decoded) -> str | None:
+def _mismatch(a: Decoded, b: Decoded) -> str | None:
     (height_a, width_a), (height_b, width_b) = a.image.shape[:2], b.image.shape[:2]
     if (height_a, width_a) != (height_b, width_b):
         return f"sizes differ: {width_a}×{height_a} in a, {width_b}×{height_b} in b"

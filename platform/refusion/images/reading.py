@@ -96,7 +96,7 @@ def decode(data: bytes, path: Path) -> Decoded:
     picture = _open(data, path)
     orientation = _orientation(picture)
     try:
-        what = _why_unsupported(picture, data, orientation)
+        what = _unsupported_reason(picture, data, orientation)
         if what is None:
             if picture.format == "PNG":
                 # Loading alone skips the checksums and all that follows the pixels.
@@ -154,7 +154,7 @@ def _has_end(picture: Image.Image, data: bytes) -> bool:
     return True
 
 
-def _why_unsupported(picture: Image.Image, data: bytes, orientation: int) -> str | None:
+def _unsupported_reason(picture: Image.Image, data: bytes, orientation: int) -> str | None:
     pictures = getattr(picture, "n_frames", 1)
     if pictures > 1 and picture.format != _JPEG_AND_MORE:
         return f"holds {pictures} pictures: save the one that is meant"

@@ -94,7 +94,7 @@ def test_a_trial_that_never_changed_has_plain_settings() -> None:
     }
 
 
-def test_a_tied_inner_rate_becomes_the_products_of_its_pieces() -> None:
+def test_a_tied_inner_rate_becomes_piecewise_products() -> None:
     space = Space.read({"schedule.rate.value": {"low": 1e-4, "high": 1e-2}, **RATIO})
     keys = ("schedule.rate.value", "schedule.inner_rate.ratio")
     changes = [

@@ -12,10 +12,10 @@ from refusion.metrics.families.fidelity import summed_vifp
 from refusion.metrics.families.information import mutual_information
 from refusion.metrics.families.structural import summed_ssim_of_range_two
 
-_SAME = ("EN", "SD", "SF", "AG", "CC", "SCD", "MSE", "Qabf")
+_AS_AUTHORS = ("EN", "SD", "SF", "AG", "CC", "SCD", "MSE", "Qabf")
 
 DEFINITIONS: dict[str, Definition] = {
-    **{name: AUTHORS[name] for name in _SAME},
+    **{name: AUTHORS[name] for name in _AS_AUTHORS},
     "MI": Definition(partial(mutual_information, base=e), 0, 16 * log(2), adds_sources=True, note="nats"),
     "PSNR": Definition(
         partial(peak_signal_to_noise_ratio, peak=None), -inf, inf, note="peak is the fused image's maximum"

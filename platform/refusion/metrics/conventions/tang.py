@@ -15,10 +15,10 @@ from refusion.metrics.families.gradients import average_gradient
 from refusion.metrics.families.information import mutual_information
 from refusion.metrics.families.structural import gaussian_ssim
 
-_SAME = ("EN", "SD", "SF", "CC", "SCD", "Qabf")
+_AS_AUTHORS = ("EN", "SD", "SF", "CC", "SCD", "Qabf")
 
 DEFINITIONS: dict[str, Definition] = {
-    **{name: AUTHORS[name] for name in _SAME},
+    **{name: AUTHORS[name] for name in _AS_AUTHORS},
     "AG": Definition(
         partial(average_gradient, over_intervals=True), 0, 1020, smallest_side=2, note="divides by (H−1)(W−1)"
     ),

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from refusion.metrics.families.structural import GAUSSIAN, PEAK, constants, gaussian_means
+from refusion.metrics.families.structural import GAUSSIAN, PEAK, gaussian_means, ssim_constants
 from refusion.metrics.filters import halve, strips, windowed_sums
 
 PIXELS = GAUSSIAN**2
@@ -61,7 +61,7 @@ def _similarity(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     variances += of_a.square() * (gaussian_means(a.square()) - mean_a.square())
     variances += of_b.square() * (gaussian_means(b.square()) - mean_b.square())
     variances += 2 * of_a * of_b * (gaussian_means(a * b) - mean_a * mean_b)
-    _, c = constants(PEAK)
+    _, c = ssim_constants(PEAK)
     return (2 * covariance + c) / (variances + c)
 
 

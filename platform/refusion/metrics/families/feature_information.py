@@ -81,7 +81,7 @@ def feature_information(
     f = feature(fused)
     for source in sources:
         for window_f, window_s in zip(_windows(f), _windows(feature(source)), strict=True):
-            total += _shared(window_f, window_s, limited).sum(-1)
+            total += _normalised_mutual_information(window_f, window_s, limited).sum(-1)
     return total / (len(sources) * (f.shape[-2] - SIDE + 1) * (f.shape[-1] - SIDE + 1))
 
 
@@ -102,7 +102,7 @@ def _windows(features: Tensor) -> Iterator[Tensor]:
         yield torch.stack(shifted).flatten(2)
 
 
-def _shared(f: Tensor, s: Tensor, limited: bool) -> Tensor:
+def _normalised_mutual_information(f: Tensor, s: Tensor, limited: bool) -> Tensor:
     """Returns the normalised mutual information (B,n) of windows (9,B,n)."""
     equal = ((f - s).abs_() < ROUNDING).all(0)
     p_f, p_s = _probabilities(f), _probabilities(s)
@@ -116,11 +116,11 @@ def _shared(f: Tensor, s: Tensor, limited: bool) -> Tensor:
         weight.clamp_(max=1)
     # The cells off the staircase hold p_f·p_s·(1 − weight): the entropy of a product is the sum of its factors'.
     rest = 1 - weight
-    entropies = _surprise(p_f).sum(0) + _surprise(p_s).sum(0)
-    joint = rest * entropies + _surprise(rest)
+    entropies = _entropy_terms(p_f).sum(0) + _entropy_terms(p_s).sum(0)
+    joint = rest * entropies + _entropy_terms(rest)
     for overlap, product in zip(overlaps, products, strict=True):
         independent = rest * product
-        joint += _surprise(weight * overlap + independent) - _surprise(independent)
+        joint += _entropy_terms(weight * overlap + independent) - _entropy_terms(independent)
     score = 2 * (entropies - joint) / entropies
     return score.masked_fill_(entropies == 0, 0.0).masked_fill_(equal, 1.0)
 
@@ -181,6 +181,6 @@ def _outcomes(p: Tensor) -> Tensor:
     return torch.arange(CELLS, dtype=p.dtype, device=p.device) - MIDDLE
 
 
-def _surprise(p: Tensor) -> Tensor:
+def _entropy_terms(p: Tensor) -> Tensor:
     """Returns −p·log|p|, in nats; 0 for 0."""
     return p.abs().clamp_(min=1e-300).log_().mul_(p).neg_()

@@ -34,7 +34,7 @@ def mutual_information(fused: Tensor, sources: Tensor, *, base: float = 2.0, mer
             uint8 values, which saturate; the score rises with the number of pixels of these two levels.
     """
     white = LEVELS - 2 if merge_whites else LEVELS - 1
-    return _shared(fused, sources, white)[0].sum(0) / math.log(base)
+    return _mutual_informations(fused, sources, white)[0].sum(0) / math.log(base)
 
 
 def normalised_mutual_information(fused: Tensor, sources: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def normalised_mutual_information(fused: Tensor, sources: Tensor) -> Tensor:
     fused image and a source are both flat, 0 where the fused image or both sources are. Takes (B,H,W) and (2,B,H,W),
     returns (B,).
     """
-    shared, held = _shared(fused, sources)
+    shared, held = _mutual_informations(fused, sources)
     return (2 * shared / held).sum(0)
 
 
@@ -99,7 +99,7 @@ def _joint_entropies(fused: Tensor, source: Tensor, white: int) -> Tensor:
     return joint
 
 
-def _shared(fused: Tensor, sources: Tensor, white: int = LEVELS - 1) -> tuple[Tensor, Tensor]:
+def _mutual_informations(fused: Tensor, sources: Tensor, white: int = LEVELS - 1) -> tuple[Tensor, Tensor]:
     """Returns I(f;s) and H(f) + H(s) in nats for each source, (2,B)."""
     joint = torch.stack([_joint_entropies(fused, source, white) for source in sources])
     held = _entropies(_histograms(fused)) + torch.stack([_entropies(_histograms(source)) for source in sources])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from refusion.metrics.families.structural import GAUSSIAN, PEAK, constants, gaussian_means, moments
+from refusion.metrics.families.structural import GAUSSIAN, PEAK, gaussian_means, moments, ssim_constants
 from refusion.metrics.filters import halve, strips
 
 # Weights of Wang et al. 2003, from the finest scale to the coarsest.
@@ -33,7 +33,7 @@ def multi_scale_ssim(fused: Tensor, sources: Tensor) -> Tensor:
 
 def _mean_similarity(images: Tensor, *, with_luminance: bool) -> Tensor:
     """Returns the similarity of the first of (3,B,H,W) with the two others: (2,B)."""
-    c1, c2 = constants(PEAK)
+    c1, c2 = ssim_constants(PEAK)
     total = torch.zeros_like(images[1:, :, 0, 0])
     for strip in strips(images, GAUSSIAN - 1):
         product, squares, covariance, variances = moments(strip[0], strip[1:], gaussian_means)

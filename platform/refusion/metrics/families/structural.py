@@ -9,7 +9,7 @@ from torch import Tensor
 from refusion.metrics.filters import gaussian_window, strips, windowed_sums, with_border
 
 SQUARE = 7
-SAMPLE = SQUARE**2 / (SQUARE**2 - 1)
+SAMPLE_CORRECTION = SQUARE**2 / (SQUARE**2 - 1)
 GAUSSIAN = 11
 SIGMA = 1.5
 PEAK = 255.0
@@ -24,7 +24,9 @@ def mean_ssim(fused: Tensor, sources: Tensor) -> Tensor:
     wholly inside count (its cropped border of 3). See docs/metrics.md, convention ``authors``; Wang et al. 2004 use a
     Gaussian window instead. Takes (B,H,W) and (2,B,H,W), returns (B,).
     """
-    return _mean_over_windows(fused, sources, SQUARE, lambda f, s: _similarity(f, s, _square_means, PEAK, SAMPLE))
+    return _mean_over_windows(
+        fused, sources, SQUARE, lambda f, s: _similarity(f, s, _square_means, PEAK, SAMPLE_CORRECTION)
+    )
 
 
 def summed_ssim_of_range_two(fused: Tensor, sources: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def gaussian_means(images: Tensor) -> Tensor:
     return windowed_sums(images, gaussian_window(GAUSSIAN, SIGMA))
 
 
-def constants(peak: float) -> tuple[float, float]:
+def ssim_constants(peak: float) -> tuple[float, float]:
     """Returns C1 and C2 of Wang et al. 2004, with K1 = 0.01 and K2 = 0.03."""
     return (0.01 * peak) ** 2, (0.03 * peak) ** 2
 
@@ -97,7 +99,7 @@ def _mean_over_windows(fused: Tensor, sources: Tensor, window: int, similarity: 
 def _similarity(
     fused: Tensor, sources: Tensor, means: Callable[[Tensor], Tensor], peak: float, sample: float = 1.0
 ) -> Tensor:
-    c1, c2 = constants(peak)
+    c1, c2 = ssim_constants(peak)
     product, squares, covariance, variances = moments(fused, sources, means, sample)
     return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
 
@@ -108,12 +110,12 @@ def _square_means(images: Tensor) -> Tensor:
 
 def _similarity_in_float32(fused: Tensor, sources: Tensor) -> Tensor:
     """Returns the similarity in every window, with scikit-image's order of operations, as each one rounds."""
-    c1, c2 = constants(2.0)
+    c1, c2 = ssim_constants(2.0)
     f, s = fused.float(), sources.float()
     mean_f, mean_s = _square_means_in_float32(f), _square_means_in_float32(s)
-    variance_f = SAMPLE * (_square_means_in_float32(f * f) - mean_f * mean_f)
-    variance_s = SAMPLE * (_square_means_in_float32(s * s) - mean_s * mean_s)
-    covariance = SAMPLE * (_square_means_in_float32(f * s) - mean_f * mean_s)
+    variance_f = SAMPLE_CORRECTION * (_square_means_in_float32(f * f) - mean_f * mean_f)
+    variance_s = SAMPLE_CORRECTION * (_square_means_in_float32(s * s) - mean_s * mean_s)
+    covariance = SAMPLE_CORRECTION * (_square_means_in_float32(f * s) - mean_f * mean_s)
     shared = (2 * mean_f * mean_s + c1) * (2 * covariance + c2)
     own = (mean_f * mean_f + mean_s * mean_s + c1) * (variance_f + variance_s + c2)
     return (shared / own).double()
