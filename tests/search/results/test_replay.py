@@ -36,12 +36,12 @@ def in_effect(settings: Settings, epoch: int) -> list[float]:
         *(schedule.inner_rate_at(position) for position in positions),
         schedule.inner_steps_at(epoch),
         objective.beta_at(epoch, EPOCHS),
-        constant_or_piece(objective.alpha, epoch),
-        constant_or_piece(settings.outer.ratio, epoch),
+        constant_or_piecewise(objective.alpha, epoch),
+        constant_or_piecewise(settings.outer.ratio, epoch),
     ]
 
 
-def constant_or_piece(setting: Any, epoch: int) -> float:
+def constant_or_piecewise(setting: Any, epoch: int) -> float:
     if isinstance(setting, tuple):
         return [value for start, value in setting if start <= epoch][-1]
     return float(setting)
