@@ -74,7 +74,7 @@ def test_a_job_on_the_head_counts_on_the_workers_that_could_be_started(prepared:
     assert nodes == (Node(48, 4),) * 4
     cluster = Cluster((Node(0, 0),), nodes)
     eight = Settings(gpu=True, workers=8, images=ImagesSettings(batch=8))
-    assert cluster.room(eight, threads=8) == 2
+    assert cluster.concurrent_runs(eight, threads=8) == 2
 
 
 def test_no_image_is_rays_old_default(prepared: Any) -> None:

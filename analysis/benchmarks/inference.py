@@ -136,8 +136,8 @@ def _report(
     console.print(table)
     if first == METHODS[0]:
         ratio = seconds[first] / seconds[METHODS[3]]
-        verdict = "met" if ratio >= TARGET else "MISSED"
-        console.print(f"{METHODS[3]}: {ratio:.1f} times as fast (target {TARGET:g}: {verdict})")
+        outcome = "met" if ratio >= TARGET else "MISSED"
+        console.print(f"{METHODS[3]}: {ratio:.1f} times as fast (target {TARGET:g}: {outcome})")
     console.print(f"{machine(options.device)}, {options.threads} threads, torch {torch.__version__}")
 
 

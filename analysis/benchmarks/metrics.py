@@ -198,8 +198,8 @@ def _report(
         table.add_row(name, f"{1e3 * mine:.2f}", f"{1e3 * other:.2f}", f"{other / mine:.1f}", difference)
     console.print(table)
     ratio = statistics.median(theirs["all"]) / statistics.median(ours["all"])
-    verdict = "met" if ratio >= TARGET else "MISSED"
-    console.print(f"all seven: {ratio:.1f} times as fast (target {TARGET:g}: {verdict})")
+    outcome = "met" if ratio >= TARGET else "MISSED"
+    console.print(f"all seven: {ratio:.1f} times as fast (target {TARGET:g}: {outcome})")
     for title, peak in peaks.items():
         console.print(
             f"{options.large}×{options.large}, {title}: {peak / 2**20:.0f} MB more than at rest "

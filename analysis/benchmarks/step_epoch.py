@@ -10,7 +10,7 @@ import textbook
 import torch
 from rich.console import RenderableType
 from step_gradient import switched
-from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, verdict
+from step_measuring import Say, Size, medians_in_turn, outcome, ratio, shown, table_of
 
 from refusion.config.settings import NetworkSettings, Settings
 from refusion.meta import phases
@@ -93,7 +93,7 @@ def section(size: Size, repeats: int, say: Say) -> list[RenderableType]:
             f"{(steps[name] - steps[OURS]).norm() / steps[OURS].norm():.0e}",
         )
     faster = ratio(whole[TEXTBOOK], whole[OURS])
-    return [table, f"one epoch: {shown(faster, '.2f')} times as fast as the {TEXTBOOK}; {verdict(faster, TARGET)}"]
+    return [table, f"one epoch: {shown(faster, '.2f')} times as fast as the {TEXTBOOK}; {outcome(faster, TARGET)}"]
 
 
 def _key(name: str, part: str) -> str:

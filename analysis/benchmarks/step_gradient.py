@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from measuring import peak_in_a_fresh_process
 from rich.console import RenderableType
-from step_measuring import Say, Size, medians_in_turn, ratio, shown, table_of, verdict
+from step_measuring import Say, Size, medians_in_turn, outcome, ratio, shown, table_of
 
 from refusion.meta import meta_gradient, meta_gradient_by_autograd
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
@@ -143,13 +143,13 @@ def difference(gradients: Mapping[str, list[torch.Tensor]], name: str, of: str =
 
 def _against_targets(size: Size, seconds: Mapping[str, float], peaks: Mapping[str, float]) -> list[str]:
     faster = ratio(seconds.get(TEXTBOOK, math.nan), seconds.get(OURS, math.nan))
-    speed = verdict(faster, SPEED_TARGETS[size.device])
+    speed = outcome(faster, SPEED_TARGETS[size.device])
     if size.device == "cuda" and (size.batch, size.crop) != CUDA_TARGET_SIZE:
         batch, crop = CUDA_TARGET_SIZE
         speed += f" (it is set for batch {batch}, {crop}×{crop})"
     lines = [f"K = {size.inner_steps}: {shown(faster, '.2f')} times as fast as {TEXTBOOK}; {speed}"]
     if size.device == "cpu":
         share = ratio(peaks[OURS], peaks[TEXTBOOK])
-        memory = verdict(share, MEMORY_TARGET, at_most=True)
+        memory = outcome(share, MEMORY_TARGET, at_most=True)
         lines.append(f"K = {size.inner_steps}: {shown(share, '.3f')} of its peak memory; {memory}")
     return lines

@@ -65,7 +65,7 @@ def shown(value: float, form: str) -> str:
     return "–" if math.isnan(value) else format(value, form)
 
 
-def verdict(measured: float, target: float, *, at_most: bool = False) -> str:
+def outcome(measured: float, target: float, *, at_most: bool = False) -> str:
     """Says how a measured number stands against its target."""
     missing = measured - target if at_most else target - measured
     judged = "met" if missing <= 0 else "not measured" if math.isnan(missing) else f"missed by {missing:.2g}"

@@ -249,8 +249,8 @@ def _report(options: argparse.Namespace, plan: Plan, runs: dict[Setting, list[Ru
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(table)
     ratio = speeds[last] / speeds[first]
-    verdict = "met" if ratio >= TARGET else "MISSED"
-    console.print(f"{last}: {ratio:.2f} of {first} (target {TARGET:g}: {verdict} by {abs(ratio - TARGET):.2f})")
+    outcome = "met" if ratio >= TARGET else "MISSED"
+    console.print(f"{last}: {ratio:.2f} of {first} (target {TARGET:g}: {outcome} by {abs(ratio - TARGET):.2f})")
     for phase, sizes in runs[last][0].bytes_of.items():
         shown = " + ".join(f"{size / 1e3:.0f}" for size in sizes)
         console.print(f"all-reduces per {phase}: {len(sizes)} ({shown} kB)")

@@ -49,33 +49,33 @@ def test_a_worker_gets_no_more_threads_than_a_machine_has_or_than_help_it() -> N
 
 @pytest.mark.parametrize(("workers", "threads", "runs"), [(1, 1, 8), (1, 2, 4), (2, 2, 2), (3, 1, 2), (8, 1, 1)])
 def test_as_many_runs_as_fit_go_side_by_side(workers: int, threads: int, runs: int) -> None:
-    assert LAPTOP.room(wanted(workers), threads) == runs
+    assert LAPTOP.concurrent_runs(wanted(workers), threads) == runs
 
 
 def test_workers_are_not_split_over_machines() -> None:
     """Two machines of 3 CPUs have room for two workers of 2 threads, not for three."""
-    assert Cluster((Node(3, 0), Node(3, 0))).room(wanted(1), 2) == 2
+    assert Cluster((Node(3, 0), Node(3, 0))).concurrent_runs(wanted(1), 2) == 2
 
 
 def test_gpu_runs_count_gpus_on_machines_that_could_be_started() -> None:
-    assert GPUS.room(wanted(4, gpu=True), threads=8) == 2
-    assert GPUS.room(wanted(8, gpu=True), threads=8) == 1
+    assert GPUS.concurrent_runs(wanted(4, gpu=True), threads=8) == 2
+    assert GPUS.concurrent_runs(wanted(8, gpu=True), threads=8) == 1
 
 
 def test_what_never_fits_is_refused_with_what_there_is() -> None:
     with pytest.raises(UserError) as caught:
-        LAPTOP.room(wanted(3), 4)
+        LAPTOP.concurrent_runs(wanted(3), 4)
     assert str(caught.value) == (
         "--workers 3: a task needs 3 × 4 CPUs, but this cluster (8 CPUs, 0 GPUs) has room for 2 such workers; "
         "ask for fewer --workers or --threads, or add nodes"
     )
     with pytest.raises(UserError, match=r"needs 16 × 1 CPU and 1 GPU, but this cluster \(100 CPUs, 8 GPUs\)"):
-        GPUS.room(wanted(16, gpu=True), 1)
+        GPUS.concurrent_runs(wanted(16, gpu=True), 1)
 
 
 def test_a_gpu_is_not_asked_for_where_there_is_none() -> None:
     with pytest.raises(UserError, match="--gpu: there is no GPU in this cluster"):
-        LAPTOP.room(wanted(1, gpu=True), 1)
+        LAPTOP.concurrent_runs(wanted(1, gpu=True), 1)
 
 
 def written(path: Path, content: object) -> Path:

@@ -68,20 +68,21 @@ OLD_WORDS: list[tuple[str, str, tuple[str, ...], set[str]]] = [
     ("verdicts", "decisions", _SEARCH, set()),
     ("bandit", "pb2", _SEARCH, set()),
     ("mutation", "explore", _SEARCH, set()),
-    ("nested", "multi_worker", _SEARCH, set()),
     ("room", "placement", _SEARCH, set()),
-    ("held_back", "held_out", _SEARCH, set()),
+    # The old spelling of a setting is still read, which tests show.
+    ("held_back", "held_out", _SEARCH[:1] + _SEARCH[2:4], set()),
     ("finale", "conclude", _SEARCH, set()),
     ("ledger", "manifest", _JOBS, set()),
-    ("board", "progress_board", _JOBS, {"progress_board", "ProgressBoard"}),
+    ("board", "progress_board", _JOBS, {"progress_board", "ProgressBoard", "start_progress_board"}),
     ("teller", "ProgressReporter", _JOBS, set()),
-    ("share", "Shard", _JOBS, set()),
 ]
 
 # The same for modules and classes only, where the word is fine for a value.
 OLD_DEFINITIONS: list[tuple[str, str, tuple[str, ...]]] = [
     ("population", "pbt", _SEARCH),
     ("choice", "suggestion queue", _SEARCH),
+    ("nested", "multi_worker", _SEARCH),
+    ("share", "Shard", _JOBS),
 ]
 
 # Not in names, sentences or pages.
@@ -89,36 +90,5 @@ ANYWHERE = ("ledgers?", "verdicts?", "finale", "tellers?", "filter_maps", "by_ro
 
 # What still breaks a rule, to be mended: this only shrinks.
 STILL: dict[str, set[str]] = {
-    "ray's private names": {
-        "platform/refusion/search/schedulers/early_stopping.py",
-        "platform/refusion/search/schedulers/pb2.py",
-        "platform/refusion/search/schedulers/pbt.py",
-        "tests/search/conftest.py",
-        "tests/test_cluster_yaml.py",
-    },
-    "lines": {"tests/search/test_state.py"},
-    "docstrings": {
-        "platform/refusion/cli",
-        "platform/refusion/networks",
-        "platform/refusion/runtime",
-        "platform/refusion/search",
-        "platform/refusion/training",
-        "tests/runtime",
-        "tests/search",
-        "tests/training",
-    },
-    "piece, now tile": {"tests/search"},
-    "nested, now multi_worker": {"platform/refusion/search"},
-    "held_back, now held_out": {"tests/search"},
-    "board, now progress_board": {
-        "platform/refusion/runtime",
-        "platform/refusion/search",
-        "platform/refusion/training",
-        "tests/runtime",
-    },
-    "teller, now ProgressReporter": {"platform/refusion/training"},
-    "share, now Shard": {"platform/refusion/search", "platform/refusion/training", "tests/search", "tests/training"},
-    "population, now pbt": {"platform/refusion/search"},
-    "verdicts? in any text": {"analysis/benchmarks", "tests/analysis", "tests/search"},
-    "tellers? in any text": {"platform/refusion/training"},
+    "ray's private names": {"tests/test_cluster_yaml.py"},
 }

@@ -1,4 +1,4 @@
-"""What a user's classes must do, tried out on tiny batches before a training begins."""
+"""Tries a user's classes out on tiny batches before a training begins."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Proposal(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """What heights and widths must be multiples of."""
+        """Divisor of heights and widths."""
         return multiple_of(self.proposal)
 
     def forward(self, sources: torch.Tensor) -> FusionWeights:
@@ -76,7 +76,7 @@ def foreign_kinds(network: NetworkSettings) -> dict[str, str]:
 
 
 def multiple_of(module: nn.Module) -> int:
-    """What heights and widths of the module's images must be multiples of; 1 where its class does not say."""
+    """Divisor of the heights and widths that the module takes; 1 where its class does not say."""
     return int(getattr(module, "multiple", 1))
 
 

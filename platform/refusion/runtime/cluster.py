@@ -54,7 +54,7 @@ class Cluster:
         largest = max((node.cpus for node in self.nodes), default=1)
         return max(1, min(int(cpus // max(runs, 1)), int(largest), _MOST_THREADS))
 
-    def room(self, settings: Settings, threads: int) -> int:
+    def concurrent_runs(self, settings: Settings, threads: int) -> int:
         """Number of runs of ``settings.workers`` workers that fit side by side.
 
         Raises:

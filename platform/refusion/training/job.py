@@ -72,12 +72,12 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
-    room = there.room(settings, threads)
+    runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
 
     parent = _parent_run(manifest, settings, experiment_id)
     manifest.save(settings, {task.task: digests(task) for task in pairs})
-    at_once = min(room, len(pairs))
+    at_once = min(runs_at_once, len(pairs))
     console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:

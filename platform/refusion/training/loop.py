@@ -23,8 +23,8 @@ from refusion.training.batches import Batches, Waits, read_ahead
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
 from refusion.training.validation import Measured, average_baseline, validate
 
-# Steps between two looks at the numbers: each look waits for the device.
-_LOOK_EVERY = 10
+# Steps between two checks of the numbers: each waits for the device.
+_CHECK_EVERY = 10
 # A meta-iteration costs about this many fusion updates; only the estimate of the time left depends on it.
 _META_COST = 3.0
 # … and on this share of an epoch being spent on its validation.
@@ -46,7 +46,7 @@ class _Speed:
 
 @dataclass(frozen=True)
 class TaskTraining:
-    """One worker's part in the training of one task.
+    """Training of one task as one of its workers runs it.
 
     Args:
         settings: of the run.
@@ -135,7 +135,7 @@ class TaskTraining:
             shard=self.shard,
             pictures=self.settings.validation.pictures,
             device=self.device,
-            progress=lambda done, of: self._tell(
+            progress=lambda done, of: self._report(
                 epoch, "validation", done, of, 1 - _VALIDATION_SHARE * (1 - done / of)
             ),
         )
@@ -187,7 +187,7 @@ class TaskTraining:
             state.meta_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(inner_steps + 1)
-            self._look(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
+            self._check_and_report(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
 
         first = state.fusion_steps
         steps = range(first, first + fusion_steps)
@@ -197,12 +197,12 @@ class TaskTraining:
             state.fusion_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(1)
-            share_done = (iterations * _META_COST + done) / work
-            self._look(state, losses, numbers, "fusion", done, fusion_steps, share_done)
+            fraction = (iterations * _META_COST + done) / work
+            self._check_and_report(state, losses, numbers, "fusion", done, fusion_steps, fraction)
         # The wait for images is a part of time/training_seconds.
         return numbers | _mean_over_workers(losses.means() | {"time/data_seconds": waits.seconds})
 
-    def _look(
+    def _check_and_report(
         self,
         state: TrainingState,
         losses: Losses,
@@ -210,24 +210,26 @@ class TaskTraining:
         phase: str,
         done: int,
         of: int,
-        share_done: float,
+        fraction: float,
     ) -> None:
-        """Now and then: stop if the numbers are lost, else tell whoever watches. Parameters are equal on all workers,
-        so all of them stop at the same step."""
-        if done % _LOOK_EVERY and done != of and done != 1:
+        """Stop where the parameters are not finite, else report the progress; only every few steps.
+
+        Parameters are equal on all workers, so that all of them stop at the same step.
+        """
+        if done % _CHECK_EVERY and done != of and done != 1:
             return
         if not state.is_finite():
             raise TrainingDivergedError(
                 f"{self.task}: the parameters stopped being finite numbers in epoch {state.epoch + 1} "
                 f"({phase} step {done} of {of}); lower --schedule.rate or --schedule.inner_rate"
             )
-        whole = share_done * (1 - _VALIDATION_SHARE)
-        self._tell(state.epoch, phase, done, of, whole, numbers | losses.means())
+        whole = fraction * (1 - _VALIDATION_SHARE)
+        self._report(state.epoch, phase, done, of, whole, numbers | losses.means())
 
-    def _tell(
-        self, epoch: int, phase: str, done: int, of: int, share_done: float, numbers: dict[str, float] | None = None
+    def _report(
+        self, epoch: int, phase: str, done: int, of: int, fraction: float, numbers: dict[str, float] | None = None
     ) -> None:
-        whole = (epoch + min(share_done, 1.0)) / self.settings.schedule.epochs
+        whole = (epoch + min(fraction, 1.0)) / self.settings.schedule.epochs
         self.watch(Progress(epoch, phase, done, of, whole, numbers or {}))
 
 

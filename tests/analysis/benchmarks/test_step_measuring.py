@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from step_measuring import Size, medians_in_turn, ratio, shown, verdict
+from step_measuring import Size, medians_in_turn, outcome, ratio, shown
 
 
 def test_calls_take_turns_and_the_first_turn_warms_up() -> None:
@@ -29,8 +29,8 @@ def test_calls_take_turns_and_the_first_turn_warms_up() -> None:
         (math.nan, 0.3, True, "target at most 0.3: not measured"),
     ],
 )
-def test_a_verdict_follows_from_the_numbers(measured: float, target: float, at_most: bool, expected: str) -> None:
-    assert verdict(measured, target, at_most=at_most) == expected
+def test_an_outcome_follows_from_the_numbers(measured: float, target: float, at_most: bool, expected: str) -> None:
+    assert outcome(measured, target, at_most=at_most) == expected
 
 
 def test_what_is_missing_stays_missing() -> None:

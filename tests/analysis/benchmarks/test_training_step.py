@@ -59,7 +59,7 @@ def test_what_compiling_costs_is_measured(printed: Printed) -> None:
     assert line == "compiled: True"
 
 
-def test_the_meta_gradients_agree_and_the_verdicts_follow_from_the_table(printed: Printed) -> None:
+def test_the_meta_gradients_agree_and_the_outcomes_follow_from_the_table(printed: Printed) -> None:
     title = "The meta-gradient: K = 1, batch 1, 16×16, width 8"
     found = {row[0]: row for row in printed.rows("", title)[: len(METHODS)]}
     rows = [found[name] for name in METHODS]
@@ -80,8 +80,8 @@ def test_all_loops_train_to_the_same_parameters(printed: Printed) -> None:
     for _, meta, fusion, whole, _, difference in (ours, eager, theirs, restricted):
         assert float(meta) + float(fusion) == pytest.approx(float(whole), abs=0.0021)
         assert float(difference) < 1e-2
-    verdict = next(line for line in printed.lines if line.startswith("one epoch: "))
-    assert verdict.startswith(f"one epoch: {theirs[4]} times as fast as the textbook; target at least 3: ")
+    outcome = next(line for line in printed.lines if line.startswith("one epoch: "))
+    assert outcome.startswith(f"one epoch: {theirs[4]} times as fast as the textbook; target at least 3: ")
 
 
 def test_phases_add_up(printed: Printed) -> None:

@@ -36,12 +36,12 @@ def in_effect(settings: Settings, epoch: int) -> list[float]:
         *(schedule.inner_rate_at(position) for position in positions),
         schedule.inner_steps_at(epoch),
         objective.beta_at(epoch, EPOCHS),
-        constant_or_piece(objective.alpha, epoch),
-        constant_or_piece(settings.outer.ratio, epoch),
+        constant_or_piecewise(objective.alpha, epoch),
+        constant_or_piecewise(settings.outer.ratio, epoch),
     ]
 
 
-def constant_or_piece(setting: Any, epoch: int) -> float:
+def constant_or_piecewise(setting: Any, epoch: int) -> float:
     if isinstance(setting, tuple):
         return [value for start, value in setting if start <= epoch][-1]
     return float(setting)
@@ -94,7 +94,7 @@ def test_a_trial_that_never_changed_has_plain_settings() -> None:
     }
 
 
-def test_a_tied_inner_rate_becomes_the_products_of_its_pieces() -> None:
+def test_a_tied_inner_rate_becomes_piecewise_products() -> None:
     space = Space.read({"schedule.rate.value": {"low": 1e-4, "high": 1e-2}, **RATIO})
     keys = ("schedule.rate.value", "schedule.inner_rate.ratio")
     changes = [

@@ -7,7 +7,7 @@ import pytest
 from refusion.search.schedulers.decisions import Decisions
 
 
-def test_a_worker_waits_for_the_verdict_of_its_epoch() -> None:
+def test_a_worker_waits_for_the_decision_of_its_epoch() -> None:
     async def play() -> list[bool]:
         decisions = Decisions()
         asked = [asyncio.create_task(decisions.get(3, 1)) for _ in range(2)]
@@ -25,7 +25,7 @@ def test_a_worker_waits_for_the_verdict_of_its_epoch() -> None:
     assert asyncio.run(play()) == [True, True]
 
 
-def test_a_verdict_is_there_for_who_asks_later_and_the_first_counts() -> None:
+def test_a_decision_is_there_for_who_asks_later_and_the_first_counts() -> None:
     async def play() -> bool:
         decisions = Decisions()
         await decisions.give(1, 3, False)
@@ -35,7 +35,7 @@ def test_a_verdict_is_there_for_who_asks_later_and_the_first_counts() -> None:
     assert not asyncio.run(play())
 
 
-def test_a_worker_that_is_lost_takes_no_verdict_with_it() -> None:
+def test_a_worker_that_is_lost_takes_no_decision_with_it() -> None:
     async def play() -> bool:
         decisions = Decisions()
         lost, waits = asyncio.create_task(decisions.get(1, 1)), asyncio.create_task(decisions.get(1, 1))

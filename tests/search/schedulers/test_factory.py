@@ -106,7 +106,7 @@ def nobody_asks(trial: int, epoch: int, goes_on: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["asha", "median", "none"])
-def test_verdicts_go_to_whom_they_are_for(kind: Any) -> None:
+def test_decisions_go_to_whom_they_are_for(kind: Any) -> None:
     assert make(kind, on_decision=nobody_asks).on_decision is nobody_asks
     assert make(kind).on_decision is None
 

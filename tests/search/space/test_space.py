@@ -120,7 +120,7 @@ def test_values_become_nested_settings() -> None:
     assert SPACE.settings({}) == {}
 
 
-def test_pieces_are_in_the_order_of_epochs() -> None:
+def test_piecewise_values_are_in_the_order_of_epochs() -> None:
     space = Space.read({f"schedule.inner_steps.{epoch}": {"low": 1, "high": 9} for epoch in (10, 9, 0)})
     values = {"schedule.inner_steps.10": 3, "schedule.inner_steps.9": 2, "schedule.inner_steps.0": 1}
     assert space.settings(values) == {"schedule": {"inner_steps": [[0, 1], [9, 2], [10, 3]]}}
