@@ -37,11 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--code", type=Path, default=_ROOT, metavar="DIR", help="the checkout whose jobs run [this]")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the values are written")
     parser.add_argument("--against", type=Path, metavar="FILE.json", help="values to compare with")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where the jobs' files stay [a folder that goes]")
     options = parser.parse_args(arguments)
     expected = json.loads(options.against.read_text()) if options.against else {}
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="golden-") as folder:
-        for name, value in golden_values(options.code.resolve(), Path(folder)):
+        for name, value in golden_values(options.code.resolve(), (options.keep or Path(folder)).resolve()):
             found[name] = value
             outcome = "" if name not in expected else "  same" if expected[name] == value else "  DIFFERS"
             print(f"{name:40} {value}{outcome}", flush=True)

@@ -4,7 +4,6 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -123,24 +122,3 @@ def test_the_slowest_worker_decides_and_the_first_epoch_does_not_count(program: 
     assert program._speeds(plan, [one]) == [20 / 5.0]
     assert program._share([one], "data") == pytest.approx(0.125)
     assert program._share([one], "all_reduces") == pytest.approx(0.5)
-
-
-def test_all_reduces_are_told_apart_by_the_step_they_belong_to(program: ModuleType) -> None:
-    all_reduces = program.AllReduces()
-
-    def step(sizes: list[int]) -> Callable[[], None]:
-        return lambda: [all_reduces(torch.zeros(size)) for size in sizes]
-
-    first, second = all_reduces.noted("first", step([1, 2])), all_reduces.noted("second", step([3]))
-    for each in (first, first, second):
-        each()
-    assert all_reduces.bytes_of == {"first": [4, 8], "second": [12]}
-    assert all_reduces.seconds > 0
-
-
-def test_the_training_uses_them_only_while_they_watch(program: ModuleType) -> None:
-    before = (program.loop.average_over_workers, program.loop.meta_iteration, program.loop.fusion_update)
-    all_reduces = program.AllReduces()
-    with all_reduces.watching():
-        assert program.loop.average_over_workers is all_reduces
-    assert before == (program.loop.average_over_workers, program.loop.meta_iteration, program.loop.fusion_update)
