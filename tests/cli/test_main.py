@@ -42,6 +42,7 @@ def test_a_command_is_described_as_its_job_is(name: str) -> None:
     assert described[0] == described[1]
 
 
+@pytest.mark.slow
 def test_a_commands_help_is_its_jobs_but_for_the_name() -> None:
     job = subprocess.run(
         [sys.executable, "jobs/fuse.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -55,6 +56,7 @@ def test_a_commands_help_is_its_jobs_but_for_the_name() -> None:
     assert "jobs/fuse.py" not in ours.stdout
 
 
+@pytest.mark.slow
 def test_a_command_runs_its_job(tmp_path: Path) -> None:
     done = call("report", "--sweep", "none", "--out", str(tmp_path), "--tracking-uri", f"sqlite:///{tmp_path}/none.db")
     assert done.returncode == 2

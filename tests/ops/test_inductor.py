@@ -22,12 +22,14 @@ def expected(x: torch.Tensor, weight: torch.Tensor) -> Tensors:
     return x.exp() * weight, x.mean(dim=3, keepdim=True), x.sum(dim=(0, 1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 def test_maps_keep_their_shape_and_sums_are_as_they_are() -> None:
     given = random((2, 3, 5, 4), (4,))
     assert_near(Kernel(formula)(*given), expected(*given))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("shape", [(1, 2, 1, 4), (1, 1, 1, 4), (3, 1, 1, 4)])
 def test_few_pixels(shape: tuple[int, ...]) -> None:
@@ -36,6 +38,7 @@ def test_few_pixels(shape: tuple[int, ...]) -> None:
     assert_near([found[0]], [expected(*given)[0]])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 def test_some_rows_of_a_map() -> None:
     x, weight = random((2, 6, 5, 4), (4,))
@@ -44,6 +47,7 @@ def test_some_rows_of_a_map() -> None:
     assert_near(Kernel(formula)(some, weight), expected(some, weight))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 def test_all_sizes_share_one_kernel_and_each_number_of_channels_has_its_own() -> None:
     torch._dynamo.reset()
@@ -62,6 +66,7 @@ def test_all_sizes_share_one_kernel_and_each_number_of_channels_has_its_own() ->
     assert traced == [1, 0, 0, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 def test_results_have_no_graph() -> None:
     (x,) = random((2, 3, 5, 4))
@@ -89,6 +94,7 @@ def test_a_compiler_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert not runs_inductor()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inductor")
 def test_a_whole_network_in_single_precision_is_the_same_within_rounding() -> None:
     torch.manual_seed(3)

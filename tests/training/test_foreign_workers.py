@@ -71,6 +71,7 @@ def work(rank: int, world: int, port: int, data: str, out: str) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_two_workers_end_in_the_parameters_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(IMPORT_FOLDERS, str(SUPPORT))
     data = str(ensure_builtin(tmp_path / "builtin"))

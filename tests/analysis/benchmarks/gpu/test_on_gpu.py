@@ -49,6 +49,7 @@ def test_the_dry_run_measures_every_section(tmp_path: Path) -> None:
         assert f"{row['section']}: " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("path")
 def test_a_section_that_takes_too_long_is_cut_off_and_keeps_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import time; from gpu.rows import Row; print(Row('step', 'one', 1.0).line(), flush=True); time.sleep(99)"
