@@ -224,3 +224,12 @@ def test_each_sweep_is_run_and_the_worst_status_returned(file: Path, monkeypatch
     assert sweep([*common, "--task", "IVIF", "MIF", "--one-per-task"], "") == 1
     assert run == ["night-IVIF", "night-MIF"]
     assert sweep([*common, "--task", "MIF"], "") == 0
+
+
+def test_help_shows_no_default_of_what_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        sweep(["--help"], "")
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--task" in shown and "[16]" in shown
+    assert "Undefined" not in shown

@@ -7,6 +7,7 @@ python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or a picture is at fault.
     """
-    parser = Parser(description=description, allow_abbrev=False)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument(
         "--checkpoint", required=True, metavar="C", help="checkpoint folder, .pth file or models:/… URI"
     )

@@ -137,7 +137,7 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
     """The sweep's options; each defaults to None, that is, not given."""
     for name, field in SweepOptions.model_fields.items():
         options = [f"--{spelling.replace('_', '-')}" for spelling in (name, *old_spellings(name))]
-        default = f" [{field.default}]" if field.default else ""
+        default = f" [{field.default}]" if field.default and not field.is_required() else ""
         text = f"{field.description}{default}".replace("%", "%%")
         if typing.get_origin(field.annotation) is tuple:
             parser.add_argument(*options, dest=name, nargs="+", default=None, metavar=name.upper(), help=text)

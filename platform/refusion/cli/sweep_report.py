@@ -5,6 +5,7 @@ python analysis/sweep_report.py --sweep NAME --out DIR
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: there is no such sweep, or the folder cannot be written.
     """
-    parser = Parser(description=description, allow_abbrev=False)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--sweep", required=True, metavar="NAME", help="name of the sweep")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
