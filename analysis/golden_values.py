@@ -62,12 +62,12 @@ def golden_values(code: Path, home: Path) -> Iterator[tuple[str, str]]:
         _job(code, home, "train_all_tasks.py", "--tasks", *tasks, *_SHORT, *compiled, "--seed", "7", "--run-name", run)
         for task in tasks:
             yield from _modules(f"{name} {task}", home / "runs" / run / task / "final")
-    for name, more in (
-        ("sweep", ("--config", "sweep-quick", "--trials", "4", "--search", "random", "--scheduler", "none")),
-        ("pbt", ("--config", "sweep-pbt", "--trials", "3", "--interval", "2")),
+    for name, preset, more in (
+        ("sweep", "sweep-quick", ("--trials", "4", "--search", "random", "--scheduler", "none")),
+        ("pbt", "sweep-pbt", ("--trials", "3", "--interval", "2")),
     ):
-        option, preset, *rest = more
-        given = (option, str(code / "jobs" / "presets" / f"{preset}.yaml"), *rest)
+        # By its path: a checkout of before does not know presets by their names.
+        given = ("--config", str(code / "jobs" / "presets" / f"{preset}.yaml"), *more)
         _job(code, home, "sweep.py", "--task", "IVIF", *given, *_LONGER, "--seed", "7", "--run-name", name)
         for path in sorted((home / "sweeps" / name).rglob("fusion.safetensors")):
             yield f"{name} {path.parent.relative_to(home / 'sweeps' / name)}", _digest_of_tensors(path)

@@ -17,17 +17,14 @@ from refusion.meta.functional import call, leaf
 from refusion.objectives import FusionWeights, Loss
 from refusion.ops.autodiff import jvp
 
+Function = Callable[[torch.Tensor], torch.Tensor]
+
 _ATTRIBUTE = "supports_vjp_of_jvp"
 
 
 def tangent_of_image(fusion: nn.Module, theta: torch.Tensor, direction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Returns u = J_F(θ; x) · direction, (B, 1, H, W): forward mode, or twice backward where an operation has none."""
-    function = partial(call, fusion, inputs=x)
-    with torch.no_grad(), record_function("image tangent"):
-        try:
-            return jvp(function, [theta], [direction])[1]
-        except NotImplementedError:
-            return _tangent_by_double_backward(function, theta, direction)
+    return _tangent(partial(call, fusion, inputs=x), theta, direction)
 
 
 def curvature_along(
@@ -39,7 +36,7 @@ def curvature_along(
     loss: Loss,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns H · direction, H the Hessian of L_f in θ with w fixed, and u = J_F(θ; x) · direction with it."""
-    given = fusion, theta, direction, x, weights, loss
+    given = partial(call, fusion, inputs=x), lambda fused: loss(fused, x, weights), theta, direction
     with torch.enable_grad(), record_function("Hessian product"):
         if _is_differentiable_through_tangent(fusion):
             return _backward_over_forward(*given)
@@ -61,35 +58,25 @@ def _is_differentiable_through_tangent(fusion: nn.Module) -> bool:
 
 
 def _backward_over_forward(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss: Loss,
+    image_of: Function, loss_of: Function, theta: torch.Tensor, direction: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns both the fastest way, for modules whose forward-mode derivative can be differentiated backward."""
     theta = leaf(theta)
-    fused, tangent = jvp(partial(call, fusion, inputs=x), [theta], [direction])
-    (grad,) = torch.autograd.grad(loss(fused, x, weights), fused, create_graph=True)
+    fused, tangent = jvp(image_of, [theta], [direction])
+    (grad,) = torch.autograd.grad(loss_of(fused), fused, create_graph=True)
     # ⟨∂L_f/∂f, u⟩ is the derivative of L_f along the direction; its gradient in θ is the Hessian's product.
     (curvature,) = torch.autograd.grad((grad * tangent).sum(), theta)
     return curvature, tangent.detach()
 
 
 def _forward_over_backward(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss: Loss,
+    image_of: Function, loss_of: Function, theta: torch.Tensor, direction: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns both for any module of PyTorch's own operations, in more time and memory."""
 
     def value_of(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fused = call(fusion, parameters, x)
-        return loss(fused, x, weights), fused
+        fused = image_of(parameters)
+        return loss_of(fused), fused
 
     def grad_of(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         value, vjp, fused = torch.func.vjp(value_of, parameters, has_aux=True)  # type: ignore[misc]
@@ -102,24 +89,26 @@ def _forward_over_backward(
 
 
 def _double_backward(
-    fusion: nn.Module,
-    theta: torch.Tensor,
-    direction: torch.Tensor,
-    x: torch.Tensor,
-    weights: FusionWeights,
-    loss: Loss,
+    image_of: Function, loss_of: Function, theta: torch.Tensor, direction: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns both for any module that is twice differentiable, as the textbook does it."""
-    tangent = tangent_of_image(fusion, theta, direction, x)
+    tangent = _tangent(image_of, theta, direction)
     theta = leaf(theta)
-    (grad,) = torch.autograd.grad(loss(call(fusion, theta, x), x, weights), theta, create_graph=True)
+    (grad,) = torch.autograd.grad(loss_of(image_of(theta)), theta, create_graph=True)
     (curvature,) = torch.autograd.grad(grad, theta, direction)
     return curvature, tangent
 
 
-def _tangent_by_double_backward(
-    function: Callable[[torch.Tensor], torch.Tensor], theta: torch.Tensor, direction: torch.Tensor
-) -> torch.Tensor:
+def _tangent(image_of: Function, theta: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """Returns the image's tangent, without a graph."""
+    with torch.no_grad(), record_function("image tangent"):
+        try:
+            return jvp(image_of, [theta], [direction])[1]
+        except NotImplementedError:
+            return _tangent_by_double_backward(image_of, theta, direction)
+
+
+def _tangent_by_double_backward(function: Function, theta: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
     """Returns J · direction as the gradient, in w, of ⟨Jᵀw, direction⟩."""
     with torch.enable_grad():
         theta = leaf(theta)
