@@ -14,7 +14,8 @@ RANKS = {
     "training": 7,
     "search": 8, "evaluation": 8,
     "reporting": 9,
-    "cli": 10,
+    "audit": 10,
+    "cli": 11,
 }  # fmt: skip
 
 # The lower floors use no more than this of what lies below them.
@@ -32,7 +33,7 @@ STANDS_ON = {
 }
 
 # Which part of the package may import what comes from outside.
-ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation"}, "mlflow": {"tracking"}}
+ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation", "audit"}, "mlflow": {"tracking"}}
 
 _P = "platform/refusion/"
 _OPS = (f"{_P}ops", f"{_P}networks", f"{_P}meta", "tests/ops", "tests/networks", "tests/meta", "analysis/benchmarks")
