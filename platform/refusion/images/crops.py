@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 Phase = Literal["meta", "fusion"]
 
-# The two uses of random numbers have separate streams.
-_ORDER, _GEOMETRY = 0, 1
+# The uses of random numbers have separate streams.
+_ORDER, _GEOMETRY, _NOISE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,36 @@ def plan_fusion(seed: int, task: str, step: int, positions: Sequence[int], batch
         index = int(_permutation(seed, task, "fusion", turn, count)[place])
         plans.append(_plan(seed, task, "fusion", step, position, index))
     return plans
+
+
+def plan_noise(seed: int, task: str, phase: Phase, step: int, positions: Sequence[int], side: int) -> NDArray[Any]:
+    """Draws the normal noise that a channel adds to the images at some positions of a step.
+
+    Args:
+        seed, task, phase, step: of the run, as for the crops.
+        positions: positions in the global batch; each image's noise depends on its own position only.
+        side: of the images, pixels.
+
+    Returns:
+        (positions, 1, side, side) float32, of mean 0 and deviation 1.
+
+    Example:
+        >>> noise = plan_noise(0, "MIF", "fusion", 3, range(4), 32)
+        >>> noise.shape, bool(abs(noise.std() - 1) < 0.05)
+        ((4, 1, 32, 32), True)
+        >>> bool((plan_noise(0, "MIF", "fusion", 3, [2], 32) == noise[2:3]).all())
+        True
+    """
+    half = (side * side + 1) // 2
+    out = np.empty((len(positions), 1, side, side), np.float32)
+    for plane, position in zip(out, positions, strict=True):
+        # Box and Muller's way, from raw words: NumPy does not guarantee its own normal numbers from version to version.
+        words = _words(seed, task, phase, _NOISE, step, position, size=2 * half) >> np.uint64(11)
+        uniform = (words.astype(np.float64) + 0.5) * 2.0**-53
+        radius, angle = np.sqrt(-2 * np.log(uniform[:half])), 2 * np.pi * uniform[half:]
+        normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+        plane[0] = normal[: side * side].reshape(side, side)
+    return out
 
 
 def apply_crop(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:

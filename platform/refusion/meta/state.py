@@ -16,6 +16,7 @@ from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
 from refusion.networks.probes import check_modules
 from refusion.networks.registry import build_modules
+from refusion.objectives import UNLEARNED
 
 
 @contextmanager
@@ -52,7 +53,8 @@ class TrainingState:
     def __init__(self, settings: Settings, task: str, device: torch.device | str = "cpu") -> None:
         # The caller's random numbers stay what they were; the weights depend on seed and task alone.
         with _seeded(settings.seed ^ zlib.crc32(task.encode())):
-            modules = build_modules(settings.network, settings.objective.gradient == "learned")
+            objective = settings.objective
+            modules = build_modules(settings.network, objective.gradient != UNLEARNED, objective.learned)
         crop = settings.images.crop
         check_modules(modules, settings.network, {at(crop, epoch) for epoch in starts(crop)})
         self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
-from refusion.images.crops import CropPlan, plan_fusion, plan_meta
+from refusion.images.crops import CropPlan, Phase, plan_fusion, plan_meta, plan_noise
 from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import Shard
@@ -63,6 +63,20 @@ class Batches:
         mine = self.shard.of(batch)
         plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.indices))
         return self._on_device(self._images(plans))
+
+    def noise(self, phase: Phase, step: int, parts: int = 1) -> Tensor | None:
+        """Noise of R's channel for the images of a step, (parts, B, 1, H, W) of the set deviation; None where it is 0.
+
+        ``parts`` is K + 1 for a meta-iteration, whose last part is the meta-test batch.
+        """
+        deviation = self.settings.objective.channel_noise
+        if deviation == 0:
+            return None
+        batch, crop = self.settings.images.batch, at(self.settings.images.crop, self.epoch)
+        mine = self.shard.of(batch)
+        positions = [part * batch + position for part in range(parts) for position in mine]
+        drawn = torch.from_numpy(plan_noise(self.settings.seed, self.task, phase, step, positions, crop))
+        return self._on_device(drawn.mul_(deviation).view(parts, len(mine), *drawn.shape[1:]))
 
     def _images(self, plans: list[CropPlan]) -> Tensor:
         crop = at(self.settings.images.crop, self.epoch)

@@ -15,7 +15,7 @@ from refusion.config.settings import Settings
 from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.meta.objective import loss_at, reward_of
-from refusion.meta.phases import fusion_update, meta_iteration
+from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
 from refusion.meta.state import TrainingState
 from refusion.ops.backend import configure
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
@@ -169,31 +169,38 @@ class TaskTraining:
 
         first = state.meta_steps
         steps = range(first, first + iterations)
-        for step, (meta_train, meta_test) in zip(
-            steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps, waits), strict=True
+        on_image = self.settings.meta.space == "image"
+        # On the image all K steps are of the same pictures.
+        parts = 2 if on_image else inner_steps + 1
+        for step, ((meta_train, meta_test), noise) in zip(
+            steps,
+            read_ahead(lambda s: (batches.meta(s, parts - 1), batches.noise("meta", s, parts)), steps, waits),
+            strict=True,
         ):
             position = epoch + (step - first) / iterations
             inner_rate = schedule.inner_rate_at(position)
             rate = schedule.rate_at(position)
-            found = meta_iteration(
-                state,
-                meta_train,
-                meta_test,
-                inner_rates=[inner_rate] * inner_steps,
-                outer_rate=outer_ratio * rate,
-                **common,
-            )
+            rates: dict[str, Any] = {"inner_rates": [inner_rate] * inner_steps, "outer_rate": outer_ratio * rate}
+            if on_image:
+                sources = torch.cat([*meta_train, meta_test])
+                seen = None if noise is None else noise.flatten(0, 1)
+                found = meta_iteration_on_image(state, sources, **rates, **common, noise=seen)
+            else:
+                found = meta_iteration(state, meta_train, meta_test, **rates, **common, noise=noise)
             losses.add(found)
             state.meta_steps = step + 1
             done = step - first + 1
-            numbers["images_per_second"] = speed.after(inner_steps + 1)
+            numbers["images_per_second"] = speed.after(parts)
             self._check_and_report(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
 
         first = state.fusion_steps
         steps = range(first, first + fusion_steps)
-        for step, sources in zip(steps, read_ahead(batches.fusion, steps, waits), strict=True):
+        for step, (sources, noise) in zip(
+            steps, read_ahead(lambda s: (batches.fusion(s), batches.noise("fusion", s)), steps, waits), strict=True
+        ):
             position = epoch + (step - first) / fusion_steps
-            losses.add(fusion_update(state, sources, rate=schedule.rate_at(position), **common))
+            seen = None if noise is None else noise[0]
+            losses.add(fusion_update(state, sources, rate=schedule.rate_at(position), **common, noise=seen))
             state.fusion_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(1)
