@@ -11,7 +11,7 @@ is a step per pixel whatever the size of the batch:
 and one ordinary backward pass through P. Exact, and without a second pass of F, forward mode or a Hessian of F: all
 second derivatives are of the fusion loss alone, pixel by pixel and through Sobel's 3×3 windows.
 
-Source: ours; docs/method.md says why ("The space of the inner update"). `image_space_by_autograd` is what it must equal.
+Source: ours; docs/method.md says why ("The space of the inner update"). It must equal `image_space_by_autograd`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def image_space_by_autograd(
     noise: torch.Tensor | None = None,
     reward: Reward = reconstruction_loss,
 ) -> list[torch.Tensor]:
-    """Returns the same gradients the textbook way: one graph through all inner steps, and a backward pass through it."""
+    """Returns the same gradients the textbook way: one graph through all inner steps, and back through it."""
     free = FusionWeights(leaf(weights.intensity), None if weights.gradient is None else leaf(weights.gradient))
     image = leaf(fused)
     for rate in inner_rates:

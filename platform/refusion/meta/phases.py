@@ -39,7 +39,7 @@ def doubled(sources: Tensor, swap: bool) -> tuple[Tensor, Tensor]:
 
 
 def doubled_noise(noise: Tensor, swap: bool) -> Tensor:
-    """Returns the channel's noise for `doubled` images: the opposite for the swapped copies, which takes its mean out."""
+    """Returns the channel's noise for `doubled` images: for the swapped copies the opposite, so that its mean is 0."""
     return torch.cat([noise, -noise]) if swap else noise
 
 

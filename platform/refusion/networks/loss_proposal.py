@@ -27,7 +27,7 @@ class LossProposalModule(nn.Module):
         equivariant: the logits of (b, a), exchanged, are added to those of (a, b), so that P(b, a) is P(a, b) exchanged
             by construction and no liking for "the first source" can feed itself.
         centred: each picture's logits have their mean taken away, so that no source can be given up in the whole of it.
-        learned: which of the two pairs is learned; the other stays at one half.
+        learned: pair of weights that is learned, or both; the other stays at one half.
 
     Raises:
         UserError: the heads do not divide the width.
@@ -98,12 +98,11 @@ def propose(loss_proposal: nn.Module, sources: torch.Tensor, swap: bool) -> Fusi
 
     An equivariant module is asked only once: its weights of the copies are the same, exchanged.
     """
-    if not swap:
-        weights: FusionWeights = loss_proposal(sources)
+    asked_once = swap and getattr(loss_proposal, "equivariant", False)
+    asked = torch.cat((sources, sources.flip(1))) if swap and not asked_once else sources
+    weights: FusionWeights = loss_proposal(asked)
+    if not asked_once:
         return weights
-    if not getattr(loss_proposal, "equivariant", False):
-        weights = loss_proposal(torch.cat((sources, sources.flip(1))))
-        return weights
-    pairs = [None if pair is None else torch.cat((pair, pair.flip(1))) for pair in loss_proposal(sources)]
-    assert pairs[0] is not None
-    return FusionWeights(pairs[0], pairs[1])
+    intensity, gradient = (None if pair is None else torch.cat((pair, pair.flip(1))) for pair in weights)
+    assert intensity is not None
+    return FusionWeights(intensity, gradient)

@@ -80,9 +80,7 @@ def multiple_of(module: nn.Module) -> int:
     return int(getattr(module, "multiple", 1))
 
 
-def build_modules(
-    network: NetworkSettings, learn_gradient_weights: bool = True, learned: Learned = "both"
-) -> Modules:
+def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True, learned: Learned = "both") -> Modules:
     """Builds F, P and R with random weights, drawn in this order.
 
     Args:
