@@ -99,34 +99,17 @@ def plan_fusion(seed: int, task: str, step: int, positions: Sequence[int], batch
     return plans
 
 
-def plan_noise(seed: int, task: str, phase: Phase, step: int, positions: Sequence[int], side: int) -> NDArray[Any]:
-    """Draws the normal noise that a channel adds to the images at some positions of a step.
+def plan_noise(seed: int, task: str, phase: Phase, step: int, positions: Sequence[int]) -> list[CropPlan]:
+    """Plans which windows of the field of noise (`noise.noise_field`) the images at some positions of a step are given.
 
     Args:
         seed, task, phase, step: of the run, as for the crops.
-        positions: positions in the global batch; each image's noise depends on its own position only.
-        side: of the images, pixels.
+        positions: positions in the global batch; each plan depends on its own position only.
 
     Returns:
-        (positions, 1, side, side) float32, of mean 0 and deviation 1.
-
-    Example:
-        >>> noise = plan_noise(0, "MIF", "fusion", 3, range(4), 32)
-        >>> noise.shape, bool(abs(noise.std() - 1) < 0.05)
-        ((4, 1, 32, 32), True)
-        >>> bool((plan_noise(0, "MIF", "fusion", 3, [2], 32) == noise[2:3]).all())
-        True
+        One plan per position, of index 0.
     """
-    half = (side * side + 1) // 2
-    out = np.empty((len(positions), 1, side, side), np.float32)
-    for plane, position in zip(out, positions, strict=True):
-        # Box and Muller's way, from raw words: NumPy does not guarantee its own normal numbers from version to version.
-        words = _words(seed, task, phase, _NOISE, step, position, size=2 * half) >> np.uint64(11)
-        uniform = (words.astype(np.float64) + 0.5) * 2.0**-53
-        radius, angle = np.sqrt(-2 * np.log(uniform[:half])), 2 * np.pi * uniform[half:]
-        normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
-        plane[0] = normal[: side * side].reshape(side, side)
-    return out
+    return [_plan(seed, task, phase, step, position, 0, _NOISE) for position in positions]
 
 
 def apply_crop(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
@@ -166,8 +149,8 @@ def apply_crop(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
     return np.ascontiguousarray(region)
 
 
-def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: int) -> CropPlan:
-    top, left, flips = (int(word) for word in _words(seed, task, phase, _GEOMETRY, step, position, size=3))
+def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: int, use: int = _GEOMETRY) -> CropPlan:
+    top, left, flips = (int(word) for word in _words(seed, task, phase, use, step, position, size=3))
     return CropPlan(index, (top >> 11) * 2.0**-53, (left >> 11) * 2.0**-53, bool(flips & 1), bool(flips & 2))
 
 

@@ -48,7 +48,7 @@ def gradient_in_weights(
     weights: FusionWeights,
     reconstruction: nn.Module,
     sources: torch.Tensor,
-    inner_rates: Sequence[float],
+    inner_rates: Sequence[float | torch.Tensor],
     *,
     loss: Loss,
     targets: torch.Tensor | None = None,
@@ -91,7 +91,7 @@ def gradient_in_weights(
                 continue
             parts = torch.autograd.grad(along, [*pairs, image], allow_unused=True, materialize_grads=True)
             for total, part in zip(totals, parts, strict=False):
-                total.sub_(part, alpha=rate * pixels)
+                total.sub_(rate * pixels * part)
             adjoint = adjoint - rate * pixels * parts[-1]
     return ImageSpaceGradient(
         totals[0], totals[1] if len(totals) == 2 else None, torch.stack(losses), outer_loss.detach()
@@ -103,7 +103,7 @@ def image_space_by_autograd(
     weights: FusionWeights,
     reconstruction: nn.Module,
     sources: torch.Tensor,
-    inner_rates: Sequence[float],
+    inner_rates: Sequence[float | torch.Tensor],
     *,
     loss: Loss,
     targets: torch.Tensor | None = None,

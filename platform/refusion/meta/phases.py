@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from refusion.meta.adam import Number, set_rate
 from refusion.meta.functional import Average, flatten, identity, split
 from refusion.meta.image_space import gradient_in_weights
 from refusion.meta.metagradient import meta_gradient_along, unroll
@@ -60,7 +61,7 @@ def adapt_reconstruction(
     reconstruction: Module,
     fused: Sequence[Tensor],
     targets: Sequence[Tensor],
-    rates: Sequence[float],
+    rates: Sequence[Number],
     *,
     reward: Reward = reconstruction_loss,
     average: Average = identity,
@@ -85,7 +86,10 @@ def adapt_reconstruction(
         flat = average(flatten(_gradients(loss, parameters)))
         with torch.no_grad():
             for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
-                parameter.sub_(gradient, alpha=rate)
+                if isinstance(rate, Tensor):
+                    parameter.sub_(rate * gradient)
+                else:
+                    parameter.sub_(gradient, alpha=rate)
     return adapted
 
 
@@ -94,8 +98,8 @@ def meta_iteration(
     meta_train: Tensor,
     meta_test: Tensor,
     *,
-    inner_rates: Sequence[float],
-    outer_rate: float,
+    inner_rates: Sequence[Number],
+    outer_rate: Number,
     loss: Loss,
     reward: Reward = reconstruction_loss,
     swap: bool = True,
@@ -155,8 +159,8 @@ def meta_iteration_on_image(
     state: TrainingState,
     sources: Tensor,
     *,
-    inner_rates: Sequence[float],
-    outer_rate: float,
+    inner_rates: Sequence[Number],
+    outer_rate: Number,
     loss: Loss,
     reward: Reward = reconstruction_loss,
     swap: bool = True,
@@ -212,7 +216,7 @@ def fusion_update(
     state: TrainingState,
     sources: Tensor,
     *,
-    rate: float,
+    rate: Number,
     loss: Loss,
     reward: Reward = reconstruction_loss,
     swap: bool = True,
@@ -261,7 +265,7 @@ def fusion_update(
         for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
             parameter.grad = gradient
         for optimiser in (state.fusion_adam, state.reconstruction_adam):
-            optimiser.param_groups[0]["lr"] = rate
+            set_rate(optimiser, rate)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
     losses = {"fusion": fusion_term, **terms, "reconstruction": reconstruction_term}

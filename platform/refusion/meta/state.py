@@ -13,6 +13,7 @@ import torch
 
 from refusion.config.per_epoch import at, starts
 from refusion.config.settings import Settings
+from refusion.meta.adam import load_adam, rated_adam
 from refusion.meta.outer import OuterOptimiser
 from refusion.networks.probes import check_modules
 from refusion.networks.registry import build_modules
@@ -58,8 +59,8 @@ class TrainingState:
         crop = settings.images.crop
         check_modules(modules, settings.network, {at(crop, epoch) for epoch in starts(crop)})
         self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)
-        self.fusion_adam = torch.optim.Adam(self.fusion.parameters(), lr=1.0)
-        self.reconstruction_adam = torch.optim.Adam(self.reconstruction.parameters(), lr=1.0)
+        self.fusion_adam = rated_adam(self.fusion.parameters())
+        self.reconstruction_adam = rated_adam(self.reconstruction.parameters())
         self.outer = OuterOptimiser(list(self.loss_proposal.parameters()), settings.outer)
         self.epoch = 0
         self.meta_steps = 0
@@ -95,8 +96,8 @@ class TrainingState:
 
     def load_progress(self, progress: dict[str, Any]) -> None:
         """Continues from ``progress()`` of a state with the same settings."""
-        self.fusion_adam.load_state_dict(progress["fusion_adam"])
-        self.reconstruction_adam.load_state_dict(progress["reconstruction_adam"])
+        load_adam(self.fusion_adam, progress["fusion_adam"])
+        load_adam(self.reconstruction_adam, progress["reconstruction_adam"])
         self.outer.load_state_dict(progress["outer"])
         self.epoch = int(progress["epoch"])
         self.meta_steps = int(progress["meta_steps"])
