@@ -37,7 +37,7 @@ class _Captured:
     def replay(self, inputs: dict[str, Input]) -> dict[str, Tensor]:
         for name, value in inputs.items():
             place = self.inputs[name]
-            if place is None:
+            if place is None or value is None:
                 continue
             if isinstance(value, Tensor):
                 place.copy_(value, non_blocking=True)
@@ -93,7 +93,7 @@ class StepGraphs:
     def _capture(self, step: Step, inputs: dict[str, Input]) -> _Captured:
         places = {name: self._place(value) for name, value in inputs.items()}
         saved = _Saved(self.state)
-        stream = torch.cuda.Stream(self.device)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
             with torch.cuda.stream(stream):
