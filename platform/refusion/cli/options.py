@@ -77,7 +77,7 @@ def _unknown_option(name: str) -> str:
 
 def settings_help() -> str:
     """Lists all settings with their meanings and defaults, for ``--help``."""
-    lines = ["settings (each as --section.key value):"]
+    lines = ["settings (each as --section.key value, or for one task --per_task.TASK.section.key value):"]
     for name, field in leaves(Settings):
         if "." in name:
             default = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
