@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from refusion.config.layers import PER_TASK, check, for_task
+from refusion.config.layers import check, for_task
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
