@@ -7,7 +7,7 @@ RANKS = {
     "errors": 0,
     "tasks": 1, "home": 1, "statistics": 1, "import_path": 1,
     "config": 2, "ops": 2, "objectives": 2, "metrics": 2,
-    "networks": 3,
+    "networks": 3, "rewards": 3,
     "images": 4, "meta": 4,
     "fuse": 5, "baselines": 5,
     "runtime": 6, "tracking": 6,
@@ -23,11 +23,12 @@ STANDS_ON = {
     "import_path": {"errors"},
     "config": {"tasks", "errors", "import_path"},
     "objectives": {"errors"},
+    "rewards": {"objectives", "errors"},
     "ops": {"errors"},
     "networks": {"config", "ops", "objectives", "errors", "import_path"},
     "images": {"config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
-    "meta": {"config", "tasks", "errors", "objectives", "networks", "ops", "import_path"},
+    "meta": {"config", "tasks", "errors", "objectives", "rewards", "networks", "ops", "import_path"},
 }
 
 # Which part of the package may import what comes from outside.
