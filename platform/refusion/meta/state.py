@@ -54,7 +54,8 @@ class TrainingState:
         with _seeded(settings.seed ^ zlib.crc32(task.encode())):
             modules = build_modules(settings.network, settings.objective.gradient == "learned")
         crop = settings.images.crop
-        check_modules(modules, settings.network, {at(crop, epoch) for epoch in starts(crop)})
+        crops = {at(crop, epoch) for epoch in starts(crop)}
+        check_modules(modules, settings.network, crops, settings.schedule.meta_iterations)
         self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)
         self.fusion_adam = torch.optim.Adam(self.fusion.parameters(), lr=1.0)
         self.reconstruction_adam = torch.optim.Adam(self.reconstruction.parameters(), lr=1.0)

@@ -95,7 +95,7 @@ class TaskTraining:
                 numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
                 numbers["time/validation_seconds"] = time.perf_counter() - started
             state.epoch = epoch + 1
-            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures)
+            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
 
     def _set_up(self) -> None:
         """Configure this process's computations."""
