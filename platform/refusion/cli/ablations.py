@@ -17,8 +17,8 @@ from pathlib import Path
 from refusion.ablations.runner import Plan, run_ablations
 from refusion.ablations.variants import VARIANTS, find_variants
 from refusion.cli.options import Parser, parse_dotted
-from refusion.cli.presets import settings_file
 from refusion.config.layers import check, read_settings_file
+from refusion.config.presets import settings_file
 from refusion.runtime.console import console
 from refusion.runtime.interruption import terminated_is_interrupted
 
