@@ -271,6 +271,9 @@ class Settings(Section):
     network: NetworkSettings = NetworkSettings()
     validation: ValidationSettings = ValidationSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
+    per_task: dict[TaskName, dict[str, Any]] = Field(
+        {}, description="by task, the settings in which it differs: {IVIF: {section: {key: value}}}"
+    )
 
     @field_validator("tasks")
     @classmethod

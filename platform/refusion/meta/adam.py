@@ -14,11 +14,10 @@ Number = float | Tensor
 def rated_adam(parameters: Iterable[torch.nn.Parameter], eps: float = 1e-8) -> torch.optim.Adam:
     """Returns Adam over the parameters; on a GPU one whose steps can be captured. `set_rate` comes before each step."""
     given = list(parameters)
-    device = given[0].device if given else torch.device("cpu")
+    device = given[0].device
     if device.type == "cuda":
         return torch.optim.Adam(given, lr=torch.ones((), device=device), eps=eps, capturable=True)
-    # A module without parameters has nothing to be moved; Adam refuses an empty list.
-    return torch.optim.Adam(given or [torch.nn.Parameter(torch.zeros(0))], lr=1.0, eps=eps)
+    return torch.optim.Adam(given, lr=1.0, eps=eps)
 
 
 def set_rate(adam: torch.optim.Adam, rate: Number) -> None:

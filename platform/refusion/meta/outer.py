@@ -29,7 +29,9 @@ class OuterOptimiser:
         self.settings = settings
         self.sums = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.count = 0
-        self.adam = rated_adam(self.parameters, settings.adam_eps) if self._is_adam else None
+        # A fixed loss proposal has no parameters, and torch's optimisers want some.
+        adam = self._is_adam and bool(self.parameters)
+        self.adam = rated_adam(self.parameters, settings.adam_eps) if adam else None
 
     @property
     def _is_adam(self) -> bool:

@@ -57,7 +57,8 @@ class TrainingState:
             objective = settings.objective
             modules = build_modules(settings.network, objective.gradient != UNLEARNED, objective.learned)
         crop = settings.images.crop
-        check_modules(modules, settings.network, {at(crop, epoch) for epoch in starts(crop)})
+        crops = {at(crop, epoch) for epoch in starts(crop)}
+        check_modules(modules, settings.network, crops, settings.schedule.meta_iterations)
         self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)
         self.fusion_adam = rated_adam(self.fusion.parameters())
         self.reconstruction_adam = rated_adam(self.reconstruction.parameters())

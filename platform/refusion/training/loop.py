@@ -104,7 +104,7 @@ class TaskTraining:
                 numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
                 numbers["time/validation_seconds"] = time.perf_counter() - started
             state.epoch = epoch + 1
-            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures)
+            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
 
     def _on_device(self, epoch: int) -> DevicePlanes | None:
         """Puts the pairs into a GPU's memory where they fit, once per size of the crops."""
