@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from refusion.errors import UserError
 
 GradientTerm = Literal["learned", "signed", "maxabs"]
+Padding = Literal["zero", "replicate"]
 Weighting = Literal["squared", "linear"]
 
 # The one whose weights are not learned.
@@ -43,9 +44,16 @@ Reward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Reconstruction loss of rebuilt and true sources, both (B, 2, H, W): a scalar, mean over the batch."""
 
 
-def sobel(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sobel responses in x and in y (3×3, zero padding) of each channel: (B, C, H, W) to two of the same shape."""
-    responses = F.conv2d(z.flatten(0, 1).unsqueeze(1), _sobel_kernels(z.dtype, z.device), padding=1)
+def sobel(z: torch.Tensor, padding: Padding = "zero") -> tuple[torch.Tensor, torch.Tensor]:
+    """Sobel responses in x and in y (3×3) of each channel: (B, C, H, W) to two of the same shape.
+
+    With the published `padding="zero"` the border is an edge of three to four times its brightness; with "replicate",
+    which repeats it, there is none.
+    """
+    planes = z.flatten(0, 1).unsqueeze(1)
+    if padding == "replicate":
+        planes = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    responses = F.conv2d(planes, _sobel_kernels(z.dtype, z.device), padding=int(padding == "zero"))
     return responses[:, 0].view(z.shape), responses[:, 1].view(z.shape)
 
 
@@ -56,9 +64,9 @@ def _sobel_kernels(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     return torch.stack((x_kernel, x_kernel.T)).unsqueeze(1)
 
 
-def image_gradient(z: torch.Tensor) -> torch.Tensor:
+def image_gradient(z: torch.Tensor, padding: Padding = "zero") -> torch.Tensor:
     """G(z) = |Sobel_x z| + |Sobel_y z| of each channel: (B, C, H, W) to the same shape, in [0, 8] for z in [0, 1]."""
-    x, y = sobel(z)
+    x, y = sobel(z, padding)
     return x.abs() + y.abs()
 
 
@@ -70,8 +78,8 @@ class FusionLoss:
     w·(source − fused)², whose least is at the weighted mean of the sources. L_grad is one of
 
     - "learned" (published): the same of the image gradients, with the second pair of weights v;
-    - "signed": the mean of v·(|∂x source − ∂x fused| + |∂y source − ∂y fused|), Sobel, summed over the sources; sign
-      and direction count, and its least is at the source of larger weight;
+    - "signed": the mean of v·(|∂x source − ∂x fused| + |∂y source − ∂y fused|), Sobel with the border repeated, summed
+      over the sources; sign and direction count, and its least is at the source of larger weight;
     - "maxabs": the mean distance of the fused image's Sobel responses from the sources' response of larger magnitude,
       x and y added; nothing of it is learned.
 
@@ -125,7 +133,7 @@ class FusionLoss:
                 differences = image_gradient(sources) - image_gradient(fused)
                 gradient_term = self._weighted_square(weights.gradient, differences)
             else:
-                x, y = sobel(sources - fused)
+                x, y = sobel(sources - fused, padding="replicate")
                 gradient_term = (weights.gradient * (x.abs() + y.abs())).sum(dim=1).mean()
         elif self.gradient == UNLEARNED:
             gradient_term = torch.stack(

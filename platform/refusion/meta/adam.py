@@ -35,12 +35,12 @@ def load_adam(adam: torch.optim.Adam, state: dict[str, Any]) -> None:
     """Continues from the ``state_dict()`` of an Adam on this or another kind of device."""
     own = [{name: group[name] for name in ("lr", "capturable", "foreach", "fused")} for group in adam.param_groups]
     adam.load_state_dict(state)
-    for group, kept in zip(adam.param_groups, own, strict=True):
-        group |= kept
+    for group, saved in zip(adam.param_groups, own, strict=True):
+        group |= saved
         for parameter in group["params"]:
             values = adam.state.get(parameter, {})
             if "step" in values:
-                values["step"] = values["step"].to(parameter.device if kept["capturable"] else "cpu")
+                values["step"] = values["step"].to(parameter.device if saved["capturable"] else "cpu")
 
 
 def snapshot(adam: torch.optim.Adam) -> list[dict[str, Tensor]]:

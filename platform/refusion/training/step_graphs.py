@@ -116,7 +116,7 @@ class StepGraphs:
 
 
 class _Saved:
-    """What a step changes, so that trying it leaves nothing behind."""
+    """Copies of all that a step changes, so that trying it leaves nothing behind."""
 
     def __init__(self, state: TrainingState) -> None:
         self.state = state
