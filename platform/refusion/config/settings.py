@@ -168,8 +168,10 @@ class NetworkSettings(Section):
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
-    start: Literal["average", "random"] = Field(
-        "average", description="the built-in F begins near the average of the sources, or with random weights"
+    start: Literal["average", "random", "pretrained"] = Field(
+        "average",
+        description="the built-in F begins near the average of the sources, with random weights, or (and P with it) as "
+        "the trained modules that come along",
     )
 
     @model_validator(mode="after")

@@ -14,8 +14,10 @@ import torch
 from refusion.config.per_epoch import at, starts
 from refusion.config.settings import Settings
 from refusion.meta.outer import OuterOptimiser
+from refusion.meta.pretrained_start import start_from_shipped
 from refusion.networks.probes import check_modules
 from refusion.networks.registry import build_modules
+from refusion.shipped import PRETRAINED
 
 
 @contextmanager
@@ -53,6 +55,8 @@ class TrainingState:
         # The caller's random numbers stay what they were; the weights depend on seed and task alone.
         with _seeded(settings.seed ^ zlib.crc32(task.encode())):
             modules = build_modules(settings.network, settings.objective.gradient == "learned")
+        if settings.network.start == PRETRAINED:
+            start_from_shipped(modules.fusion, modules.loss_proposal, settings.network, task)
         crop = settings.images.crop
         crops = {at(crop, epoch) for epoch in starts(crop)}
         check_modules(modules, settings.network, crops, settings.schedule.meta_iterations)
