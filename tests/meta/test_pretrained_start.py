@@ -23,8 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return ship_tiny(tmp_path / "pretrained", monkeypatch, seed=5)
 
 
-def settings(**changes: Any) -> Settings:
-    return check([TINY, {"tasks": ["IVIF"], "network": {"start": "pretrained"}}, changes])
+def settings(**given: Any) -> Settings:
+    return check([TINY, {"tasks": ["IVIF"], "network": {"start": "pretrained"}}, given])
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -52,7 +52,7 @@ def test_p_begins_anew_where_only_f_comes_along(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("given", "sentence"),
     [
         (
             {"network": {"width": 16, "blocks": 2}},
@@ -71,10 +71,10 @@ def test_p_begins_anew_where_only_f_comes_along(folder: Path) -> None:
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_the_training(
-    folder: Path, changes: dict[str, Any], sentence: str
+    folder: Path, given: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UserError) as refused:
-        rehearse(settings(**changes))
+        rehearse(settings(**given))
     assert str(refused.value).startswith(sentence)
     assert "\n" not in str(refused.value)
 

@@ -30,11 +30,11 @@ def start_from_shipped(fusion: nn.Module, loss_proposal: nn.Module, network: Net
             f"leave --network.kind {network.kind} out"
         )
     shipped: dict[str, Any] = yaml.safe_load((folder / SETTINGS_FILE).read_text(encoding="utf-8"))["network"]
-    wanted = [f"--network.{name} {shipped[name]}" for name in _SIZES if shipped[name] != getattr(network, name)]
-    if wanted:
+    needed = [f"--network.{name} {shipped[name]}" for name in _SIZES if shipped[name] != getattr(network, name)]
+    if needed:
         raise UserError(
             f"--network.start pretrained: the module of {task} that comes along has other sizes; "
-            f"give {' '.join(wanted)}"
+            f"give {' '.join(needed)}"
         )
     _fill(fusion, folder / FUSION_FILE, task)
     if (folder / LOSS_PROPOSAL_FILE).is_file() and network.loss_proposal_kind == BUILTIN_NETWORK:
