@@ -199,8 +199,10 @@ class NetworkSettings(Section):
     centred: bool = Field(
         False, description="the built-in P's logits have mean 0 over a picture: no source is given up in the whole"
     )
-    start: Literal["average", "random"] = Field(
-        "average", description="the built-in F begins near the average of the sources, or with random weights"
+    start: Literal["average", "random", "pretrained"] = Field(
+        "average",
+        description="the built-in F begins near the average of the sources, with random weights, or (and P with it) as "
+        "the trained modules that come along",
     )
 
     @model_validator(mode="after")

@@ -15,9 +15,11 @@ from refusion.config.per_epoch import at, starts
 from refusion.config.settings import Settings
 from refusion.meta.adam import load_adam, rated_adam
 from refusion.meta.outer import OuterOptimiser
+from refusion.meta.pretrained_start import start_from_shipped
 from refusion.networks.probes import check_modules
 from refusion.networks.registry import build_modules
 from refusion.objectives import UNLEARNED
+from refusion.shipped import PRETRAINED
 
 
 @contextmanager
@@ -56,6 +58,8 @@ class TrainingState:
         with _seeded(settings.seed ^ zlib.crc32(task.encode())):
             objective = settings.objective
             modules = build_modules(settings.network, objective.gradient != UNLEARNED, objective.learned)
+        if settings.network.start == PRETRAINED:
+            start_from_shipped(modules.fusion, modules.loss_proposal, settings.network, task)
         crop = settings.images.crop
         crops = {at(crop, epoch) for epoch in starts(crop)}
         check_modules(modules, settings.network, crops, settings.schedule.meta_iterations)
