@@ -21,8 +21,8 @@ _FLOOR = 1e-4
 def saliency(sources: torch.Tensor) -> torch.Tensor:
     """Share of each source in what is worth keeping, c_s = E_s² / (E_a² + E_b²), E_s = blur(G(s)²) + 1e-4.
 
-    The blur is Gaussian, of standard deviation 2 px, cut off at 6 px. Sobel and blur repeat the border: with zeros around
-    it, it would be the most salient place of all, and of the brighter source.
+    The blur is Gaussian, of standard deviation 2 px, cut off at 6 px. Sobel and blur repeat the border: with zeros
+    around it, it would be the most salient place of all, and of the brighter source.
 
     Args:
         sources: (B, 2, H, W) in [0, 1].
