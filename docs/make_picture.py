@@ -29,7 +29,7 @@ _SHOWN = {
     "MFIF": ("02_astronaut", "focus on near", "focus on far"),
     "MEIF": ("01_chelsea", "under-exposed", "over-exposed"),
 }
-_TRAINING = ("--config", "jobs/presets/quick.yaml", "--schedule.epochs", "6", "--run-name", "picture")
+_TRAINING = ("--preset", "quick", "--schedule.epochs", "6", "--run-name", "picture")
 _HEIGHT = 240
 
 

@@ -3,7 +3,7 @@
 python jobs/train_all_tasks.py                                              # this machine, built-in scenes
 ray job submit -- python jobs/train_all_tasks.py --data /data/fusion        # a cluster, your own pairs
 ray job submit -- python jobs/train_all_tasks.py --data /data/fusion --gpu --workers 4 --images.batch 8
-python jobs/train_all_tasks.py --config jobs/presets/quick.yaml --tasks IVIF --schedule.rate 2e-4
+python jobs/train_all_tasks.py --preset quick --tasks IVIF --schedule.rate 2e-4
 python jobs/train_all_tasks.py --resume 20260131-120000-ab12                # go on where it was stopped
 """
 

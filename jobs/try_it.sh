@@ -40,4 +40,4 @@ for _ in $(seq 120); do
   kill -0 "$HEAD" 2>/dev/null || { echo "Ray could not be started:" >&2; cat "$LOG" >&2; exit 1; }
   sleep 1
 done
-ray job submit -- python jobs/train_all_tasks.py --config jobs/presets/quick.yaml "$@"
+ray job submit -- python jobs/train_all_tasks.py --preset quick "$@"

@@ -233,3 +233,10 @@ def test_help_shows_no_default_of_what_must_be_given(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "--task" in shown and "[16]" in shown
     assert "Undefined" not in shown
+
+
+def test_a_preset_lies_below_the_file_and_the_command_line(file: Path) -> None:
+    manifest = open_manifest(asked("--preset", "published", "--config", str(file), "--images.crop", "32"))
+    base = manifest.base
+    assert (base.schedule.epochs, base.schedule.meta_iterations, base.images.crop) == (3, 600, 32)
+    assert refusal("--preset", "nothing", "--task", "IVIF").startswith("--preset nothing: there is no such preset")

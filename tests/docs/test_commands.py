@@ -70,7 +70,13 @@ def options_of(program: str) -> set[str]:
 
 
 def exists(option: str, known: set[str]) -> bool:
-    """Returns true for known options, and for keys of settings that are mappings: --network.options.width."""
+    """Returns true for known options, for keys of settings that are mappings, and for settings of one task.
+
+    Such as --network.options.width and --per_task.MIF.images.crop.
+    """
+    if option.startswith("per_task"):
+        _, _, option = option.removeprefix("per_task").lstrip(".").partition(".")
+        return option in ("", "section.key") or option in known
     setting, _, key = option.rpartition(".")
     return option in known or (bool(key) and setting.endswith("options") and setting in known)
 

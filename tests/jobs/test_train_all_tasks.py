@@ -16,6 +16,7 @@ import pytest
 import ray
 import safetensors.torch
 import torch
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.pyfunc import load_model
@@ -78,7 +79,8 @@ def runs_of(home: Path, name: str) -> tuple[Run, dict[str, Run]]:
 def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The log of an uninterrupted run of two tasks on the built-in scenes, each on two workers."""
     log = tmp_path_factory.mktemp("log") / "log.txt"
-    assert job("--tasks", "IVIF", "MFIF", "--workers", "2", "--run-name", "whole", *TINY, log=log) == 0
+    own = ["--per_task.MFIF.outer.accumulate", "1"]
+    assert job("--tasks", "IVIF", "MFIF", "--workers", "2", "--run-name", "whole", *TINY, *own, log=log) == 0
     return log.read_text()
 
 
@@ -107,6 +109,15 @@ def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, who
             history = client(home).get_metric_history(child.info.run_id, name)
             assert [point.step for point in history] == [0, 1], name
         assert child.data.metrics["images_per_second"] > 0
+
+
+def test_each_task_is_trained_and_recorded_with_its_own_settings(home: Path, whole: str) -> None:
+    parent, children = runs_of(home, "whole")
+    assert parent.data.params["per_task.MFIF.outer.accumulate"] == "1"
+    for task, accumulate in (("IVIF", 2), ("MFIF", 1)):
+        assert children[task].data.params["outer.accumulate"] == str(accumulate)
+        file = home / "runs" / "whole" / task / "final" / "settings.yaml"
+        assert yaml.safe_load(file.read_text())["outer"]["accumulate"] == accumulate
 
 
 def test_mlflow_has_pictures_by_step_and_the_datasets(home: Path, whole: str) -> None:

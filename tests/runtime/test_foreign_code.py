@@ -40,3 +40,11 @@ def test_what_a_sweep_may_draw_is_named_too(parameter: object) -> None:
     with pytest.raises(UserError, match=r"name it again: --network\.kind mine:Net$"):
         refuse_unnamed_code("before", check([]), [], space)
     refuse_unnamed_code("before", check([]), [NETWORK], space)
+
+
+def test_code_of_one_task_is_named_with_the_task() -> None:
+    settings = check([{"per_task": {"MIF": NETWORK}}])
+    assert named_code(settings) == ["--per_task.MIF.network.kind", "mine:Net"]
+    with pytest.raises(UserError, match=r"name it again: --per_task\.MIF\.network\.kind mine:Net$"):
+        refuse_unnamed_code("before", settings, [REWARD])
+    refuse_unnamed_code("before", settings, [{"per_task": {"MIF": NETWORK}}])

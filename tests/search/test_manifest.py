@@ -262,3 +262,16 @@ def test_a_sweep_that_was_begun_with_an_older_spelling_goes_on(sweep: Begin) -> 
     assert resumed().options.held_out == 0.25
     assert resumed(held_back=0.25).options.held_out == resumed(held_out=0.25).options.held_out == 0.25
     assert resume_refusal(held_out=0.5).startswith("--resume first: --held-out cannot change in a resumed sweep")
+
+
+def test_a_sweep_of_one_task_begins_with_the_tasks_own_settings(request_of: Ask) -> None:
+    own = {"per_task": {"IVIF": {"images": {"crop": 24}}, "MIF": {"images": {"crop": 48}}}}
+    base = open_manifest(request_of("first", base=own)).base
+    assert (base.images.crop, base.per_task) == (24, {})
+
+
+def test_a_sweep_of_several_tasks_has_one_set_of_settings(request_of: Ask, refusal: Callable[..., str]) -> None:
+    own = {"per_task": {"MIF": {"images": {"crop": 48}}}}
+    message = refusal("first", base=own, task=["IVIF", "MIF"])
+    assert message.startswith("--per_task.MIF: trials over several tasks have one set of settings")
+    assert open_manifest(request_of("first", base=own, task=["IVIF", "MFIF"])).base.per_task == {}

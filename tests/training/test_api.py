@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from refusion.config.layers import check
+from refusion.config.layers import check, for_task
+from refusion.config.presets import read_preset
 from refusion.errors import UserError
 from refusion.runtime.storage import Folder
 from refusion.training import api
@@ -56,6 +57,13 @@ def test_settings_are_taken_as_they_are(asked: list[Any]) -> None:
     assert check(asked[0].changes) == settings
     assert asked[0].resume == "before"
     assert not asked[1].quiet
+
+
+def test_a_preset_lies_below_the_settings(asked: list[Any]) -> None:
+    api.train({"images": {"crop": 24}, "per_task": {"MIF": {"images": {"batch": 4}}}}, preset="quick", quiet=True)
+    settings = check(asked[0].changes)
+    assert (settings.images.crop, settings.schedule.epochs) == (24, check([read_preset("quick")]).schedule.epochs)
+    assert for_task(settings, "MIF").images.batch == 4
 
 
 def test_a_task_that_failed_is_an_error_that_says_how_to_go_on(asked: list[Any]) -> None:

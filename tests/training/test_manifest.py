@@ -188,3 +188,16 @@ def test_a_run_of_the_users_own_code_is_resumed_only_where_that_is_named_again()
     assert manifest.resume_arguments() == ["--resume", "foreign", "--network.kind", "mine:Net"]
     assert "name it again: --network.kind mine:Net" in refusal(resume="foreign")
     assert opened(kind, resume="foreign").settings == manifest.settings
+
+
+def test_settings_of_a_task_are_resumed_and_cannot_change() -> None:
+    own = {"per_task": {"MIF": {"images": {"crop": {0: 32, 2: 48}}, "schedule": {"epochs": 4}}}}
+    manifest = opened(own, run_name="each")
+    manifest.save(manifest.settings, DIGESTS)
+    assert opened(resume="each").settings == manifest.settings
+    assert opened(own, resume="each").settings == manifest.settings
+    longer = opened({"per_task": {"MIF": {"schedule": {"epochs": 6}}}}, {"checkpoints": {"keep": 1}}, resume="each")
+    assert longer.settings.per_task["MIF"]["schedule"] == {"epochs": 6}
+    message = refusal({"per_task": {"MIF": {"images": {"batch": 4}}}}, resume="each")
+    assert message.startswith("--resume each: --per_task.MIF.images.batch cannot change in a resumed run")
+    assert "--images.crop cannot change" in refusal({"images": {"crop": 64}}, resume="each")

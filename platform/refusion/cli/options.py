@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from refusion.config.layers import leaves
+from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.runtime.manifest import JobRequest
@@ -70,14 +71,20 @@ def parse_dotted(rest: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _unknown_option(name: str) -> str:
-    options = [leaf.replace("_", "-") for leaf, _ in leaves(Settings)] + ["config", "resume", "run-name", "storage"]
+    options = [leaf.replace("_", "-") for leaf, _ in leaves(Settings)] + [
+        "config",
+        "preset",
+        "resume",
+        "run-name",
+        "storage",
+    ]
     near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     return f"there is no option --{name}" + (f"; did you mean --{near[0]}?" if near else "; --help lists all options")
 
 
 def settings_help() -> str:
     """Lists all settings with their meanings and defaults, for ``--help``."""
-    lines = ["settings (each as --section.key value):"]
+    lines = ["settings (each as --section.key value, or for one task --per_task.TASK.section.key value):"]
     for name, field in leaves(Settings):
         if "." in name:
             default = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
@@ -125,6 +132,12 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
     parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
     parser.add_argument("--resume", metavar="NAME", help=f"go on with this {kind}")
+
+
+def add_preset_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--preset``, whose settings lie below those of ``--config`` and of the command line."""
+    names = ", ".join(preset_names())
+    parser.add_argument("--preset", metavar="NAME", help=f"settings that come with the project: {names} [the defaults]")
 
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:

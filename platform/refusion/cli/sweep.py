@@ -24,13 +24,14 @@ from refusion.cli.options import (
     Parser,
     add_job_options,
     add_plain_options,
+    add_preset_option,
     given_job_options,
     given_options,
     parse_dotted,
     settings_help,
 )
-from refusion.cli.presets import settings_file
 from refusion.config.layers import read_settings_file
+from refusion.config.presets import read_preset, settings_file
 from refusion.errors import UserError
 from refusion.runtime.console import console
 from refusion.search.manifest import SweepRequest
@@ -72,6 +73,7 @@ def read_requests(arguments: Sequence[str], description: str = "") -> list[Sweep
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]")
+    add_preset_option(parser)
     _add_own_options(parser)
     parser.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
     add_plain_options(parser, without=_OWN)
@@ -87,6 +89,8 @@ def read_requests(arguments: Sequence[str], description: str = "") -> list[Sweep
         **given_job_options(options),
     )
     request = common if options.resume is not None and options.config is None else _with_file(common, options.config)
+    if options.preset:
+        request = replace(request, changes=[read_preset(options.preset), *request.changes])
     return _per_task(request) if options.one_per_task else [request]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from refusion.config.per_epoch import NUMBER, PIECEWISE, is_piecewise
 from refusion.config.schedules import InnerRate, current_kind, kinds, shared_settings
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.tasks import find_task
 
+PER_TASK = "per_task"
 _KINDS = kinds(InnerRate)
 _INNER_STEPS = "schedule.inner_steps"
 _PIECEWISE_FORMS = "piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …]"
@@ -82,16 +85,91 @@ def _of_same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str
 def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) -> Settings:
     """Returns settings from nested plain values, each laid over the earlier ones (first ``base``, or the defaults).
 
+    A change is laid over the common settings and over those of each task; what it says under ``per_task`` goes over
+    that one task's alone. So an option of the command line goes over a file's ``per_task``.
+
     Raises:
         UserError: names each wrong setting as it is written on the command line.
+
+    >>> settings = check([{"per_task": {"MIF": {"images": {"crop": 64}}}}, {"images": {"batch": 4}}])
+    >>> for_task(settings, "MIF").images.crop, for_task(settings, "IVIF").images.crop
+    (64, 128)
     """
-    layered = (base or Settings()).model_dump()
+    before = base or Settings()
+    common = before.model_dump(exclude={PER_TASK})
+    own: dict[str, dict[str, Any]] = {task: _resolved(before, task) for task in before.per_task}
     for change in changes:
-        layered = merge(layered, change)
+        said = _said_per_task(change.get(PER_TASK))
+        rest = {key: value for key, value in change.items() if key != PER_TASK}
+        own = {task: merge(merge(own.get(task, common), rest), said.get(task, {})) for task in (*own, *said)}
+        common = merge(common, rest)
+    settings = _validated(common)
+    differing = {task: _difference(settings, _validated(layered, task)) for task, layered in own.items()}
+    return settings.model_copy(update={PER_TASK: {task: sections for task, sections in differing.items() if sections}})
+
+
+def for_task(settings: Settings, task: str) -> Settings:
+    """Returns the settings that one task is trained with: the common ones and, laid over them, its own.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    return _validated(_resolved(settings, task), task) if settings.per_task else settings
+
+
+def _resolved(settings: Settings, task: str) -> dict[str, Any]:
+    own = settings.per_task.get(find_task(task).name, {})
+    return merge(settings.model_dump(exclude={PER_TASK}), own)
+
+
+def _difference(settings: Settings, of_task: Settings) -> dict[str, dict[str, Any]]:
+    """Returns, by section, each setting of the task that differs, as a whole: a rate with its kind and all of it."""
+    found: dict[str, dict[str, Any]] = {}
+    for section in _sections():
+        common, own = (part.model_dump()[section] for part in (settings, of_task))
+        if changed := {key: value for key, value in own.items() if value != common[key]}:
+            found[section] = changed
+    return found
+
+
+def _sections() -> list[str]:
+    return list(dict.fromkeys(name.partition(".")[0] for name, _ in leaves(Settings) if "." in name))
+
+
+def _said_per_task(said: Any) -> dict[str, Mapping[str, Any]]:
+    """Returns what a change says of each task, by the task's name.
+
+    Raises:
+        UserError: there is no such task, it says something other than sections, or names a setting of the whole job.
+    """
+    if not isinstance(said or {}, Mapping):
+        raise UserError(f"--per_task must be a mapping {{TASK: {{section: {{key: value}}}}}} (it is {said!r})")
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, own in (said or {}).items():
+        task = find_task(str(name)).name
+        if not isinstance(own or {}, Mapping):
+            raise UserError(f"--per_task.{task} must be a mapping {{section: {{key: value}}}} (it is {own!r})")
+        for key in own or {}:
+            if key in Settings.model_fields and key not in _sections():
+                raise UserError(f"--per_task.{task}.{key}: belongs to the whole job; give it once for all tasks")
+        found[task] = own or {}
+    return found
+
+
+def _validated(layered: Mapping[str, Any], task: str | None = None) -> Settings:
+    """Returns the settings that nested plain values describe, those of a task or the common ones.
+
+    Raises:
+        UserError: some are wrong.
+    """
     try:
         return Settings.model_validate(layered)
     except ValidationError as error:
-        raise UserError(explain(error)) from error
+        text = explain(error)
+        if task is None:
+            raise UserError(text) from error
+        named = re.sub(r"--(?!help\b)(?=\w)", f"--per_task.{task}.", text)
+        raise UserError(named if named != text else f"--per_task.{task}: {text}") from error
 
 
 def explain(error: ValidationError) -> str:
@@ -166,8 +244,10 @@ def _nearest(name: str) -> str | None:
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yields (dotted name, field) of every setting that is not itself a section."""
+    """Yields (dotted name, field) of every setting that is not itself a section; ``per_task`` holds other settings."""
     for name, field in model.model_fields.items():
+        if name == PER_TASK:
+            continue
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from leaves(inner, f"{prefix}{name}.")

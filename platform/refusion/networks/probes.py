@@ -20,13 +20,16 @@ _ALIKE = 1e-3
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
-def check_modules(modules: Modules, network: NetworkSettings, crops: Iterable[int] = ()) -> None:
+def check_modules(
+    modules: Modules, network: NetworkSettings, crops: Iterable[int] = (), meta_iterations: int = 1
+) -> None:
     """Tries out each module that is a user's class; the built-in ones need no check.
 
     Args:
         modules: as built from ``network``.
         network: its kinds.
         crops: sides of the training's crops, pixels.
+        meta_iterations: per epoch; without any, P needs no parameters.
 
     Raises:
         UserError: names the setting and says what is wrong: no parameters or ones that cannot be trained, crops that
@@ -43,7 +46,7 @@ def check_modules(modules: Modules, network: NetworkSettings, crops: Iterable[in
                 raise UserError(f"--images.crop {crop}: must be a multiple of {multiple_of(module)} with {where}")
         for size in _SIZES:
             _check_results(name, module, size, where)
-        _check_parameters(module, where)
+        _check_parameters(module, where, may_be_fixed=name == "loss_proposal" and meta_iterations == 0)
 
 
 def notes(modules: Modules, network: NetworkSettings) -> list[str]:
@@ -65,10 +68,13 @@ def _has_two_modes(layer: nn.Module) -> bool:
     return drops or getattr(layer, "running_mean", None) is not None
 
 
-def _check_parameters(module: nn.Module, where: str) -> None:
+def _check_parameters(module: nn.Module, where: str, may_be_fixed: bool) -> None:
     parameters = dict(module.named_parameters())
-    if not parameters:
-        raise UserError(f"{where}: has no parameters; there is nothing to train")
+    if not parameters and not may_be_fixed:
+        raise UserError(
+            f"{where}: has no parameters; there is nothing to train (only P may be fixed, with "
+            "--schedule.meta_iterations 0)"
+        )
     frozen = next((name for name, parameter in parameters.items() if not parameter.requires_grad), None)
     if frozen is not None:
         raise UserError(f"{where}: its parameter {frozen} is frozen; make it a buffer, or let it require gradients")

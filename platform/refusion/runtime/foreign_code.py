@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from refusion.config.layers import PER_TASK
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
@@ -43,7 +44,8 @@ def refuse_unnamed_code(
         UserError: some code is not among the changes; says which options name it.
     """
     given = {pair for change in changes for pair in _code_in(change)}
-    unnamed = [pair for pair in (*_code_in(before.model_dump()), *_code_in_space(space or {})) if pair not in given]
+    named = (*_code_in(before.model_dump()), *_code_in_space(space or {}))
+    unnamed = [pair for pair in named if pair not in given]
     if unnamed:
         options = " ".join(f"--{name} {path}" for name, path in dict.fromkeys(unnamed))
         raise UserError(
@@ -59,6 +61,9 @@ def _code_in(settings: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         path = inner.get(key) if isinstance(inner, Mapping) else None
         if isinstance(path, str) and is_import_path(path):
             yield name, path
+    for task, own in (settings.get(PER_TASK) or {}).items():
+        if isinstance(own, Mapping):
+            yield from ((f"per_task.{task}.{name}", path) for name, path in _code_in(own))
 
 
 def _code_in_space(space: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from refusion.config.layers import check
+from refusion.config.layers import check, for_task
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
@@ -98,7 +98,7 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
     options = read_options(request.options)
     # The batch must divide among a trial's workers, whatever its size in a trial.
     own = {"tasks": list(options.task), "workers": options.workers_per_trial}
-    base = with_absolute_data(check([*request.changes, own]))
+    base = _of_one_task(with_absolute_data(check([*request.changes, own])))
     try:
         space = Space.read(request.space)
         check_space(space, base)
@@ -124,6 +124,21 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
     )
 
 
+def _of_one_task(base: Settings) -> Settings:
+    """Returns the settings of a sweep's only task, as all its trials begin with them.
+
+    Raises:
+        UserError: the sweep is over several tasks, of which some have settings of their own.
+    """
+    own = [task for task in base.tasks if task in base.per_task]
+    if own and len(base.tasks) > 1:
+        raise UserError(
+            f"--per_task.{own[0]}: trials over several tasks have one set of settings for all of them; search one "
+            f"task (--task {own[0]}, or --one-per-task), or leave per_task out"
+        )
+    return for_task(base, base.tasks[0])
+
+
 def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     content = SweepManifest.read(request)
     if request.space:
@@ -132,7 +147,7 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     options = read_options({**with_new_names(content["options"]), **with_new_names(request.options)})
     base_before = Settings.model_validate(content["base"])
     refuse_unnamed_code(name, base_before, request.changes, content["space"])
-    base = with_absolute_data(check(request.changes, base_before))
+    base = _of_one_task(with_absolute_data(check(request.changes, base_before)))
     changed = [
         key.replace("_", "-")
         for key in changed_settings(before.model_dump(), options.model_dump(), _CHANGEABLE_OPTIONS)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from refusion.config.presets import read_preset
 from refusion.config.settings import Settings
 from refusion.runtime.console import console
 from refusion.tracking.histories import epoch_metrics
@@ -39,6 +40,7 @@ class TrainingResult:
 def train(
     settings: Settings | Mapping[str, Any] | None = None,
     *,
+    preset: str | None = None,
     run_name: str | None = None,
     storage: str | None = None,
     tracking_uri: str | None = None,
@@ -49,7 +51,9 @@ def train(
     """Meta-trains the fusion tasks as ``jobs/train_all_tasks.py`` does, in the Ray that runs or in one that it starts.
 
     Args:
-        settings: settings, or a mapping of those that differ from the defaults, section by section.
+        settings: settings, or a mapping of those that differ from the defaults (or the preset), section by section;
+            ``per_task`` holds those of a task alone, by task.
+        preset: name of settings that come with the project, such as ``published``.
         run_name: of the new run; default date, time and four characters.
         storage: folder or address where runs are kept; default ``$REFUSION_HOME/runs``.
         tracking_uri: MLflow's store; default ``MLFLOW_TRACKING_URI``, or a local one.
@@ -67,7 +71,7 @@ def train(
     """
     changes = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
     request = RunRequest(
-        [changes],
+        [read_preset(preset), changes] if preset else [changes],
         run_name=run_name,
         storage=storage,
         tracking_uri=tracking_uri,

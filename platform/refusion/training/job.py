@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 import ray
 from rich.console import Console
 
+from refusion.config.layers import for_task
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
@@ -65,7 +66,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     """
     manifest = open_manifest(request)
     settings = manifest.settings
-    for note in rehearse(settings):
+    for note in _rehearse(settings):
         console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
@@ -93,6 +94,14 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     job.tell(outcomes, console)
     run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
     return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
+
+
+def _rehearse(settings: Settings) -> list[str]:
+    """Rehearses each task's training, or one of all where they have the same settings; returns the notes, each once."""
+    if not settings.per_task:
+        return rehearse(settings)
+    each = (for_task(settings, task).model_copy(update={"tasks": (task,)}) for task in settings.tasks)
+    return list(dict.fromkeys(note for own in each for note in rehearse(own)))
 
 
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
@@ -123,7 +132,8 @@ class _Job:
         """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
-            ray.get(self.progress_board.update.remote(pairs.task, epochs=self.settings.schedule.epochs))
+            epochs = for_task(self.settings, pairs.task).schedule.epochs
+            ray.get(self.progress_board.update.remote(pairs.task, epochs=epochs))
             # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
             self.recordings[pairs.task] = self._recording(pairs)
             waiting.put(pairs)
@@ -150,7 +160,8 @@ class _Job:
     def _one(self, pairs: TaskPairs) -> Outcome:
         recording = self.recordings[pairs.task]
         try:
-            outcome = run_task(self.settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
+            settings = for_task(self.settings, pairs.task)
+            outcome = run_task(settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
             ray.get(self.progress_board.update.remote(pairs.task, state="failed", message=outcome.error))
@@ -162,7 +173,7 @@ class _Job:
         return outcome
 
     def _recording(self, pairs: TaskPairs) -> Recording:
-        uri, settings = self.manifest.tracking_uri, self.settings
+        uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
         run_name = f"{self.manifest.name}-{pairs.task}"
         plain = settings.model_dump(mode="json")
         tags = {"convention": "authors", **metric_tags(METRICS)}
@@ -208,7 +219,8 @@ class _Job:
         numbers: dict[str, float] = {}
         if outcome.final is not None:
             numbers = json.loads((Folder(outcome.final) / METRICS_FILE).read_text())
-        return display.Result(outcome.task, outcome.error, self.settings.schedule.epochs, numbers)
+        epochs = for_task(self.settings, outcome.task).schedule.epochs
+        return display.Result(outcome.task, outcome.error, epochs, numbers)
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: the commands to look at the results and to go on."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from refusion.config.layers import check
+from refusion.config.layers import PER_TASK, check, for_task
 from refusion.config.settings import Settings
 from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
@@ -73,7 +73,20 @@ def open_manifest(request: RunRequest) -> RunManifest:
     before = Settings.model_validate(content["settings"])
     refuse_unnamed_code(request.resume, before, request.changes)
     settings = with_absolute_data(check(request.changes, before))
-    changed = changed_settings(before.model_dump(), settings.model_dump(), _CHANGEABLE)
+    changed = _changed(before, settings)
     RunManifest.refuse_changes(request.resume, changed)
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
     return RunManifest.resume(request, content, uri, settings=settings, earlier_tasks=before.tasks)
+
+
+def _changed(before: Settings, after: Settings) -> list[str]:
+    """Returns the names of settings that differ and may not; those that differ for a task alone with ``per_task.``."""
+
+    def changed(old: Settings, new: Settings) -> list[str]:
+        return changed_settings(old.model_dump(exclude={PER_TASK}), new.model_dump(exclude={PER_TASK}), _CHANGEABLE)
+
+    common = changed(before, after)
+    own = {
+        task: changed(for_task(before, task), for_task(after, task)) for task in {**before.per_task, **after.per_task}
+    }
+    return common + [f"per_task.{task}.{name}" for task, names in own.items() for name in names if name not in common]

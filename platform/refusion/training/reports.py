@@ -30,13 +30,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """Results of one epoch: numbers for the record, pictures to look at, and whether it is the best so far."""
+    """Results of one epoch: numbers for the record, pictures to look at, and whether it is the best so far.
+
+    ``scores`` are the validation metrics by pair and metric.
+    """
 
     epoch: int
     numbers: dict[str, float]
     validated: bool
     is_best: bool
     pictures: dict[str, Image]
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass

@@ -1,0 +1,79 @@
+"""Ablations: train the same settings with one thing changed, per task and seed, and score the val pairs.
+
+python analysis/ablations.py --task IVIF --data DATA --config results --out ablations
+python analysis/ablations.py --task IVIF MFIF --data DATA --config results --variants half saliency --equal time \\
+    --processes 2 --out ablations
+python analysis/ablations.py --task MEIF --data DATA --config results --device cuda --out ablations
+
+What is finished is skipped, and what was stopped goes on where it was: give the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from refusion.ablations.runner import Plan, run_ablations
+from refusion.ablations.variants import VARIANTS, find_variants
+from refusion.cli.options import Parser, parse_dotted
+from refusion.config.layers import check, read_settings_file
+from refusion.config.presets import settings_file
+from refusion.runtime.console import console
+from refusion.runtime.interruption import terminated_is_interrupted
+
+
+def ablations(arguments: Sequence[str], description: str) -> int:
+    """Read the options, train and score; returns the exit status.
+
+    Raises:
+        UserError: the request or the data is at fault.
+    """
+    with terminated_is_interrupted():
+        return run_ablations(read_plan(arguments, description), console())
+
+
+def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
+    """Reads the request; settings as ``--section.key value`` go over those of the file, below the variants' changes.
+
+    Raises:
+        UserError: an option is unknown or lacks its value, or a setting is wrong.
+    """
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--task", "--tasks", nargs="+", required=True, metavar="T", help="fusion tasks")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder with TASK/{train,val}/{a,b}, or 'builtin'")
+    parser.add_argument("--config", type=Path, metavar="BASE.yaml", help="settings of `learned`, or a preset's name")
+    names = ", ".join(VARIANTS)
+    parser.add_argument(
+        "--variants", nargs="+", metavar="NAME", help=f"what to compare with `learned` [all of: {names}]"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="seeds [0 1 2]")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train [cpu]")
+    parser.add_argument(
+        "--equal",
+        choices=("steps", "time"),
+        default="steps",
+        help="time: train variants without meta-iterations also for as long as `learned` takes [steps]",
+    )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at once on CPUs [1]")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each [1]")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for checkpoints and ablations.csv")
+    options, rest = parser.parse_known_args(list(arguments))
+    for name in ("processes", "threads"):
+        if getattr(options, name) < 1:
+            parser.error(f"argument --{name}: must be at least 1")
+    changes = [read_settings_file(settings_file(options.config))] if options.config else []
+    own = {
+        "tasks": [str(task).upper() for task in options.task],
+        "data": options.data,
+        "gpu": options.device == "cuda",
+    }
+    return Plan(
+        base=check([*changes, *parse_dotted(rest), own]),
+        variants=find_variants(options.variants),
+        seeds=list(dict.fromkeys(options.seeds)),
+        out=options.out,
+        equal=options.equal,
+        processes=options.processes,
+        threads=options.threads,
+    )

@@ -1,0 +1,53 @@
+"""Presets, the settings files that the project ships: in ``jobs/presets``, or in ``share`` where it is installed."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from refusion.config.layers import read_settings_file
+from refusion.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# With `pip install --target` the shared files lie beside the package.
+_FOLDERS = (
+    _PACKAGE.parents[1] / "jobs" / "presets",
+    Path(sysconfig.get_path("data")) / "share" / "refusion" / "presets",
+    _PACKAGE.parent / "share" / "refusion" / "presets",
+)
+# Those hold a space to search besides settings.
+_SWEEPS = "sweep-"
+
+
+def settings_file(given: Path) -> Path:
+    """File that ``--config`` names: a path, or the name of a preset such as ``quick``.
+
+    A name that is no preset stays a path, so that the error names what was given.
+    """
+    if given.suffix or given.exists() or len(given.parts) > 1:
+        return given
+    return _found().get(given.name, given)
+
+
+def preset_names() -> list[str]:
+    """Returns the names of the presets of settings, without the sweep files."""
+    return [name for name in _found() if not name.startswith(_SWEEPS)]
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Reads the settings of a preset, such as ``published``.
+
+    Raises:
+        UserError: there is no preset of settings of that name.
+    """
+    if name not in preset_names():
+        if name in _found():
+            raise UserError(f"--preset {name}: is a sweep file; give it to jobs/sweep.py as --config {name}")
+        raise UserError(f"--preset {name}: there is no such preset: choose from {', '.join(preset_names())}")
+    return read_settings_file(_found()[name])
+
+
+def _found() -> dict[str, Path]:
+    """Returns the presets' files by name; those of a checkout go before installed ones."""
+    return {file.stem: file for folder in reversed(_FOLDERS) for file in sorted(folder.glob("*.yaml"))}

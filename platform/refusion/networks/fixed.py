@@ -1,0 +1,37 @@
+"""Loss proposals that learn nothing: what a learned one is compared with.
+
+Named by ``network.loss_proposal_kind`` with ``schedule.meta_iterations: 0``, so that F is trained with the same loss
+but for its weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from refusion.rewards import saliency
+
+
+class HalfProposal(nn.Module):
+    """Weights of one half everywhere: the sources (B, 2, H, W) to the same shape.
+
+    >>> float(HalfProposal()(torch.rand(1, 2, 8, 8)).mean())
+    0.5
+    """
+
+    def forward(self, sources: torch.Tensor) -> torch.Tensor:
+        """Returns one half for each source at each pixel, for intensities and gradients alike."""
+        return torch.full_like(sources, 0.5)
+
+
+class SaliencyProposal(nn.Module):
+    """Weights that are the saliency of the sources itself, the prior that the salient reward is made of.
+
+    >>> weights = SaliencyProposal()(torch.rand(1, 2, 8, 8))
+    >>> torch.allclose(weights.sum(dim=1), torch.ones(1, 8, 8))
+    True
+    """
+
+    def forward(self, sources: torch.Tensor) -> torch.Tensor:
+        """Returns `refusion.rewards.saliency` of (B, 2, H, W) in [0, 1], for intensities and gradients alike."""
+        return saliency(sources)

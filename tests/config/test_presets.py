@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from refusion.config import presets
+from refusion.config.layers import check, leaves
+from refusion.config.presets import preset_names, read_preset, settings_file
+from refusion.config.settings import NetworkSettings, Settings
+from refusion.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+# Sections that decide what is computed, without what is only about memory or about classes of the user's own.
+COMPUTED = ("schedule", "outer", "objective", "meta", "images", "network")
+LEFT_OUT = {"images.cache_mb", "network.options", "network.loss_proposal_options", "network.reconstruction_options"}
+
+
+@pytest.mark.parametrize("name", ["quick", "published", "sweep-schedules", "sweep-pbt"])
+def test_a_preset_is_found_by_its_name(name: str) -> None:
+    assert settings_file(Path(name)) == ROOT / "jobs" / "presets" / f"{name}.yaml"
+
+
+def test_an_installation_finds_them_where_it_put_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "_FOLDERS", (tmp_path / "jobs", tmp_path / "share"))
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share" / "quick.yaml").touch()
+    assert settings_file(Path("quick")) == tmp_path / "share" / "quick.yaml"
+
+
+def test_a_path_stays_one_even_where_it_has_a_presets_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quick").touch()
+    for given in ("quick", "my.yaml", "folder/quick", "unknown"):
+        assert settings_file(Path(given)) == Path(given)
+
+
+def test_the_names_are_those_of_settings_not_of_sweep_files() -> None:
+    assert {"published", "quick"} <= set(preset_names())
+    assert not any(name.startswith("sweep") for name in preset_names())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_each_is_valid(name: str) -> None:
+    assert check([read_preset(name)]).tasks == Settings().tasks
+
+
+def test_a_checkouts_preset_goes_before_an_installed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "_FOLDERS", (tmp_path / "jobs", tmp_path / "share"))
+    for folder, crop in (("jobs", 24), ("share", 48)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "quick.yaml").write_text(f"images: {{crop: {crop}}}")
+    assert read_preset("quick") == {"images": {"crop": 24}}
+    (tmp_path / "jobs" / "quick.yaml").unlink()
+    assert read_preset("quick") == {"images": {"crop": 48}}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("quik", "--preset quik: there is no such preset: choose from "),
+        ("sweep-quick", "--preset sweep-quick: is a sweep file; give it to jobs/sweep.py as --config sweep-quick"),
+    ],
+)
+def test_other_names_are_refused(name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read_preset(name)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_published_names_every_setting_that_decides_what_is_computed() -> None:
+    """So that it means the same whatever the defaults become."""
+    named = read_preset("published")
+    wanted = {name for name, _ in leaves(Settings) if name.partition(".")[0] in COMPUTED} - LEFT_OUT
+    assert len(wanted) > 25
+    missing = [name for name in wanted if name.partition(".")[2] not in named.get(name.partition(".")[0], {})]
+    assert not missing, f"jobs/presets/published.yaml must say what {sorted(missing)} was when it was published"
+    assert "precision" in named
+
+
+def test_published_is_the_published_network_and_schedule() -> None:
+    settings = check([read_preset("published")], check([{"schedule": {"rate": {"kind": "cosine", "value": 1.0}}}]))
+    assert settings.network == NetworkSettings(width=16, heads=8, blocks=2, expansion=2, reconstruction_width=32)
+    schedule, outer, objective, images = settings.schedule, settings.outer, settings.objective, settings.images
+    assert (schedule.epochs, schedule.meta_iterations, schedule.fusion_steps) == (50, 600, None)
+    assert [schedule.rate_at(epoch) for epoch in (0, 10, 49)] == pytest.approx([1e-4, 1e-5, 1e-8])
+    assert [schedule.inner_rate_at(epoch) for epoch in (0, 10, 49)] == pytest.approx([1e-4, 1e-5, 1e-8])
+    assert [schedule.inner_steps_at(epoch) for epoch in (0, 49)] == [1, 1]
+    assert (outer.kind, outer.accumulate, outer.ratio) == ("normalised", 2, 1.0)
+    assert (objective.kind, objective.reward, objective.gradient) == ("published", "published", "learned")
+    assert [objective.beta_at(epoch, 50) for epoch in (0, 49)] == pytest.approx([0.02, 1.0])
+    assert (images.crop, images.subset, images.batch, images.swap) == (128, None, 2, True)
