@@ -15,7 +15,7 @@ from rich.console import Console
 from refusion.ablations.cell import Cell, Equal
 from refusion.ablations.training import train_cell
 from refusion.ablations.variants import LEARNED, Variant
-from refusion.config.layers import check
+from refusion.config.layers import check, for_task
 from refusion.config.settings import Settings
 from refusion.images.dataset import check_pairs
 from refusion.training.reports import TrainingDivergedError
@@ -74,7 +74,7 @@ def run_ablations(plan: Plan, console: Console) -> int:
 
 
 def _settings(plan: Plan, task: str, variant: Variant, seed: int) -> Settings:
-    base = plan.base
+    base = for_task(plan.base, task)
     own = {"tasks": [task], "seed": seed, "threads": plan.threads}
     once = {"validation": {"every": base.schedule.epochs}}
     return variant.settings(check([own, _MEASURED, once], base))
