@@ -1,7 +1,8 @@
 """Meta-trains image-fusion networks on a Ray cluster (ReFusion, Bai et al., IJCV 2024).
 
-`refusion.train` trains, `refusion.load_module` loads what was trained, `refusion.fuse.fuse_pair` fuses with it and
-`refusion.metrics.evaluate` scores. Each is imported at its first use, so that importing the package costs nothing.
+`refusion.train` trains, `refusion.load_module` loads what was trained, `refusion.load_pretrained` a module that comes
+along, `refusion.fuse.fuse_pair` fuses with it and `refusion.metrics.evaluate` scores. Each is imported at its first
+use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_FUNCTIONS = {"train": "refusion.training.api", "load_module": "refusion.tracking.loading"}
+_FUNCTIONS = {
+    "train": "refusion.training.api",
+    "load_module": "refusion.tracking.loading",
+    "load_pretrained": "refusion.fuse",
+}
 _MODULES = ("fuse", "meta", "metrics", "networks", "objectives", "tasks")
 
 

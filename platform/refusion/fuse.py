@@ -21,6 +21,7 @@ from refusion.import_path import is_import_path
 from refusion.networks.full_size import fuse_full_size
 from refusion.networks.published import load_published
 from refusion.networks.registry import build_fusion
+from refusion.shipped import shipped_folder
 
 _WEIGHTS, _SETTINGS = "fusion.safetensors", "settings.yaml"
 
@@ -62,6 +63,22 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
             f"{folder / _WEIGHTS}: does not hold the module that settings.yaml describes ({reason})"
         ) from error
     return module.eval()
+
+
+def load_pretrained(task: str) -> nn.Module:
+    """Loads the trained fusion module of a task that comes along with the package, in evaluation mode on the CPU.
+
+    Args:
+        task: IVIF, MIF, MFIF or MEIF.
+
+    Raises:
+        UserError: there is no such task, no module of it comes along, or its files are damaged.
+
+    >>> load_pretrained("XVIF")
+    Traceback (most recent call last):
+    refusion.errors.UserError: there is no fusion task 'XVIF': choose from IVIF, MIF, MFIF, MEIF
+    """
+    return load_module(shipped_folder(task))
 
 
 def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from shipped_modules import ship_tiny
 
 from refusion.cli.fuse import fuse
 from refusion.config.layers import check
@@ -112,3 +113,16 @@ def test_a_users_network_fuses_when_it_is_named_or_trusted(
         out = tmp_path / f"fused{number}"
         assert fuse([*asked(checkpoint, *folders, out), *trust], "") == 0
         assert read_image(out / "one.png").shape[:2] == (20, 30)
+
+
+def test_without_a_checkpoint_the_module_that_comes_along_fuses(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = ship_tiny(tmp_path / "pretrained", monkeypatch)
+    arguments = ["--task", "ivif", "--a", str(folders[0]), "--b", str(folders[1]), "--out", str(tmp_path / "out")]
+    assert fuse(arguments, "") == 0
+    sources = [read_image(folders[0] / "one.png"), read_image(folders[1] / "one.bmp")]
+    assert np.array_equal(read_image(tmp_path / "out" / "one.png"), fuse_pair(load_module(shipped), *sources))
+    assert str(shipped / "card.yaml") in capsys.readouterr().out.replace("\n", "")
+    with pytest.raises(UserError, match="no trained module of MIF comes along"):
+        fuse([*arguments, "--task", "MIF"], "")

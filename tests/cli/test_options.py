@@ -15,7 +15,8 @@ from refusion.cli.options import (
     run_command,
     settings_help,
 )
-from refusion.config.layers import leaves
+from refusion.cli.train import read_request
+from refusion.config.layers import check, leaves
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
@@ -153,3 +154,9 @@ def test_argparses_own_complaints_are_one_sentence() -> None:
 
 def test_a_setting_that_is_absent_from_the_options_is_not_given() -> None:
     assert given_options(argparse.Namespace(seed=None, run_name="x")) == {}
+
+
+def test_a_start_is_short_for_the_setting() -> None:
+    request = read_request(["--start", "random", "--preset", "quick"])
+    assert check(request.changes).network.start == "random"
+    assert check(read_request(["--preset", "quick", "--network.start", "random"]).changes) == check(request.changes)

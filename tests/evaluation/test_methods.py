@@ -26,6 +26,8 @@ def test_order_names_and_values_are_those_of_the_command_line() -> None:
         ("/some/where/copied", "copied"),
         ("models:/refusion-IVIF@best", "refusion-IVIF@best"),
         ("runs:/0123abcd", "0123abcd"),
+        ("pretrained", "pretrained"),
+        ("ours=pretrained", "ours"),
     ],
 )
 def test_a_checkpoint_is_called_by_its_run_and_task(value: str, name: str) -> None:

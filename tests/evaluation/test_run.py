@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from shipped_modules import ship_tiny
 
 from refusion.errors import UserError
 from refusion.evaluation import run
@@ -194,3 +195,15 @@ def test_all_metrics_are_those_that_the_pictures_are_large_enough_for(
     assert {"MI", "Nabf", "PSNR"} <= set(found.columns)
     assert "MS-SSIM" not in found.columns
     assert "MS-SSIM is left out: it needs 176 pixels of a side" in capsys.readouterr().out
+
+
+def test_the_module_that_comes_along_is_scored_as_its_folder(
+    request_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ship_tiny(tmp_path / "pretrained", monkeypatch)
+    found = table(request_of(("checkpoint", "pretrained"), ("checkpoint", f"same={folder}")))
+    assert found["method"].to_list() == ["pretrained", "same"] * 3
+    ours, same = (found[found["method"] == name][list(METRICS)].to_numpy() for name in ("pretrained", "same"))
+    assert np.array_equal(ours, same)
+    with pytest.raises(UserError, match="no trained module of MIF comes along"):
+        run.run_evaluation(request_of(("checkpoint", "pretrained"), task="MIF"))

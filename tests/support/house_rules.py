@@ -6,7 +6,7 @@ from __future__ import annotations
 RANKS = {
     "errors": 0,
     "tasks": 1, "home": 1, "statistics": 1, "import_path": 1,
-    "config": 2, "ops": 2, "objectives": 2, "metrics": 2,
+    "config": 2, "shipped": 2, "ops": 2, "objectives": 2, "metrics": 2,
     "rewards": 3,
     "networks": 4,
     "images": 5, "meta": 5,
@@ -24,13 +24,14 @@ STANDS_ON = {
     "tasks": {"errors"},
     "import_path": {"errors"},
     "config": {"tasks", "errors", "import_path"},
+    "shipped": {"tasks", "errors"},
     "objectives": {"errors"},
     "rewards": {"objectives", "errors"},
     "ops": {"errors"},
     "networks": {"config", "ops", "objectives", "rewards", "errors", "import_path"},
     "images": {"config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
-    "meta": {"config", "tasks", "errors", "objectives", "rewards", "networks", "ops", "import_path"},
+    "meta": {"config", "shipped", "tasks", "errors", "objectives", "rewards", "networks", "ops", "import_path"},
 }
 
 # Which part of the package may import what comes from outside.

@@ -1,5 +1,6 @@
 """Fuse your own pictures with a trained module.
 
+python jobs/fuse.py --task IVIF --a ir.png --b visible.png --out fused                # the module that comes along
 python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/final --task IVIF --a ir.png --b visible.png --out fused
 python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
 python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
@@ -24,8 +25,9 @@ from refusion.images.pairs import match_pairs
 from refusion.images.reading import read_image, write_image
 from refusion.ops.backend import configure
 from refusion.runtime.progress_bar import progress_bar
+from refusion.shipped import CARD_FILE, PRETRAINED
 from refusion.tasks import find_task
-from refusion.tracking.loading import load_module
+from refusion.tracking.loading import load_module, local_checkpoint
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -36,7 +38,10 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     """
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument(
-        "--checkpoint", required=True, metavar="C", help="checkpoint folder, .pth file or models:/… URI"
+        "--checkpoint",
+        default=PRETRAINED,
+        metavar="C",
+        help="checkpoint folder, .pth file or models:/… URI [pretrained: the module that comes along for the task]",
     )
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
@@ -50,7 +55,8 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     console = Console()
     device = _device(options.device)
     trusted = trusted_code(options)
-    module = load_module(options.checkpoint, tracking_uri=options.tracking_uri, trust_code=trusted).to(device)
+    checkpoint = local_checkpoint(options.checkpoint, task.name, options.tracking_uri)
+    module = load_module(checkpoint, trust_code=trusted).to(device)
     configure(device)
     matched = match_pairs(options.a, options.b)
     try:
@@ -62,6 +68,8 @@ def fuse(arguments: Sequence[str], description: str) -> int:
             write_image(options.out / f"{name}.png", fuse_pair(module, *_sources(a, b)))
             show(done, len(matched))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
+    if options.checkpoint == PRETRAINED:
+        console.print(f"trained on, with which scores: {checkpoint / CARD_FILE}", markup=False, soft_wrap=True)
     return 0
 
 

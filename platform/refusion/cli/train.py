@@ -60,8 +60,10 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
     add_preset_option(parser)
     add_plain_options(parser)
     add_job_options(parser, "run")
+    parser.add_argument("--start", metavar="KIND", help="short for --network.start: average, random or pretrained")
     options, rest = parser.parse_known_args(list(arguments))
     changes = [read_preset(options.preset)] if options.preset else []
     changes += [read_settings_file(settings_file(options.config))] if options.config else []
+    changes += [{"network": {"start": options.start}}] if options.start else []
     changes += [given_options(options), *parse_dotted(rest)]
     return RunRequest(changes, **given_job_options(options))

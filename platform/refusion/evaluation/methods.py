@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from refusion.errors import UserError
+from refusion.shipped import PRETRAINED
 from refusion.tasks import TASKS
 
 Kind = Literal["fused", "checkpoint", "baseline"]
@@ -88,6 +89,8 @@ def _checkpoint_name(value: str) -> str:
         return value.partition(":")[2].strip("/")
     if value.endswith(".pth"):
         return Path(value).stem
+    if value == PRETRAINED:
+        return value
     path = Path(value).expanduser().resolve()
     folder = path.parent if path.suffix == ".safetensors" else path
     run_task = folder.parent

@@ -59,7 +59,9 @@ def run_evaluation(request: Request) -> int:
     store = _store(request)
     with terminated_is_interrupted():
         modules = {
-            method.name: load_module(method.value, tracking_uri=request.tracking_uri, trust_code=request.trust_code)
+            method.name: load_module(
+                method.value, task=task, tracking_uri=request.tracking_uri, trust_code=request.trust_code
+            )
             for method in methods
             if method.kind == "checkpoint"
         }

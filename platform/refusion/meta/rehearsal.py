@@ -13,6 +13,7 @@ from refusion.meta.objective import check_objective, loss_at, reward_of
 from refusion.meta.state import TrainingState
 from refusion.networks.probes import notes
 from refusion.networks.registry import Modules, foreign_code, foreign_kinds
+from refusion.shipped import PRETRAINED
 
 # Of two steps, so that the way through the Hessian is gone too.
 _RATES = (1e-4, 1e-4)
@@ -20,6 +21,8 @@ _RATES = (1e-4, 1e-4)
 
 def rehearse(settings: Settings) -> list[str]:
     """Tries out the user's loss and reward, and one meta-gradient of the user's networks; nothing of the built-in ones.
+
+    Where a training begins with the modules that come along, finds out whether they fit.
 
     Returns:
         Notes about the classes of networks, one sentence each.
@@ -31,6 +34,9 @@ def rehearse(settings: Settings) -> list[str]:
     objective, epochs = settings.objective, settings.schedule.epochs
     check_objective(settings)
     kinds = foreign_kinds(settings.network)
+    if settings.network.start == PRETRAINED:
+        for task in settings.tasks:
+            TrainingState(settings, task)
     if not kinds:
         return []
     state = TrainingState(settings, settings.tasks[0])

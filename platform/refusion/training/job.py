@@ -66,8 +66,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     """
     manifest = open_manifest(request)
     settings = manifest.settings
-    tried = [for_task(settings, task) for task in settings.tasks] if settings.per_task else [settings]
-    for note in dict.fromkeys(note for each in tried for note in rehearse(each)):
+    for note in _rehearse(settings):
         console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
@@ -95,6 +94,14 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     job.tell(outcomes, console)
     run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
     return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
+
+
+def _rehearse(settings: Settings) -> list[str]:
+    """Rehearses each task's training, or one of all where they have the same settings; returns the notes, each once."""
+    if not settings.per_task:
+        return rehearse(settings)
+    each = (for_task(settings, task).model_copy(update={"tasks": (task,)}) for task in settings.tasks)
+    return list(dict.fromkeys(note for own in each for note in rehearse(own)))
 
 
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
