@@ -15,7 +15,7 @@ SOBEL_X = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 
 
 def gradient_of(z: Image) -> Image:
-    return np.abs(correlate(z, SOBEL_X, mode="constant")) + np.abs(correlate(z, SOBEL_X.T, mode="constant"))
+    return np.abs(correlate(z, SOBEL_X, mode="nearest")) + np.abs(correlate(z, SOBEL_X.T, mode="nearest"))
 
 
 def weights_of(a: Image, b: Image) -> tuple[Image, Image]:

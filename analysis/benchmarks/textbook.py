@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class TextbookState:
 def textbook_state(state: TrainingState, settings: Settings) -> TextbookState:
     """A state with the weights, device and precision of ``state``, of ``settings``; its optimisers are new."""
     network = settings.network
-    shape = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
+    shape: dict[str, Any] = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
     learned_gradient = state.loss_proposal.gradient is not None
     fusion = ReferenceFusionModule(network.width, **shape)
     loss_proposal = ReferenceLossProposalModule(network.width, **shape, learn_gradient_weights=learned_gradient)

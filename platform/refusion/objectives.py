@@ -11,14 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cache
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 
 from refusion.errors import UserError
 
-GradientTerm = Literal["learned", "maxabs"]
+GradientTerm = Literal["learned", "signed", "maxabs"]
+Padding = Literal["zero", "replicate"]
+Weighting = Literal["squared", "linear"]
+
+# The one whose weights are not learned.
+UNLEARNED: GradientTerm = "maxabs"
 
 
 class FusionWeights(NamedTuple):
@@ -38,32 +44,50 @@ Reward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Reconstruction loss of rebuilt and true sources, both (B, 2, H, W): a scalar, mean over the batch."""
 
 
-def sobel(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sobel responses in x and in y (3×3, zero padding) of each channel: (B, C, H, W) to two of the same shape."""
-    x_kernel = z.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
-    kernels = torch.stack((x_kernel, x_kernel.T)).unsqueeze(1)
-    responses = F.conv2d(z.flatten(0, 1).unsqueeze(1), kernels, padding=1)
+def sobel(z: torch.Tensor, padding: Padding = "zero") -> tuple[torch.Tensor, torch.Tensor]:
+    """Sobel responses in x and in y (3×3) of each channel: (B, C, H, W) to two of the same shape.
+
+    With the published `padding="zero"` the border is an edge of three to four times its brightness; with "replicate",
+    which repeats it, there is none.
+    """
+    planes = z.flatten(0, 1).unsqueeze(1)
+    if padding == "replicate":
+        planes = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    responses = F.conv2d(planes, _sobel_kernels(z.dtype, z.device), padding=int(padding == "zero"))
     return responses[:, 0].view(z.shape), responses[:, 1].view(z.shape)
 
 
-def image_gradient(z: torch.Tensor) -> torch.Tensor:
+@cache
+def _sobel_kernels(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    # Kept, since a tensor made of a list is copied from the host, which a GPU waits for in every call.
+    x_kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=dtype, device=device)
+    return torch.stack((x_kernel, x_kernel.T)).unsqueeze(1)
+
+
+def image_gradient(z: torch.Tensor, padding: Padding = "zero") -> torch.Tensor:
     """G(z) = |Sobel_x z| + |Sobel_y z| of each channel: (B, C, H, W) to the same shape, in [0, 8] for z in [0, 1]."""
-    x, y = sobel(z)
+    x, y = sobel(z, padding)
     return x.abs() + y.abs()
 
 
 @dataclass(frozen=True)
 class FusionLoss:
-    """Published fusion loss L_f = alpha · L_int + beta · L_grad, a ``Loss``.
+    """Fusion loss L_f = alpha · L_int + beta · L_grad, a ``Loss``; published as ``FusionLoss(alpha, beta)``.
 
-    L_int is the mean square of w·(source − fused), summed over the two sources. L_grad is the same of the image
-    gradients with the second pair of weights (`gradient="learned"`), or the mean distance of the fused image's Sobel
-    responses from the sources' response of larger magnitude, x and y added (`gradient="maxabs"`).
+    L_int is the mean square of w·(source − fused), summed over the two sources; with `weighting="linear"` the mean of
+    w·(source − fused)², whose least is at the weighted mean of the sources. L_grad is one of
+
+    - "learned" (published): the same of the image gradients, with the second pair of weights v;
+    - "signed": the mean of v·(|∂x source − ∂x fused| + |∂y source − ∂y fused|), Sobel with the border repeated, summed
+      over the sources; sign and direction count, and its least is at the source of larger weight;
+    - "maxabs": the mean distance of the fused image's Sobel responses from the sources' response of larger magnitude,
+      x and y added; nothing of it is learned.
 
     Args:
         alpha: weight of the intensity term.
         beta: weight of the gradient term.
         gradient: kind of gradient term.
+        weighting: of the squared differences, by the weights squared (published) or by the weights.
 
     >>> sources = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     >>> half = torch.full((1, 2, 4, 4), 0.5)
@@ -75,6 +99,7 @@ class FusionLoss:
     alpha: float = 1.0
     beta: float = 1.0
     gradient: GradientTerm = "learned"
+    weighting: Weighting = "squared"
 
     def __call__(self, fused: torch.Tensor, sources: torch.Tensor, weights: FusionWeights) -> torch.Tensor:
         """Returns L_f, a scalar; arguments and errors are those of ``terms``."""
@@ -95,17 +120,22 @@ class FusionLoss:
             weights: as the loss proposal module gives them.
 
         Raises:
-            UserError: gradient="learned" and the weights have no gradient pair, or `gradient` is neither of the two.
+            UserError: the gradient term is learned and the weights have no gradient pair, or there is no such term.
         """
-        intensity_term = _weighted_square(weights.intensity, sources - fused)
-        if self.gradient == "learned":
+        intensity_term = self._weighted_square(weights.intensity, sources - fused)
+        if self.gradient in ("learned", "signed"):
             if weights.gradient is None:
                 raise UserError(
-                    "the gradient term 'learned' needs a loss proposal module that learns gradient weights: "
+                    f"the gradient term {self.gradient!r} needs a loss proposal module that learns gradient weights: "
                     "choose the term 'maxabs', or let the module learn them"
                 )
-            gradient_term = _weighted_square(weights.gradient, image_gradient(sources) - image_gradient(fused))
-        elif self.gradient == "maxabs":
+            if self.gradient == "learned":
+                differences = image_gradient(sources) - image_gradient(fused)
+                gradient_term = self._weighted_square(weights.gradient, differences)
+            else:
+                x, y = sobel(sources - fused, padding="replicate")
+                gradient_term = (weights.gradient * (x.abs() + y.abs())).sum(dim=1).mean()
+        elif self.gradient == UNLEARNED:
             gradient_term = torch.stack(
                 [
                     (of_fused - _larger(of_sources)).abs().mean()
@@ -113,8 +143,12 @@ class FusionLoss:
                 ]
             ).sum()
         else:
-            raise UserError(f"there is no gradient term {self.gradient!r}: choose 'learned' or 'maxabs'")
+            raise UserError(f"there is no gradient term {self.gradient!r}: choose {', '.join(get_args(GradientTerm))}")
         return intensity_term, gradient_term
+
+    def _weighted_square(self, weights: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+        squares = (weights * difference).square() if self.weighting == "squared" else weights * difference.square()
+        return squares.sum(dim=1).mean()
 
 
 def fusion_loss(
@@ -134,7 +168,7 @@ def fusion_loss(
         alpha, beta, gradient: as in `FusionLoss`.
 
     Raises:
-        UserError: gradient="learned" and the weights have no gradient pair, or `gradient` is neither of the two.
+        UserError: as `FusionLoss.terms`.
 
     Example:
         >>> import torch
@@ -161,10 +195,6 @@ def reconstruction_loss(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.T
         0.0
     """
     return _worst_square(sources - rebuilt) + _worst_square(image_gradient(sources) - image_gradient(rebuilt))
-
-
-def _weighted_square(weights: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-    return (weights * difference).square().sum(dim=1).mean()
 
 
 def _worst_square(difference: torch.Tensor) -> torch.Tensor:

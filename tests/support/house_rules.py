@@ -15,7 +15,8 @@ RANKS = {
     "training": 8,
     "search": 9, "evaluation": 9, "ablations": 9,
     "reporting": 10,
-    "cli": 11,
+    "results": 12,
+    "cli": 13,
 }  # fmt: skip
 
 # The lower floors use no more than this of what lies below them.

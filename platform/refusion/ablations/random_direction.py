@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from refusion.meta.adam import Number
 from refusion.meta.state import TrainingState
 
 
@@ -18,7 +19,7 @@ def move_at_random(state: TrainingState, seed: int) -> None:
     """
     add = state.outer.add
 
-    def add_random(gradients: Sequence[Tensor], rate: float) -> bool:
+    def add_random(gradients: Sequence[Tensor], rate: Number) -> bool:
         generator = torch.Generator().manual_seed(hash((seed, state.meta_steps)) % 2**63)
         return add(random_alike(gradients, generator), rate)
 

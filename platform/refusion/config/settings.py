@@ -26,24 +26,26 @@ from refusion.tasks import TaskName
 BUILTIN = "builtin"
 BUILTIN_NETWORK = "refusion"
 PUBLISHED = "published"
+SALIENT = "salient"
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _or_import_path(builtin: str, form: str) -> AfterValidator:
+def _or_import_path(form: str, *builtin: str) -> AfterValidator:
     """Validator of a setting that is ``builtin``, or names a class or function of the user's; imports nothing."""
 
     def validate(kind: str) -> str:
-        if kind != builtin and not is_import_path(kind):
+        if kind not in builtin and not is_import_path(kind):
             noun = form.rpartition(":")[2].lower()
-            raise ValueError(f"must be {builtin!r}, or the import path of a {noun} as {form}")
+            names = ", ".join(repr(name) for name in builtin)
+            raise ValueError(f"must be {names}, or the import path of a {noun} as {form}")
         return kind
 
     return AfterValidator(validate)
 
 
-NetworkKind = Annotated[str, _or_import_path(BUILTIN_NETWORK, "module:Class")]
+NetworkKind = Annotated[str, _or_import_path("module:Class", BUILTIN_NETWORK)]
 
 
 class ScheduleSettings(Section):
@@ -96,13 +98,17 @@ class OuterSettings(Section):
 class ObjectiveSettings(Section):
     """Fusion loss, with the coefficients of L_f = α·L_int + β·L_grad, and reconstruction loss."""
 
-    kind: Annotated[str, _or_import_path(PUBLISHED, "module:function")] = Field(
+    kind: Annotated[str, _or_import_path("module:function", PUBLISHED)] = Field(
         PUBLISHED,
         description="fusion loss: published, or a function of yours of (fused, sources, weights) as module:function",
     )
-    reward: Annotated[str, _or_import_path(PUBLISHED, "module:function")] = Field(
+    reward: Annotated[str, _or_import_path("module:function", PUBLISHED, SALIENT)] = Field(
         PUBLISHED,
-        description="reconstruction loss: published, or a function of yours of (rebuilt, sources) as module:function",
+        description="reconstruction loss: published, salient (each source counts where it has something to say), or a "
+        "function of yours of (rebuilt, sources) as module:function",
+    )
+    channel_noise: NonNegativeFloat = Field(
+        0.0, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
     )
     alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
         1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
@@ -111,7 +117,17 @@ class ObjectiveSettings(Section):
         1.0, description="weight of the gradient term (at the end of the ramp): a number, or piecewise"
     )
     beta_ramp: Literal["linear", "constant"] = Field("linear", description="linear: β·(epoch + 1)/epochs")
-    gradient: Literal["learned", "maxabs"] = Field("learned", description="learned weights v, or the larger gradient")
+    gradient: Literal["learned", "signed", "maxabs"] = Field(
+        "learned",
+        description="learned weights v of squared sums of magnitudes (learned) or of signed differences (signed), or "
+        "the larger gradient (maxabs)",
+    )
+    weighting: Literal["squared", "linear"] = Field(
+        "squared", description="squared differences are weighed by the weights squared (published) or as they are"
+    )
+    learned: Literal["both", "intensity", "gradient"] = Field(
+        "both", description="weights that the built-in P learns; the others stay one half"
+    )
 
     def beta_at(self, epoch: int, epochs: int) -> float:
         """Returns β in that epoch (0-based): on the linear ramp, (epoch + 1)/epochs of its full value (published).
@@ -132,6 +148,15 @@ class ObjectiveSettings(Section):
                     f"{when}with alpha 0 no term has learned weights; raise alpha, or beta with gradient 'learned'"
                 )
         return self
+
+
+class MetaSettings(Section):
+    """Space in which the inner update moves, and R's part in it."""
+
+    space: Literal["parameters", "image"] = Field(
+        "parameters",
+        description="inner update on F's parameters (published), or on the fused image itself, η then being per pixel",
+    )
 
 
 class ImagesSettings(Section):
@@ -168,6 +193,12 @@ class NetworkSettings(Section):
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
+    equivariant: bool = Field(
+        False, description="the built-in P treats both orders of the sources alike, by adding the logits of both"
+    )
+    centred: bool = Field(
+        False, description="the built-in P's logits have mean 0 over a picture: no source is given up in the whole"
+    )
     start: Literal["average", "random", "pretrained"] = Field(
         "average",
         description="the built-in F begins near the average of the sources, with random weights, or (and P with it) as "
@@ -235,6 +266,7 @@ class Settings(Section):
     )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()
+    meta: MetaSettings = MetaSettings()
     outer: OuterSettings = OuterSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     images: ImagesSettings = ImagesSettings()

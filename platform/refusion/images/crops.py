@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 Phase = Literal["meta", "fusion"]
 
-# The two uses of random numbers have separate streams.
-_ORDER, _GEOMETRY = 0, 1
+# The uses of random numbers have separate streams.
+_ORDER, _GEOMETRY, _NOISE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,19 @@ def plan_fusion(seed: int, task: str, step: int, positions: Sequence[int], batch
     return plans
 
 
+def plan_noise(seed: int, task: str, phase: Phase, step: int, positions: Sequence[int]) -> list[CropPlan]:
+    """Plans which windows of the field of noise (`noise.noise_field`) the images at some positions of a step are given.
+
+    Args:
+        seed, task, phase, step: of the run, as for the crops.
+        positions: positions in the global batch; each plan depends on its own position only.
+
+    Returns:
+        One plan per position, of index 0.
+    """
+    return [_plan(seed, task, phase, step, position, 0, _NOISE) for position in positions]
+
+
 def apply_crop(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
     """Returns the planned crop of all channels alike.
 
@@ -136,8 +149,8 @@ def apply_crop(image: NDArray[Any], plan: CropPlan, crop: int) -> NDArray[Any]:
     return np.ascontiguousarray(region)
 
 
-def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: int) -> CropPlan:
-    top, left, flips = (int(word) for word in _words(seed, task, phase, _GEOMETRY, step, position, size=3))
+def _plan(seed: int, task: str, phase: Phase, step: int, position: int, index: int, use: int = _GEOMETRY) -> CropPlan:
+    top, left, flips = (int(word) for word in _words(seed, task, phase, use, step, position, size=3))
     return CropPlan(index, (top >> 11) * 2.0**-53, (left >> 11) * 2.0**-53, bool(flips & 1), bool(flips & 2))
 
 

@@ -11,10 +11,14 @@ from typing import Any
 import torch
 
 from refusion.config.per_epoch import at
-from refusion.config.settings import PUBLISHED, ObjectiveSettings, Settings
+from refusion.config.settings import PUBLISHED, SALIENT, ObjectiveSettings, Settings
 from refusion.errors import UserError
 from refusion.import_path import resolve
-from refusion.objectives import FusionLoss, FusionWeights, Loss, Reward, reconstruction_loss
+from refusion.objectives import UNLEARNED, FusionLoss, FusionWeights, Loss, Reward, reconstruction_loss
+from refusion.rewards import salient_reward
+
+REWARDS: dict[str, Reward] = {PUBLISHED: reconstruction_loss, SALIENT: salient_reward}
+"""Rewards by the names that `objective.reward` takes for them."""
 
 _PAIRS, _SIDE = 2, 16
 
@@ -29,7 +33,7 @@ def loss_at(objective: ObjectiveSettings, epoch: int, epochs: int) -> Loss:
     """
     coefficients = {"alpha": at(objective.alpha, epoch), "beta": objective.beta_at(epoch, epochs)}
     if objective.kind == PUBLISHED:
-        return FusionLoss(**coefficients, gradient=objective.gradient)
+        return FusionLoss(**coefficients, gradient=objective.gradient, weighting=objective.weighting)
     function = resolve(objective.kind, "objective.kind")
     names = inspect.signature(function).parameters
     return partial(function, **{name: value for name, value in coefficients.items() if name in names})
@@ -41,8 +45,8 @@ def reward_of(objective: ObjectiveSettings) -> Reward:
     Raises:
         UserError: there is no such function.
     """
-    if objective.reward == PUBLISHED:
-        return reconstruction_loss
+    if objective.reward in REWARDS:
+        return REWARDS[objective.reward]
     function: Reward = resolve(objective.reward, "objective.reward")
     return function
 
@@ -57,14 +61,14 @@ def check_objective(settings: Settings) -> None:
     if objective.kind != PUBLISHED:
         where = f"--objective.kind {objective.kind}"
         _check_loss(loss_at(objective, 0, settings.schedule.epochs), where, settings)
-    if objective.reward != PUBLISHED:
+    if objective.reward not in REWARDS:
         _check_reward(reward_of(objective), f"--objective.reward {objective.reward}")
 
 
 def _check_loss(loss: Loss, where: str, settings: Settings) -> None:
     fused, sources = _images(1).requires_grad_(), _images(2)
     pairs = [_images(2).softmax(dim=1).requires_grad_() for _ in range(2)]
-    if settings.objective.gradient != "learned":
+    if settings.objective.gradient == UNLEARNED:
         pairs.pop()
     weights = FusionWeights(pairs[0], pairs[1] if len(pairs) == 2 else None)
     given = f"fused {tuple(fused.shape)}, sources {tuple(sources.shape)} and the weights"

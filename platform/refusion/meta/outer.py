@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from refusion.config.settings import OuterSettings
+from refusion.meta.adam import Number, load_adam, rated_adam, set_rate
 
 
 class OuterOptimiser:
@@ -30,14 +31,14 @@ class OuterOptimiser:
         self.count = 0
         # A fixed loss proposal has no parameters, and torch's optimisers want some.
         adam = self._is_adam and bool(self.parameters)
-        self.adam = torch.optim.Adam(self.parameters, lr=1.0, eps=settings.adam_eps) if adam else None
+        self.adam = rated_adam(self.parameters, settings.adam_eps) if adam else None
 
     @property
     def _is_adam(self) -> bool:
         return self.settings.kind == "adam"
 
     @torch.no_grad()
-    def add(self, gradients: Sequence[Tensor], rate: float) -> bool:
+    def add(self, gradients: Sequence[Tensor], rate: Number) -> bool:
         """Adds one meta-iteration's gradients; returns true when that completed a step of size ``rate``."""
         torch._foreach_add_(self.sums, list(gradients))
         self.count += 1
@@ -48,11 +49,11 @@ class OuterOptimiser:
         self.count = 0
         return True
 
-    def _step(self, rate: float) -> None:
+    def _step(self, rate: Number) -> None:
         if self.adam is not None:
             for parameter, total in zip(self.parameters, self.sums, strict=True):
                 parameter.grad = total.clone()
-            self.adam.param_groups[0]["lr"] = rate
+            set_rate(self.adam, rate)
             self.adam.step()
             self.adam.zero_grad(set_to_none=True)
             return
@@ -73,4 +74,4 @@ class OuterOptimiser:
             mine.copy_(theirs)
         self.count = int(state["count"])
         if self.adam is not None:
-            self.adam.load_state_dict(state["adam"])
+            load_adam(self.adam, state["adam"])

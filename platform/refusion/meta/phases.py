@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from refusion.meta.adam import Number, set_rate
 from refusion.meta.functional import Average, flatten, identity, split
+from refusion.meta.image_space import gradient_in_weights
 from refusion.meta.metagradient import meta_gradient_along, unroll
 from refusion.meta.state import TrainingState
-from refusion.objectives import FusionLoss, Loss, Reward, reconstruction_loss
+from refusion.networks.loss_proposal import propose
+from refusion.objectives import FusionLoss, FusionWeights, Loss, Reward, reconstruction_loss
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -36,14 +39,33 @@ def doubled(sources: Tensor, swap: bool) -> tuple[Tensor, Tensor]:
     return torch.cat([sources, sources.flip(1)]), torch.cat([sources, sources])
 
 
+def doubled_noise(noise: Tensor, swap: bool) -> Tensor:
+    """Returns the channel's noise for `doubled` images: for the swapped copies the opposite, so that its mean is 0."""
+    return torch.cat([noise, -noise]) if swap else noise
+
+
+class ThroughChannel(nn.Module):
+    """R behind a noisy channel: rebuilds the sources from the fused image plus the given noise, (B, 1, H, W)."""
+
+    def __init__(self, reconstruction: nn.Module, noise: Tensor | None) -> None:
+        super().__init__()
+        self.reconstruction = reconstruction
+        self.noise = noise
+
+    def forward(self, fused: Tensor) -> Tensor:
+        rebuilt: Tensor = self.reconstruction(fused if self.noise is None else fused + self.noise)
+        return rebuilt
+
+
 def adapt_reconstruction(
     reconstruction: Module,
     fused: Sequence[Tensor],
     targets: Sequence[Tensor],
-    rates: Sequence[float],
+    rates: Sequence[Number],
     *,
     reward: Reward = reconstruction_loss,
     average: Average = identity,
+    noise: Sequence[Tensor | None] | None = None,
 ) -> Module:
     """Returns R′: R after one plain gradient step on L_r per inner step, the fused images given and detached.
 
@@ -54,15 +76,20 @@ def adapt_reconstruction(
         rates: K step sizes.
         reward: L_r.
         average: applied to each step's flat gradient, where workers must agree.
+        noise: K tensors (B, 1, H, W) that the channel adds to the images.
     """
     adapted = copy.deepcopy(reconstruction)
     parameters = list(adapted.parameters())
-    for image, target, rate in zip(fused, targets, rates, strict=True):
-        loss = reward(adapted(image.detach()), target)
+    channel = [None] * len(fused) if noise is None else noise
+    for image, target, rate, added in zip(fused, targets, rates, channel, strict=True):
+        loss = reward(ThroughChannel(adapted, added)(image.detach()), target)
         flat = average(flatten(_gradients(loss, parameters)))
         with torch.no_grad():
             for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
-                parameter.sub_(gradient, alpha=rate)
+                if isinstance(rate, Tensor):
+                    parameter.sub_(rate * gradient)
+                else:
+                    parameter.sub_(gradient, alpha=rate)
     return adapted
 
 
@@ -71,14 +98,15 @@ def meta_iteration(
     meta_train: Tensor,
     meta_test: Tensor,
     *,
-    inner_rates: Sequence[float],
-    outer_rate: float,
+    inner_rates: Sequence[Number],
+    outer_rate: Number,
     loss: Loss,
     reward: Reward = reconstruction_loss,
     swap: bool = True,
     average: Average = identity,
+    noise: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Runs one inner update and one outer update: P learns, F and R are put back.
+    """Runs one inner update on F's parameters and one outer update: P learns, F and R are put back.
 
     Args:
         state: modules and optimisers; P and the outer optimiser change.
@@ -90,6 +118,7 @@ def meta_iteration(
         reward: L_r.
         swap: double each batch with its swapped copies.
         average: applied to flat gradients, where workers must agree.
+        noise: (K + 1, B, 1, H, W), added to fused images before R sees them; those of the meta-test batch last.
 
     Returns:
         ``inner`` (mean L_f over the inner steps) and ``outer`` (L_r after them), this worker's, detached, 0-dim.
@@ -97,16 +126,23 @@ def meta_iteration(
     fed, targets = zip(*(doubled(batch, swap) for batch in meta_train), strict=True)
     test_fed, test_targets = doubled(meta_test, swap)
     train_fed = torch.stack(fed)
+    channel = [None] * (len(fed) + 1) if noise is None else [doubled_noise(part, swap) for part in noise]
     trajectory = unroll(state.fusion, state.loss_proposal, train_fed, inner_rates, loss=loss, average=average)
     with record_function("adapt R"):
         adapted = adapt_reconstruction(
-            state.reconstruction, trajectory.fused, targets, inner_rates, reward=reward, average=average
+            state.reconstruction,
+            trajectory.fused,
+            targets,
+            inner_rates,
+            reward=reward,
+            average=average,
+            noise=channel[:-1],
         )
     gradients, outer_loss = meta_gradient_along(
         trajectory,
         state.fusion,
         state.loss_proposal,
-        adapted,
+        ThroughChannel(adapted, channel[-1]),
         train_fed,
         test_fed,
         inner_rates,
@@ -119,15 +155,73 @@ def meta_iteration(
     return {"inner": torch.stack(trajectory.inner_losses).mean().detach(), "outer": outer_loss.detach()}
 
 
-def fusion_update(
+def meta_iteration_on_image(
     state: TrainingState,
     sources: Tensor,
     *,
-    rate: float,
+    inner_rates: Sequence[Number],
+    outer_rate: Number,
     loss: Loss,
     reward: Reward = reconstruction_loss,
     swap: bool = True,
     average: Average = identity,
+    noise: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Runs one inner update on the fused image itself and one outer update: P learns, F and R stay as they are.
+
+    R takes no inner step of its own. Arguments are those of `meta_iteration`, but for
+
+    Args:
+        sources: (B, 2, H, W), the pictures that both the inner and the outer loss are measured on.
+        noise: (B, 1, H, W), added to the stepped images before R sees them.
+
+    Returns:
+        As `meta_iteration`.
+    """
+    fed, targets = doubled(sources, swap)
+    with torch.no_grad(), record_function("fuse"):
+        fused = state.fusion(fed)
+    with torch.enable_grad(), record_function("propose weights"):
+        weights = propose(state.loss_proposal, sources, swap)
+    found = gradient_in_weights(
+        fused,
+        FusionWeights(weights.intensity.detach(), None if weights.gradient is None else weights.gradient.detach()),
+        state.reconstruction,
+        fed,
+        inner_rates,
+        loss=loss,
+        targets=targets,
+        noise=None if noise is None else doubled_noise(noise, swap),
+        reward=reward,
+    )
+    parameters = list(state.loss_proposal.parameters())
+    reached = [
+        (pair, grad)
+        for pair, grad in ((weights.intensity, found.intensity), (weights.gradient, found.gradient))
+        if pair is not None and grad is not None
+    ]
+    with record_function("vjp of P"):
+        grads = torch.autograd.grad(
+            [pair for pair, _ in reached],
+            parameters,
+            [grad for _, grad in reached],
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    state.outer.add(split(average(flatten(grads)), parameters), outer_rate)
+    return {"inner": found.inner_losses.mean(), "outer": found.outer_loss}
+
+
+def fusion_update(
+    state: TrainingState,
+    sources: Tensor,
+    *,
+    rate: Number,
+    loss: Loss,
+    reward: Reward = reconstruction_loss,
+    swap: bool = True,
+    average: Average = identity,
+    noise: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Takes one Adam step of F on L_f with P frozen, and one of R on L_r with the fused image detached.
 
@@ -139,6 +233,7 @@ def fusion_update(
         reward: L_r.
         swap: double the batch with its swapped copies.
         average: applied to the one flat gradient of F and R together, where workers must agree.
+        noise: (B, 1, H, W), added to the fused images before R sees them.
 
     Returns:
         ``fusion`` (L_f) and ``reconstruction`` (L_r); with the published loss also its terms ``fusion_intensity``
@@ -147,7 +242,7 @@ def fusion_update(
     """
     fed, targets = doubled(sources, swap)
     with torch.no_grad(), record_function("fusion: weights"):
-        weights = state.loss_proposal(fed)
+        weights = propose(state.loss_proposal, sources, swap)
     fusion_parameters = list(state.fusion.parameters())
     reconstruction_parameters = list(state.reconstruction.parameters())
     with record_function("fusion: F"):
@@ -160,7 +255,8 @@ def fusion_update(
             fusion_term = loss(fused, fed, weights)
         fusion_gradients = _gradients(fusion_term, fusion_parameters)
     with record_function("fusion: R"):
-        reconstruction_term = reward(state.reconstruction(fused.detach()), targets)
+        through_channel = ThroughChannel(state.reconstruction, None if noise is None else doubled_noise(noise, swap))
+        reconstruction_term = reward(through_channel(fused.detach()), targets)
         reconstruction_gradients = _gradients(reconstruction_term, reconstruction_parameters)
 
     parameters = fusion_parameters + reconstruction_parameters
@@ -169,7 +265,7 @@ def fusion_update(
         for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
             parameter.grad = gradient
         for optimiser in (state.fusion_adam, state.reconstruction_adam):
-            optimiser.param_groups[0]["lr"] = rate
+            set_rate(optimiser, rate)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
     losses = {"fusion": fusion_term, **terms, "reconstruction": reconstruction_term}

@@ -13,10 +13,12 @@ import torch
 
 from refusion.config.per_epoch import at, starts
 from refusion.config.settings import Settings
+from refusion.meta.adam import load_adam, rated_adam
 from refusion.meta.outer import OuterOptimiser
 from refusion.meta.pretrained_start import start_from_shipped
 from refusion.networks.probes import check_modules
 from refusion.networks.registry import build_modules
+from refusion.objectives import UNLEARNED
 from refusion.shipped import PRETRAINED
 
 
@@ -54,15 +56,16 @@ class TrainingState:
     def __init__(self, settings: Settings, task: str, device: torch.device | str = "cpu") -> None:
         # The caller's random numbers stay what they were; the weights depend on seed and task alone.
         with _seeded(settings.seed ^ zlib.crc32(task.encode())):
-            modules = build_modules(settings.network, settings.objective.gradient == "learned")
+            objective = settings.objective
+            modules = build_modules(settings.network, objective.gradient != UNLEARNED, objective.learned)
         if settings.network.start == PRETRAINED:
             start_from_shipped(modules.fusion, modules.loss_proposal, settings.network, task)
         crop = settings.images.crop
         crops = {at(crop, epoch) for epoch in starts(crop)}
         check_modules(modules, settings.network, crops, settings.schedule.meta_iterations)
         self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)
-        self.fusion_adam = torch.optim.Adam(self.fusion.parameters(), lr=1.0)
-        self.reconstruction_adam = torch.optim.Adam(self.reconstruction.parameters(), lr=1.0)
+        self.fusion_adam = rated_adam(self.fusion.parameters())
+        self.reconstruction_adam = rated_adam(self.reconstruction.parameters())
         self.outer = OuterOptimiser(list(self.loss_proposal.parameters()), settings.outer)
         self.epoch = 0
         self.meta_steps = 0
@@ -98,8 +101,8 @@ class TrainingState:
 
     def load_progress(self, progress: dict[str, Any]) -> None:
         """Continues from ``progress()`` of a state with the same settings."""
-        self.fusion_adam.load_state_dict(progress["fusion_adam"])
-        self.reconstruction_adam.load_state_dict(progress["reconstruction_adam"])
+        load_adam(self.fusion_adam, progress["fusion_adam"])
+        load_adam(self.reconstruction_adam, progress["reconstruction_adam"])
         self.outer.load_state_dict(progress["outer"])
         self.epoch = int(progress["epoch"])
         self.meta_steps = int(progress["meta_steps"])

@@ -15,7 +15,6 @@ from refusion.networks.blocks import Block, ChannelNorm, GatedFeedForward, Trans
 from refusion.networks.fusion import CrossAttentionFusion, FusionModule
 from refusion.networks.loss_proposal import LossProposalModule
 from refusion.networks.reconstruction import ReconstructionModule
-from refusion.objectives import FusionWeights
 
 
 class ReferenceFusionModule(FusionModule):
@@ -34,13 +33,12 @@ class ReferenceFusionModule(FusionModule):
 class ReferenceLossProposalModule(LossProposalModule):
     """P, straightforwardly: (B, 2, H, W) to weights of the same shape."""
 
-    def forward(self, sources: torch.Tensor) -> FusionWeights:
+    def _features(self, sources: torch.Tensor) -> torch.Tensor:
         a, b = sources.chunk(2, dim=1)
         x1 = _stage(self.project_in_1(a), self.encoder1)
         x2 = _stage(self.project_in_2(b), self.encoder2)
-        x = self.activation(self.project_out(_stage(torch.cat((x1, x2), dim=1), self.decoder)))
-        gradient = None if self.gradient is None else self.gradient(x).softmax(dim=1)
-        return FusionWeights(self.intensity(x).softmax(dim=1), gradient)
+        features: torch.Tensor = self.activation(self.project_out(_stage(torch.cat((x1, x2), dim=1), self.decoder)))
+        return features
 
 
 class ReferenceReconstructionModule(ReconstructionModule):

@@ -26,7 +26,7 @@ from refusion.errors import UserError
 from refusion.import_path import resolve
 from refusion.networks.fusion import FusionModule
 from refusion.networks.initialization import start_from_average
-from refusion.networks.loss_proposal import LossProposalModule
+from refusion.networks.loss_proposal import Learned, LossProposalModule
 from refusion.networks.reconstruction import ReconstructionModule
 from refusion.objectives import FusionWeights
 
@@ -80,12 +80,13 @@ def multiple_of(module: nn.Module) -> int:
     return int(getattr(module, "multiple", 1))
 
 
-def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True) -> Modules:
+def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True, learned: Learned = "both") -> Modules:
     """Builds F, P and R with random weights, drawn in this order.
 
     Args:
         network: kinds, options and sizes.
         learn_gradient_weights: P proposes weights of the gradient term too.
+        learned: which of the built-in P's pairs of weights is learned.
 
     Raises:
         UserError: a class cannot be imported, is no `nn.Module`, or does not take its options.
@@ -100,7 +101,14 @@ def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True)
         "loss_proposal",
         network.loss_proposal_kind,
         network.loss_proposal_options,
-        lambda: LossProposalModule(network.width, **sizes, learn_gradient_weights=learn_gradient_weights),
+        lambda: LossProposalModule(
+            network.width,
+            **sizes,
+            learn_gradient_weights=learn_gradient_weights,
+            equivariant=network.equivariant,
+            centred=network.centred,
+            learned=learned,
+        ),
     )
     if network.loss_proposal_kind != BUILTIN_NETWORK:
         loss_proposal = Proposal(loss_proposal, learn_gradient_weights)

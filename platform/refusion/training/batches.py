@@ -14,8 +14,10 @@ from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
-from refusion.images.crops import CropPlan, plan_fusion, plan_meta
+from refusion.images.crops import Phase, plan_fusion, plan_meta, plan_noise
 from refusion.images.dataset import evenly_spaced
+from refusion.images.device_store import DevicePlanes
+from refusion.images.noise import noise_field
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import Shard
 
@@ -23,12 +25,27 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Parts of a batch as they were drawn on the host: crops of both kinds, or where in the device's memory they are.
+
+    Attributes:
+        images: (parts·B, 2, H, W) crops, or (parts·B, 4) windows of `device_store.DevicePlanes`.
+        noise: (parts·B, 1, H, W) or windows; None where the channel has no noise.
+        parts: K + 1 of a meta-iteration, of which the last is meta-test; 1 of a fusion update.
+    """
+
+    images: Tensor
+    noise: Tensor | None
+    parts: int
+
+
+@dataclass(frozen=True)
 class Batches:
     """Meta-train, meta-test and fusion batches of one epoch as functions of the step alone.
 
     Which crop of which pair stands at which position depends on (seed, task, phase, step, position in the global
-    batch), so any number of workers and any restart sees the same data. The epoch (0-based) decides only the size of
-    the crops and of the subset of pairs.
+    batch), so any number of workers and any restart sees the same data; so does the noise of R's channel. The epoch
+    (0-based) decides only the size of the crops and of the subset of pairs.
     """
 
     store: PairStore
@@ -37,6 +54,8 @@ class Batches:
     shard: Shard
     device: torch.device
     epoch: int = 0
+    on_device: DevicePlanes | None = None
+    """The store's pairs where the device holds them, else each batch is copied there."""
 
     @cached_property
     def indices(self) -> list[int]:
@@ -44,36 +63,61 @@ class Batches:
         subset = self.settings.images.subset
         return evenly_spaced(len(self.store), None if subset is None else at(subset, self.epoch))
 
-    def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
-        """Meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration: K + 1 disjoint batches.
+    @cached_property
+    def _noise(self) -> DevicePlanes:
+        field = noise_field(self.settings.seed, self.task)
+        return DevicePlanes([self.settings.objective.channel_noise * field[None]], self.device)
 
-        B is this worker's shard. The batches are disjoint where the subset has at least (K + 1)·B pairs in the whole.
-        """
+    @property
+    def crop(self) -> int:
+        """Side of this epoch's crops, pixels."""
+        return at(self.settings.images.crop, self.epoch)
+
+    def draw(self, phase: Phase, step: int, parts: int = 1) -> Drawn:
+        """Draws the batch of a step on the host: what may be done ahead, in another thread."""
         batch = self.settings.images.batch
-        mine = self.shard.of(batch)
-        positions = [part * batch + position for part in range(inner_steps + 1) for position in mine]
-        plans = plan_meta(self.settings.seed, self.task, step, positions, len(self.indices))
-        images = self._images(plans)
-        images = self._on_device(images.view(inner_steps + 1, len(mine), *images.shape[1:]))
+        positions = [part * batch + position for part in range(parts) for position in self.shard.of(batch)]
+        seed, count = self.settings.seed, len(self.indices)
+        if phase == "meta":
+            plans = plan_meta(seed, self.task, step, positions, count)
+        else:
+            plans = plan_fusion(seed, self.task, step, positions, batch, count)
+        mine = [replace(plan, index=self.indices[plan.index]) for plan in plans]
+        if self.on_device is None:
+            images = torch.from_numpy(self.store.batch(mine, self.crop))
+        else:
+            images = self.on_device.windows(mine, self.crop)
+        if self.settings.objective.channel_noise == 0:
+            return Drawn(self._pinned(images), None, parts)
+        noise = self._noise.windows(plan_noise(seed, self.task, phase, step, positions), self.crop)
+        return Drawn(self._pinned(images), self._pinned(noise), parts)
+
+    def ready(self, drawn: Drawn) -> tuple[Tensor, Tensor | None]:
+        """Returns images (parts, B, 2, H, W) in [0, 1] and the channel's noise (parts, B, 1, H, W), on the device.
+
+        B is this worker's shard. The parts are disjoint where the subset has at least parts·B pairs in the whole.
+        """
+        images = drawn.images.to(self.device, non_blocking=True)
+        if self.on_device is not None:
+            images = self.on_device.cut(images, self.crop)
+        images = images.view(drawn.parts, -1, *images.shape[1:])
+        if drawn.noise is None:
+            return images, None
+        noise = self._noise.cut(drawn.noise.to(self.device, non_blocking=True), self.crop)
+        return images, noise.view(drawn.parts, -1, *noise.shape[1:])
+
+    def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
+        """Returns meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration."""
+        images, _ = self.ready(self.draw("meta", step, inner_steps + 1))
         return images[:-1], images[-1]
 
     def fusion(self, step: int) -> Tensor:
-        """Batch (B, 2, H, W) of a fusion update; steps pass over the whole subset before any pair comes again."""
-        batch = self.settings.images.batch
-        mine = self.shard.of(batch)
-        plans = plan_fusion(self.settings.seed, self.task, step, mine, batch, len(self.indices))
-        return self._on_device(self._images(plans))
+        """Returns the batch (B, 2, H, W) of a fusion update; every pair of the subset comes before any comes again."""
+        return self.ready(self.draw("fusion", step))[0][0]
 
-    def _images(self, plans: list[CropPlan]) -> Tensor:
-        crop = at(self.settings.images.crop, self.epoch)
-        mine = [replace(plan, index=self.indices[plan.index]) for plan in plans]
-        return torch.from_numpy(self.store.batch(mine, crop))
-
-    def _on_device(self, images: Tensor) -> Tensor:
+    def _pinned(self, tensor: Tensor) -> Tensor:
         # From memory that is not pinned, the copy would first wait for all that the GPU still has to do.
-        if self.device.type == "cuda":
-            images = images.pin_memory()
-        return images.to(self.device, non_blocking=True)
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
 @dataclass

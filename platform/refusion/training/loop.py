@@ -6,21 +6,26 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
 from refusion.images.dataset import evenly_spaced
+from refusion.images.device_store import DevicePlanes, pairs_on_device
 from refusion.images.store import PairStore
+from refusion.meta.adam import Number
 from refusion.meta.objective import loss_at, reward_of
-from refusion.meta.phases import fusion_update, meta_iteration
+from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
 from refusion.meta.state import TrainingState
 from refusion.ops.backend import configure
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
 from refusion.training.batches import Batches, Waits, read_ahead
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
 
 # Steps between two checks of the numbers: each waits for the device.
@@ -58,6 +63,7 @@ class TaskTraining:
         note: called with what the user should know, a line of text.
         baselines: how the plain average of the sources scores, by val indices, filled when first needed. Trainings of
             the same task in one process may share it, in all workers' processes alike: they fill it together.
+        held: the train pairs in a GPU's memory by the side of the crops, filled when first needed; may be shared too.
     """
 
     settings: Settings
@@ -69,6 +75,7 @@ class TaskTraining:
     watch: Callable[[Progress], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
     baselines: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict, compare=False)
+    held: dict[int, DevicePlanes | None] = field(default_factory=dict, compare=False)
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
         """Train from ``state.epoch`` to the end, yielding after each epoch; the state is then ready to be saved.
@@ -78,10 +85,12 @@ class TaskTraining:
         """
         self._set_up()
         schedule = self.settings.schedule
+        graphs = StepGraphs(state, self.device, self.note)
+        graphs.captures &= self.shard.world == 1
         while state.epoch < schedule.epochs:
             epoch = state.epoch
             started = time.perf_counter()
-            numbers = self._train_epoch(state)
+            numbers = self._train_epoch(state, graphs)
             trained = time.perf_counter() - started
             numbers["time/training_seconds"] = trained
             measured = Measured()
@@ -96,6 +105,13 @@ class TaskTraining:
                 numbers["time/validation_seconds"] = time.perf_counter() - started
             state.epoch = epoch + 1
             yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
+
+    def _on_device(self, epoch: int) -> DevicePlanes | None:
+        """Puts the pairs into a GPU's memory where they fit, once per size of the crops."""
+        crop = at(self.settings.images.crop, epoch)
+        if self.device.type == "cuda" and crop not in self.held:
+            self.held[crop] = pairs_on_device(self.train, crop, self.device, self.settings.images.cache_mb << 20)
+        return self.held.get(crop)
 
     def _set_up(self) -> None:
         """Configure this process's computations."""
@@ -145,10 +161,11 @@ class TaskTraining:
         wanted = self.settings.schedule.fusion_steps
         return wanted if wanted is not None else -(-len(batches.indices) // self.settings.images.batch)
 
-    def _train_epoch(self, state: TrainingState) -> dict[str, float]:
+    def _train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:
         schedule, objective, epoch = self.settings.schedule, self.settings.objective, state.epoch
-        batches = Batches(self.train, self.settings, self.task, self.shard, self.device, epoch)
+        batches = Batches(self.train, self.settings, self.task, self.shard, self.device, epoch, self._on_device(epoch))
         inner_steps = schedule.inner_steps_at(epoch)
+        coefficients = at(objective.alpha, epoch), objective.beta_at(epoch, schedule.epochs)
         numbers: dict[str, float] = {
             "rate": schedule.rate_at(epoch),
             "inner_rate": schedule.inner_rate_at(epoch),
@@ -156,8 +173,9 @@ class TaskTraining:
             "beta": objective.beta_at(epoch, schedule.epochs),
         }
         losses = Losses()
+        loss = loss_at(objective, epoch, schedule.epochs)
         common: dict[str, Any] = {
-            "loss": loss_at(objective, epoch, schedule.epochs),
+            "loss": loss,
             "reward": reward_of(objective),
             "swap": self.settings.images.swap,
             "average": average_over_workers,
@@ -169,31 +187,42 @@ class TaskTraining:
 
         first = state.meta_steps
         steps = range(first, first + iterations)
-        for step, (meta_train, meta_test) in zip(
-            steps, read_ahead(lambda s: batches.meta(s, inner_steps), steps, waits), strict=True
-        ):
+        on_image = self.settings.meta.space == "image"
+        # On the image all K steps are of the same pictures.
+        parts = 2 if on_image else inner_steps + 1
+        ahead = read_ahead(lambda s: batches.draw("meta", s, parts), steps, waits)
+        for step, drawn in zip(steps, ahead, strict=True):
             position = epoch + (step - first) / iterations
             inner_rate = schedule.inner_rate_at(position)
             rate = schedule.rate_at(position)
-            found = meta_iteration(
-                state,
-                meta_train,
-                meta_test,
-                inner_rates=[inner_rate] * inner_steps,
+            images, noise = batches.ready(drawn)
+            found = graphs.run(
+                ("meta", inner_steps, batches.crop, coefficients),
+                partial(_meta_step, state, inner_steps, on_image, common),
+                images=images,
+                noise=noise,
+                inner_rate=inner_rate,
                 outer_rate=outer_ratio * rate,
-                **common,
             )
             losses.add(found)
             state.meta_steps = step + 1
             done = step - first + 1
-            numbers["images_per_second"] = speed.after(inner_steps + 1)
+            numbers["images_per_second"] = speed.after(parts)
             self._check_and_report(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
 
         first = state.fusion_steps
         steps = range(first, first + fusion_steps)
-        for step, sources in zip(steps, read_ahead(batches.fusion, steps, waits), strict=True):
+        for step, drawn in zip(steps, read_ahead(lambda s: batches.draw("fusion", s), steps, waits), strict=True):
             position = epoch + (step - first) / fusion_steps
-            losses.add(fusion_update(state, sources, rate=schedule.rate_at(position), **common))
+            images, noise = batches.ready(drawn)
+            found = graphs.run(
+                ("fusion", batches.crop, coefficients),
+                partial(_fusion_step, state, common),
+                images=images,
+                noise=noise,
+                rate=schedule.rate_at(position),
+            )
+            losses.add(found)
             state.fusion_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(1)
@@ -231,6 +260,29 @@ class TaskTraining:
     ) -> None:
         whole = (epoch + min(fraction, 1.0)) / self.settings.schedule.epochs
         self.watch(Progress(epoch, phase, done, of, whole, numbers or {}))
+
+
+def _meta_step(
+    state: TrainingState,
+    inner_steps: int,
+    on_image: bool,
+    common: dict[str, Any],
+    images: Tensor,
+    noise: Tensor | None,
+    inner_rate: Number,
+    outer_rate: Number,
+) -> dict[str, Tensor]:
+    rates: dict[str, Any] = {"inner_rates": [inner_rate] * inner_steps, "outer_rate": outer_rate}
+    if not on_image:
+        return meta_iteration(state, images[:-1], images[-1], **rates, **common, noise=noise)
+    seen = None if noise is None else noise.flatten(0, 1)
+    return meta_iteration_on_image(state, images.flatten(0, 1), **rates, **common, noise=seen)
+
+
+def _fusion_step(
+    state: TrainingState, common: dict[str, Any], images: Tensor, noise: Tensor | None, rate: Number
+) -> dict[str, Tensor]:
+    return fusion_update(state, images[0], rate=rate, **common, noise=None if noise is None else noise[0])
 
 
 def _mean_over_workers(numbers: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,143 @@
+"""Steps of a training as CUDA graphs: captured once per shape and coefficients, then replayed.
+
+A small step is thousands of kernels of microseconds each, and a GPU waits for their launches most of the time. A graph
+launches them all at once; numbers and order of the operations stay the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refusion.meta.adam import put_back, snapshot
+from refusion.meta.state import TrainingState
+
+Step = Callable[..., dict[str, Tensor]]
+Input = Tensor | float | None
+
+_WARM_UPS = 2
+# Several trainings in one process may run at once, each in a thread and a stream of its own, but capture in turn.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+class _Captured:
+    """One step: its graph, and the memory of its inputs and results."""
+
+    def __init__(
+        self, graph: torch.cuda.CUDAGraph, inputs: dict[str, Tensor | None], results: dict[str, Tensor]
+    ) -> None:
+        self.graph = graph
+        self.inputs = inputs
+        self.results = results
+
+    def replay(self, inputs: dict[str, Input]) -> dict[str, Tensor]:
+        for name, value in inputs.items():
+            place = self.inputs[name]
+            if place is None or value is None:
+                continue
+            if isinstance(value, Tensor):
+                place.copy_(value, non_blocking=True)
+            else:
+                place.fill_(value)
+        self.graph.replay()
+        return self.results
+
+
+class StepGraphs:
+    """Runs a training's steps, on a GPU as graphs where that is possible.
+
+    Args:
+        state: which the steps change; its tensors must stay where they are while graphs are in use.
+        device: of the training.
+        note: called once with a line of text where steps cannot be captured.
+    """
+
+    def __init__(self, state: TrainingState, device: torch.device, note: Callable[[str], None]) -> None:
+        self.state = state
+        self.device = device
+        self.note = note
+        self.captures = device.type == "cuda"
+        self._captured: dict[Hashable, _Captured] = {}
+
+    def run(self, key: Hashable, step: Step, **inputs: Input) -> dict[str, Tensor]:
+        """Runs a step and returns its losses, which are valid until the next run.
+
+        Args:
+            key: equal where the same graph serves: the phase, and all numbers that the step does not take as inputs.
+            step: takes the inputs by name; numbers among them reach it as tensors of no dimension on a GPU.
+            inputs: tensors of the same shapes for the same key, numbers, or None.
+        """
+        if not self.captures:
+            return step(**inputs)
+        outer = self.state.outer
+        key = (key, outer.count)
+        after = (outer.count + 1) % outer.settings.accumulate
+        if key not in self._captured:
+            try:
+                with _ONE_AT_A_TIME:
+                    self._captured[key] = self._capture(step, inputs)
+            except RuntimeError as error:
+                self.captures = False
+                reason = (str(error).splitlines() or [""])[0]
+                self.note(f"trains without CUDA graphs, only slower, since a step cannot be captured: {reason}")
+                return step(**inputs)
+        results = self._captured[key].replay(inputs)
+        if "outer" in results:
+            outer.count = after
+        return results
+
+    def _capture(self, step: Step, inputs: dict[str, Input]) -> _Captured:
+        places = {name: self._place(value) for name, value in inputs.items()}
+        saved = _Saved(self.state)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        try:
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UPS):
+                    step(**places)
+                    saved.put_back()
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                results = step(**places)
+        finally:
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+            self.state.outer.count = saved.count
+        return _Captured(graph, places, results)
+
+    def _place(self, value: Input) -> Tensor | None:
+        if value is None:
+            return None
+        return value.clone() if isinstance(value, Tensor) else torch.full((), value, device=self.device)
+
+
+class _Saved:
+    """Copies of all that a step changes, so that trying it leaves nothing behind."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state = state
+        self.parameters = [parameter.detach().clone() for parameter in self._all()]
+        self.adams = [snapshot(adam) for adam in self._adams()]
+        self.sums = [total.clone() for total in state.outer.sums]
+        self.count = state.outer.count
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        for parameter, value in zip(self._all(), self.parameters, strict=True):
+            parameter.copy_(value)
+        for adam, moments in zip(self._adams(), self.adams, strict=True):
+            put_back(adam, moments)
+        for total, value in zip(self.state.outer.sums, self.sums, strict=True):
+            total.copy_(value)
+        self.state.outer.count = self.count
+
+    def _all(self) -> list[Any]:
+        return [parameter for module in self.state.modules().values() for parameter in module.parameters()]
+
+    def _adams(self) -> list[torch.optim.Adam]:
+        outer = self.state.outer.adam
+        return [self.state.fusion_adam, self.state.reconstruction_adam, *([outer] if outer is not None else [])]
