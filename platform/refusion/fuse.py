@@ -17,7 +17,7 @@ from torch import nn
 from refusion.config.settings import BUILTIN_NETWORK
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
-from refusion.import_path import is_import_path
+from refusion.import_path import is_import_path, refuse_untrusted
 from refusion.networks.full_size import fuse_full_size
 from refusion.networks.published import load_published
 from refusion.networks.registry import build_fusion
@@ -96,13 +96,7 @@ def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
         raise UserError(
             f"{settings}: does not describe a fusion module ({described}); is it a checkpoint's?"
         ) from error
-    # Whoever wrote the file chose this code; it is imported only for a user who has said so.
-    named = trust_code if isinstance(trust_code, Collection) and not isinstance(trust_code, str) else ()
-    if trust_code is not True and kind not in named:
-        raise UserError(
-            f"{settings}: its network is {kind}, code from outside of this package, which is not run unasked; if you "
-            f"trust it, say --network.kind {kind} or --trust-code (in Python trust_code=True)"
-        )
+    refuse_untrusted(kind, f"{settings}: its network", trust_code)
     return build_fusion(kind, {str(name): value for name, value in options.items()}, {})
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,25 @@ def use_import_folders() -> None:
     """Lets this process import from the import folders."""
     # Last, so that a file of the user's hides no module that others import.
     sys.path += [folder for folder in import_folders() if folder not in sys.path]
+
+
+def refuse_untrusted(path: str, where: str, trust_code: bool | Collection[str]) -> None:
+    """Refuse code that a file names, since whoever wrote the file chose it, unless the user has said to trust it.
+
+    Args:
+        path: import path of the code.
+        where: file and setting that name it.
+        trust_code: true for any code, or the import paths that are trusted.
+
+    Raises:
+        UserError: the code is not trusted.
+    """
+    named = trust_code if isinstance(trust_code, Collection) and not isinstance(trust_code, str) else ()
+    if trust_code is not True and path not in named:
+        raise UserError(
+            f"{where} is {path}, code from outside of this package, which is not run unasked; if you "
+            f"trust it, say --network.kind {path} or --trust-code (in Python trust_code=True)"
+        )
 
 
 def resolve(path: str, setting: str) -> Any:

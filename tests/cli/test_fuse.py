@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from shipped_modules import ship_tiny
+from shipped_modules import ship_tiny, tiny_checkpoint
 
+from refusion.adapt import Adaptation, load_learned_loss
 from refusion.cli.fuse import fuse
 from refusion.config.layers import check
 from refusion.errors import UserError
+from refusion.evaluation.scenes import pairs_of_folders
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.reading import read_image, write_image
 from refusion.meta.state import TrainingState
@@ -126,3 +128,43 @@ def test_without_a_checkpoint_the_module_that_comes_along_fuses(
     assert str(shipped / "card.yaml") in capsys.readouterr().out.replace("\n", "")
     with pytest.raises(UserError, match="no trained module of MIF comes along"):
         fuse([*arguments, "--task", "MIF"], "")
+
+
+def test_the_module_is_adapted_to_all_pairs_or_to_each(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = tiny_checkpoint(tmp_path / "trained")
+    plain, together, each = (asked(trained, *folders, tmp_path / name) for name in ("plain", "together", "each"))
+    adapt = ["--adapt", "3", "--adapt-rate", "1e-2"]
+    assert fuse(plain, "") == fuse([*together, *adapt], "") == fuse([*each, *adapt, "--adapt-each"], "") == 0
+    pictures = [read_image(tmp_path / name / "two.png") for name in ("plain", "together", "each")]
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[1], pictures[2])
+    pairs = pairs_of_folders(*folders)
+    adaptation = Adaptation(load_learned_loss(trained, "IVIF"), "IVIF", 3, 1e-2)
+    sources = [read_image(folders[0] / "two.png"), read_image(folders[1] / "two.bmp")]
+    for picture, chosen in ((pictures[1], pairs), (pictures[2], pairs[1:])):
+        assert np.array_equal(picture, fuse_pair(adaptation.to_pairs(load_module(trained), chosen), *sources))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--adapt", "0"], "argument --adapt: must be 1 or more"),
+        (["--adapt", "3", "--adapt-rate", "0"], "argument --adapt-rate: must be more than 0"),
+    ],
+)
+def test_adapting_by_nothing_is_refused(
+    checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path, more: list[str], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        fuse([*asked(checkpoint, *folders, tmp_path / "fused"), *more], "")
+
+
+def test_a_checkpoint_without_a_learned_loss_is_not_adapted(
+    checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (checkpoint / "loss_proposal.safetensors").unlink()
+    with pytest.raises(UserError, match=r"--adapt: .* has no loss_proposal\.safetensors"):
+        fuse([*asked(checkpoint, *folders, tmp_path / "fused"), "--adapt", "2"], "")
+    assert not (tmp_path / "fused").exists()

@@ -6,7 +6,7 @@ import pytest
 
 from refusion.config import presets
 from refusion.config.layers import check, leaves
-from refusion.config.presets import preset_names, read_preset, settings_file
+from refusion.config.presets import preset_names, read_preset, recorded_settings, settings_file
 from refusion.config.settings import NetworkSettings, Settings
 from refusion.errors import UserError
 
@@ -90,3 +90,11 @@ def test_published_is_the_published_network_and_schedule() -> None:
     assert (objective.kind, objective.reward, objective.gradient) == ("published", "published", "learned")
     assert [objective.beta_at(epoch, 50) for epoch in (0, 49)] == pytest.approx([0.02, 1.0])
     assert (images.crop, images.subset, images.batch, images.swap) == (128, None, 2, True)
+
+
+def test_what_a_record_does_not_name_was_as_published() -> None:
+    recorded = {"task": "MIF", "images": {"crop": 32}, "per_task": {"MIF": {"images": {"batch": 4}}}}
+    settings = recorded_settings(recorded)
+    assert settings == check([read_preset("published"), {"images": {"crop": 32}, "per_task": recorded["per_task"]}])
+    whole = check([{"schedule": {"rate": {"kind": "cosine", "value": 1e-3}, "inner_steps": {"start": 1, "end": 3}}}])
+    assert recorded_settings(whole.model_dump(mode="json")) == whole

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from shipped_modules import ship_tiny
+from shipped_modules import ship_tiny, tiny_checkpoint
 
+from refusion.adapt import Adaptation, load_learned_loss
 from refusion.errors import UserError
 from refusion.evaluation import run
 from refusion.evaluation.request import Request
+from refusion.evaluation.scoring import fuse_by_module, grey_levels, score_planes
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.pairs import Pair, dataset_digest
 from refusion.images.reading import read_image, write_image
@@ -207,3 +209,33 @@ def test_the_module_that_comes_along_is_scored_as_its_folder(
     assert np.array_equal(ours, same)
     with pytest.raises(UserError, match="no trained module of MIF comes along"):
         run.run_evaluation(request_of(("checkpoint", "pretrained"), task="MIF"))
+
+
+def scores_of(found: pd.DataFrame, method: str) -> Any:
+    return found[found["method"] == method].set_index("name")[list(METRICS)]
+
+
+def test_a_checkpoint_is_scored_as_it_is_and_adapted(request_of: Any, pairs: list[Pair], tmp_path: Path) -> None:
+    trained = tiny_checkpoint(tmp_path / "trained")
+    asked = {"adapt": 3, "adapt_rate": 1e-2}
+    together = table(request_of(("checkpoint", f"ours={trained}"), ("baseline", "average"), **asked))
+    assert together["method"].to_list()[:3] == ["ours", "ours-adapted", "average"]
+    plain = table(request_of(("checkpoint", f"ours={trained}"), ("baseline", "average")))
+    assert scores_of(together, "ours").equals(scores_of(plain, "ours"))
+    assert not scores_of(together, "ours-adapted").equals(scores_of(plain, "ours"))
+    each = table(request_of(("checkpoint", f"ours={trained}"), **asked, adapt_each=True))
+    adaptation = Adaptation(load_learned_loss(trained, "IVIF"), "IVIF", 3, 1e-2)
+    for found, chosen in ((together, pairs), (each, pairs[:1])):
+        module = adaptation.to_pairs(load_module(trained), chosen)
+        a, b = (read_image(Path(file)) for file in (pairs[0].a, pairs[0].b))
+        fused = fuse_by_module(module, a, b).luminance
+        expected = score_planes(fused, grey_levels(a), grey_levels(b), None, list(METRICS), "authors").scores
+        assert scores_of(found, "ours-adapted").loc[pairs[0].name].to_dict() == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_cannot_be_adapted_is_refused(request_of: Any, checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="--adapt goes with --checkpoint"):
+        run.run_evaluation(request_of(("baseline", "average"), adapt=2))
+    with pytest.raises(UserError, match="2 methods are called 'x-adapted'"):
+        methods = ("checkpoint", f"x={checkpoint}"), ("checkpoint", f"x-adapted={checkpoint}")
+        run.run_evaluation(request_of(*methods, adapt=2))

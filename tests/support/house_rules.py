@@ -10,13 +10,14 @@ RANKS = {
     "rewards": 3,
     "networks": 4,
     "images": 5, "meta": 5,
-    "fuse": 6, "baselines": 6,
+    "fuse": 6, "adapt": 6, "baselines": 6,
     "runtime": 7, "tracking": 7,
     "training": 8,
     "search": 9, "evaluation": 9, "ablations": 9,
     "reporting": 10,
     "audit": 11,
-    "cli": 12,
+    "results": 12,
+    "cli": 13,
 }  # fmt: skip
 
 # The lower floors use no more than this of what lies below them.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from refusion.baselines import BASELINES
+from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
@@ -100,6 +101,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--workers", type=_positive, metavar="N", help="pictures at once [CPUs of the cluster]")
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
+    add_adapt_options(parser)
     add_trust_options(parser)
     return parser
 

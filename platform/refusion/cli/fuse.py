@@ -17,11 +17,14 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from refusion.adapt import Adaptation, load_learned_loss
+from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
+from refusion.evaluation.scenes import pairs_of_folders
 from refusion.fuse import fuse_pair
-from refusion.images.pairs import match_pairs
+from refusion.images.pairs import Pair, match_pairs
 from refusion.images.reading import read_image, write_image
 from refusion.ops.backend import configure
 from refusion.runtime.progress_bar import progress_bar
@@ -47,6 +50,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
     parser.add_argument("--b", required=True, type=Path, metavar="FILE|DIR", help="source b, or a folder of them")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the fused PNG files")
+    add_adapt_options(parser)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
@@ -59,13 +63,23 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     module = load_module(checkpoint, trust_code=trusted).to(device)
     configure(device)
     matched = match_pairs(options.a, options.b)
+    pairs: list[Pair] = []
+    if options.adapt is not None:
+        learned = load_learned_loss(checkpoint, task.name, trust_code=trusted)
+        adaptation = Adaptation(learned, task.name, options.adapt, options.adapt_rate)
+        pairs = pairs_of_folders(options.a, options.b)
+        if not options.adapt_each:
+            with progress_bar("adapting", console) as show:
+                module = adaptation.to_pairs(module, pairs, show)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {options.out}: the folder cannot be made ({error.strerror})") from error
     with progress_bar("fusing", console) as show:
         for done, (name, a, b) in enumerate(matched, start=1):
-            write_image(options.out / f"{name}.png", fuse_pair(module, *_sources(a, b)))
+            each = pairs and options.adapt_each
+            own = adaptation.to_pairs(module, [pairs[done - 1]]) if each else module
+            write_image(options.out / f"{name}.png", fuse_pair(own, *_sources(a, b)))
             show(done, len(matched))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
     if options.checkpoint == PRETRAINED:

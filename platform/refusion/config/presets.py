@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refusion.config.layers import read_settings_file
+from refusion.config.layers import check, read_settings_file
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -18,6 +20,7 @@ _FOLDERS = (
 )
 # Those hold a space to search besides settings.
 _SWEEPS = "sweep-"
+_PUBLISHED = "published"
 
 
 def settings_file(given: Path) -> Path:
@@ -46,6 +49,20 @@ def read_preset(name: str) -> dict[str, Any]:
             raise UserError(f"--preset {name}: is a sweep file; give it to jobs/sweep.py as --config {name}")
         raise UserError(f"--preset {name}: there is no such preset: choose from {', '.join(preset_names())}")
     return read_settings_file(_found()[name])
+
+
+def recorded_settings(content: Mapping[str, Any]) -> Settings:
+    """Returns the settings that a run or a checkpoint has recorded, whatever the defaults have become since.
+
+    Settings that are younger than the record were, before there were any, what ``published`` says.
+
+    Args:
+        content: of a run's ``settings``, or of a checkpoint's ``settings.yaml``.
+
+    Raises:
+        UserError: some are wrong.
+    """
+    return check([read_preset(_PUBLISHED), {name: value for name, value in content.items() if name != "task"}])
 
 
 def _found() -> dict[str, Path]:

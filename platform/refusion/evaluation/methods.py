@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +26,13 @@ class Method:
         name: in tables, files and MLflow.
         kind: "fused" for the images of a folder, "checkpoint" for a trained module, "baseline" for a classical method.
         value: that folder, the checkpoint as it was given, or the baseline's name.
+        adapted: a trained module, adapted to the pictures first.
     """
 
     name: str
     kind: Kind
     value: str
+    adapted: bool = False
 
     @property
     def folder_name(self) -> str:
@@ -49,7 +51,27 @@ def find_methods(given: Sequence[tuple[Kind, str]]) -> list[Method]:
     """
     if not given:
         raise UserError("give at least one of --fused DIR, --checkpoint C and --baseline NAME")
-    methods = [_method(kind, text) for kind, text in given]
+    return refuse_equal_names([_method(kind, text) for kind, text in given])
+
+
+def with_adapted(methods: Sequence[Method]) -> list[Method]:
+    """Returns the methods, each checkpoint followed by its adapted twin, NAME-adapted.
+
+    Raises:
+        UserError: there is no checkpoint, or a twin has the name of another method.
+    """
+    if all(method.kind != "checkpoint" for method in methods):
+        raise UserError("--adapt goes with --checkpoint: there is no module to adapt")
+    pairs = [(method, replace(method, name=f"{method.name}-adapted", adapted=True)) for method in methods]
+    return refuse_equal_names([one for pair in pairs for one in (pair if pair[0].kind == "checkpoint" else pair[:1])])
+
+
+def refuse_equal_names(methods: list[Method]) -> list[Method]:
+    """Returns the methods, if each has a name of its own.
+
+    Raises:
+        UserError: two have one name.
+    """
     for name, count in Counter(method.folder_name for method in methods).items():
         if count > 1:
             raise UserError(f"{count} methods are called {name!r}: tell them apart by NAME=VALUE")

@@ -49,6 +49,8 @@ def record(
     failures = []
     for method, result in zip(methods, results, strict=True):
         own = {"metrics": list(result.frame.columns), "kind": method.kind, "value": method.value}
+        if method.adapted:
+            own |= {name: getattr(request, name) for name in ("adapt", "adapt_rate", "adapt_each")}
         evaluation = Evaluation(
             task,
             method.name,

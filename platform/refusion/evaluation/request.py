@@ -17,6 +17,8 @@ class Request:
     Attributes:
         methods: (option, value).
         trust_code: permission to run code that a checkpoint names: True for any, or the import paths that may be.
+        adapt: number of steps by which each checkpoint is also adapted to the pictures, as a method of its own.
+        adapt_each: adapts to each pair by itself, not to all together.
     """
 
     methods: Sequence[tuple[Kind, str]]
@@ -38,6 +40,9 @@ class Request:
     gpu: bool = False
     seed: int = 0
     trust_code: bool | tuple[str, ...] = ()
+    adapt: int | None = None
+    adapt_rate: float = 1e-4
+    adapt_each: bool = False
 
     @property
     def all_metrics(self) -> bool:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from torch import nn
 
+from refusion.adapt import Adaptation, load_learned_loss
 from refusion.baselines import find_baseline
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import check_writable, csv_text, score_table, write_atomically
-from refusion.evaluation.methods import Method, find_methods
+from refusion.evaluation.methods import Method, find_methods, with_adapted
 from refusion.evaluation.parallel import score_all
 from refusion.evaluation.recording import record
 from refusion.evaluation.report import Format, report_text
@@ -31,10 +33,11 @@ from refusion.evaluation.work_items import Scene, WorkItem
 from refusion.images.pairs import Pair
 from refusion.metrics.facts import Definition
 from refusion.metrics.lookup import find_definitions
+from refusion.ops.backend import configure
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
-from refusion.tracking.loading import load_module
+from refusion.tracking.loading import load_module, local_checkpoint
 from refusion.tracking.store import open_store, resolve_tracking_uri, ui_command
 
 # Width of a table that goes to a file instead of a terminal.
@@ -58,19 +61,15 @@ def run_evaluation(request: Request) -> int:
     out = check_writable(request.out)
     store = _store(request)
     with terminated_is_interrupted():
-        modules = {
-            method.name: load_module(
-                method.value, task=task, tracking_uri=request.tracking_uri, trust_code=request.trust_code
-            )
-            for method in methods
-            if method.kind == "checkpoint"
-        }
+        loaded = {method.name: _loaded(method, request, task) for method in methods if method.kind == "checkpoint"}
         pairs = _pairs(request, task, console)
         scenes, side = _scenes(request, methods, pairs, definitions, console)
         left_out = [name for name, definition in definitions.items() if definition.smallest_side > side]
         definitions = {name: definition for name, definition in definitions.items() if name not in left_out}
         folders = _folders(request, methods, scenes)
-        scorer = Scorer(tuple(definitions), request.convention, modules, folders)
+        modules = {name: _adapted(module, request, pairs, console) for name, module in loaded.items()}
+        adaptations = {name: own for name, (_, own) in loaded.items() if own is not None and request.adapt_each}
+        scorer = Scorer(tuple(definitions), request.convention, modules, folders, adaptations)
         items = [WorkItem(method, scene) for method in methods for scene in scenes]
         with progress_bar("scoring", console) as on_progress:
             scored = score_all(scorer, items, workers=request.workers, gpu=request.gpu, on_progress=on_progress)
@@ -98,12 +97,36 @@ def run_evaluation(request: Request) -> int:
 
 def _methods(request: Request) -> list[Method]:
     methods = find_methods(request.methods)
+    if request.adapt is not None:
+        methods = with_adapted(methods)
     for method in methods:
         if method.kind == "baseline":
             find_baseline(method.value)
     if request.save is not None and all(method.kind == "fused" for method in methods):
         raise UserError("--save: there is nothing to save, all pictures are given by --fused")
     return methods
+
+
+def _loaded(method: Method, request: Request, task: str) -> tuple[nn.Module, Adaptation | None]:
+    """Returns a checkpoint's module and, where the method is its adapted twin, what it is to be adapted by."""
+    checkpoint = local_checkpoint(method.value, task, request.tracking_uri)
+    module = load_module(checkpoint, trust_code=request.trust_code)
+    if request.adapt is None or not method.adapted:
+        return module, None
+    learned = load_learned_loss(checkpoint, task, trust_code=request.trust_code)
+    return module, Adaptation(learned, task, request.adapt, request.adapt_rate)
+
+
+def _adapted(
+    loaded: tuple[nn.Module, Adaptation | None], request: Request, pairs: Sequence[Pair], console: Console
+) -> nn.Module:
+    """Returns the module, adapted to all pairs where that is asked for."""
+    module, adaptation = loaded
+    if adaptation is None or request.adapt_each:
+        return module
+    configure("cpu")
+    with progress_bar("adapting", console) as on_step:
+        return adaptation.to_pairs(module, pairs, on_step)
 
 
 def _store(request: Request) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from refusion import baselines
+from refusion.adapt import Adaptation
 from refusion.errors import UserError
 from refusion.evaluation.align import find_window, what_to_crop
 from refusion.evaluation.results import REFERENCE
@@ -78,6 +79,7 @@ class Scorer:
         metrics: names.
         convention: the convention whose definitions apply.
         modules: by the name of a method of the kind "checkpoint"; on the CPU.
+        adaptations: by the name of a method whose module is adapted to each pair before it fuses it.
         save_folders: folder for the fused images, by the name of the method; methods without one are not saved.
     """
 
@@ -85,6 +87,7 @@ class Scorer:
     convention: str
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     save_folders: Mapping[str, str] = field(default_factory=dict)
+    adaptations: Mapping[str, Adaptation] = field(default_factory=dict)
 
     def score(self, item: WorkItem, device: str = "cpu") -> ItemScores:
         """Reads, fuses where that is to be done, saves where that is asked for, crops where sizes differ, and scores.
@@ -112,7 +115,10 @@ class Scorer:
         method = item.method
         if method.kind == "checkpoint":
             configure(device)
-            return fuse_by_module(self.modules[method.name].to(device), a, b)
+            module = self.modules[method.name].to(device)
+            if method.name in self.adaptations:
+                module = self.adaptations[method.name].to_pairs(module, [item.scene.pair])
+            return fuse_by_module(module, a, b)
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)
         return FusedImage(grey_levels(read_image(Path(item.scene.fused[method.name]))))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from refusion.config.layers import check, for_task
+from refusion.config.presets import recorded_settings
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
@@ -145,7 +146,7 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
         raise UserError(f"--resume {name}: goes on with its own space; leave --config out")
     before = read_options(content["options"])
     options = read_options({**with_new_names(content["options"]), **with_new_names(request.options)})
-    base_before = Settings.model_validate(content["base"])
+    base_before = recorded_settings(content["base"])
     refuse_unnamed_code(name, base_before, request.changes, content["space"])
     base = _of_one_task(with_absolute_data(check(request.changes, base_before)))
     changed = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from refusion.config.layers import PER_TASK, check, for_task
+from refusion.config.presets import recorded_settings
 from refusion.config.settings import Settings
 from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
@@ -70,7 +71,7 @@ def open_manifest(request: RunRequest) -> RunManifest:
         settings = with_absolute_data(check(request.changes))
         return RunManifest.begin(request, resolve_tracking_uri(request.tracking_uri), settings=settings)
     content = RunManifest.read(request)
-    before = Settings.model_validate(content["settings"])
+    before = recorded_settings(content["settings"])
     refuse_unnamed_code(request.resume, before, request.changes)
     settings = with_absolute_data(check(request.changes, before))
     changed = _changed(before, settings)
