@@ -15,6 +15,7 @@ RANKS = {
     "training": 8,
     "search": 9, "evaluation": 9, "ablations": 9,
     "reporting": 10,
+    "audit": 11,
     "results": 12,
     "cli": 13,
 }  # fmt: skip
@@ -35,7 +36,7 @@ STANDS_ON = {
 }
 
 # Which part of the package may import what comes from outside.
-ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation"}, "mlflow": {"tracking"}}
+ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation", "audit"}, "mlflow": {"tracking"}}
 
 _P = "platform/refusion/"
 _OPS = (f"{_P}ops", f"{_P}networks", f"{_P}meta", "tests/ops", "tests/networks", "tests/meta", "analysis/benchmarks")

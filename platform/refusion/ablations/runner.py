@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,18 +120,23 @@ def _run(cells: Sequence[Cell], plan: Plan) -> Iterator[tuple[Cell, TrainingDive
         for cell in cells:
             yield cell, _diverged(train_cell, cell, plan.threads)
         return
-    # Spawned anew for each cell: threads of torch do not survive a fork, and no cell is timed with another's caches.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(plan.processes, mp_context=context, max_tasks_per_child=1) as pool:
-        coming: dict[Future[None], Cell] = {pool.submit(train_cell, cell, plan.threads): cell for cell in cells}
+    with ThreadPoolExecutor(plan.processes) as waiting:
+        coming = {waiting.submit(_train_alone, cell, plan.threads): cell for cell in cells}
         try:
             for ended in as_completed(coming):
                 yield coming[ended], _diverged(ended.result)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            waiting.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _train_alone(cell: Cell, threads: int) -> None:
+    """Trains a cell in a process of its own, so that no cell is timed with what another one has compiled."""
+    # Threads of torch do not survive a fork.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        process.submit(train_cell, cell, threads).result()
 
 
 def _in_this_process(plan: Plan) -> bool:

@@ -55,6 +55,13 @@ VARIANTS: dict[str, Variant] = {
         Variant("half", _fixed("HalfProposal")),
         Variant("saliency", _fixed("SaliencyProposal")),
         Variant("maxabs", {"objective": {"gradient": "maxabs"}}),
+        Variant("published reward", {"objective": {"reward": "published", "channel_noise": 0.0}}),
+        Variant("published space", {"meta": {"space": "parameters"}}),
+        Variant("published gradient", {"objective": {"gradient": "learned"}}),
+        Variant("not equivariant", {"network": {"equivariant": False}}),
+        Variant("squared weights", {"objective": {"weighting": "squared"}}),
+        Variant("only w", {"objective": {"learned": "intensity"}}),
+        Variant("only v", {"objective": {"learned": "gradient"}}),
         Variant("random direction", random_direction=True),
     )
 }

@@ -1,4 +1,4 @@
-"""The console command ``refusion``: each job, and the report of a sweep, as a subcommand."""
+"""The console command ``refusion``: each job, the report of a sweep and the audit of a reward as a subcommand."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": Command("evaluate", "evaluate", "jobs/evaluate.py", "score fused pictures, whoever made them"),
     "fuse": Command("fuse", "fuse", "jobs/fuse.py", "fuse your own pictures with a trained module"),
     "report": Command("sweep_report", "sweep_report", "analysis/sweep_report.py", "a sweep as one page"),
+    "audit": Command("audit", "audit", "analysis/reward_audit.py", "does a reward prefer good pictures?"),
 }
 
 

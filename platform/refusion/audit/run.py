@@ -1,0 +1,165 @@
+"""An audit from its request to its report: fuse everything once, fit what is not done yet, print and plot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from refusion.audit.fit import FitOptions
+from refusion.audit.methods import Fused, chosen_methods, fuse_all
+from refusion.audit.parallel import Fit, run_fits
+from refusion.audit.report import agreements, method_table, notes, plot, rich_report
+from refusion.audit.results import AuditFile, FitKey
+from refusion.audit.rewards import NamedReward, find_reward
+from refusion.errors import UserError
+from refusion.evaluation.csv_file import check_writable
+from refusion.evaluation.methods import Method
+from refusion.evaluation.scenes import pairs_of_split
+from refusion.images.dataset import evenly_spaced
+from refusion.images.pairs import Pair
+from refusion.metrics import CATALOGUE, METRICS
+from refusion.runtime.progress_bar import progress_bar
+from refusion.tasks import find_task
+
+_LOG_WIDTH = 150
+
+
+@dataclass(frozen=True)
+class Request:
+    """Request of an audit.
+
+    Attributes:
+        task: the fusion task.
+        data: folder with TASK/{train,val}/{a,b}, or "builtin".
+        methods: option (baseline, fused, checkpoint) and value.
+        rewards: names.
+        channel_noise, width: values, each combined with each.
+        seeds: number of seeds.
+        steps, batch, crop: as in `FitOptions`.
+        train_pairs, val_pairs: at most so many of each, evenly spaced.
+        device: "cpu" or "cuda".
+        workers: fits at once.
+        trust_code: as for `refusion.load_module`.
+        out: the CSV file.
+    """
+
+    task: str
+    data: str
+    methods: Sequence[tuple[str, str]]
+    rewards: Sequence[str]
+    channel_noise: Sequence[float]
+    width: Sequence[int]
+    seeds: int
+    steps: int
+    batch: int
+    crop: int
+    train_pairs: int
+    val_pairs: int
+    device: str
+    workers: int | None
+    trust_code: bool | Collection[str]
+    out: Path
+
+
+def run_audit(request: Request) -> int:
+    """Fits R for every method, reward, noise, width and seed that the file does not hold yet, and reports.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        UserError: the request or the data is at fault.
+    """
+    console = Console(stderr=True)
+    task = find_task(request.task).name
+    rewards = [find_reward(name) for name in dict.fromkeys(request.rewards)]
+    methods = chosen_methods(task, request.methods)
+    file = AuditFile(check_writable(request.out))
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: there is no CUDA device on this machine; leave --device out")
+    pairs = _pairs(request, task, console)
+    fused = _fused(request, methods, pairs, console)
+    keys = _keys(request, task, rewards, fused)
+    names = [pair.name for pair in pairs["val"]]
+    open_fits = {fit: key for fit, key in keys.items() if not file.has(key)}
+    with progress_bar("fitting", console) as on_progress:
+        on_progress(0, len(open_fits))
+        done = run_fits(list(open_fits), fused, device=request.device, workers=request.workers)
+        for count, (fit, losses, seconds) in enumerate(done, start=1):
+            file.add(open_fits[fit], names, losses, fused[fit.method].scores, seconds)
+            on_progress(count, len(open_fits))
+    _report(request, file, task, keys)
+    print(f"{len(open_fits)} of {len(keys)} fits done now, the others before: {file.file}")
+    return 0
+
+
+def _pairs(request: Request, task: str, console: Console) -> dict[str, list[Pair]]:
+    found = {}
+    for split, most in (("train", request.train_pairs), ("val", request.val_pairs)):
+        with progress_bar(f"checking {split} pairs", console) as on_progress:
+            pairs = pairs_of_split(request.data, task, split, on_progress)
+        found[split] = [pairs[index] for index in evenly_spaced(len(pairs), most)]
+    for pair in found["train"]:
+        if min(pair.height, pair.width) < request.crop:
+            raise UserError(
+                f"{pair.a}: is {pair.width}×{pair.height}, smaller than --crop {request.crop}: ask for less"
+            )
+    least = max(CATALOGUE[name].definitions["authors"].smallest_side for name in METRICS)
+    for pair in found["val"]:
+        if min(pair.height, pair.width) < least:
+            raise UserError(f"{pair.a}: is {pair.width}×{pair.height}: metrics need at least {least} pixels a side")
+    return found
+
+
+def _fused(
+    request: Request, methods: Sequence[Method], pairs: dict[str, list[Pair]], console: Console
+) -> dict[str, Fused]:
+    with progress_bar("fusing", console) as on_progress:
+        found = fuse_all(methods, pairs, device=request.device, trust_code=request.trust_code, on_progress=on_progress)
+    return {one.name: one for one in found}
+
+
+def _keys(request: Request, task: str, rewards: Sequence[NamedReward], fused: dict[str, Fused]) -> dict[Fit, FitKey]:
+    """Returns every fit of the request, those of one setting and seed together, and its identity."""
+    keys = {}
+    for reward, noise, width, seed, one in product(
+        rewards,
+        dict.fromkeys(request.channel_noise),
+        dict.fromkeys(request.width),
+        range(request.seeds),
+        fused.values(),
+    ):
+        options = FitOptions(noise, width, request.steps, seed, request.batch, request.crop)
+        keys[Fit(one.name, reward, options)] = FitKey(
+            task, one.name, one.digest, reward.name, options, len(one.train.fused), len(one.val.fused)
+        )
+    return keys
+
+
+def _report(request: Request, file: AuditFile, task: str, keys: dict[Fit, FitKey]) -> None:
+    settings: dict[tuple[str, FitOptions], list[FitKey]] = {}
+    for key in keys.values():
+        settings.setdefault((key.reward_name, replace(key.options, seed=0)), []).append(key)
+    console = Console(width=None if Console().is_terminal else _LOG_WIDTH)
+    for members in settings.values():
+        options, name = members[0].options, members[0].reward_name
+        title = (
+            f"{task}, reward {name}, channel noise {options.channel_noise:g}, width {options.width}, "
+            f"{options.steps} steps of {options.batch} crops of {options.crop} px, {request.seeds} seeds, "
+            f"{members[0].val_pairs} val pairs"
+        )
+        rows = file.pairs_of(members)
+        table, found = method_table(rows), agreements(rows)
+        console.print(rich_report(title, table, found))
+        for text in notes(table):
+            console.print(text, markup=False, highlight=False)
+        setting = f"{task}_{re.sub(r'[^A-Za-z0-9.]+', '-', name)}_{options.channel_noise:g}_{options.width}"
+        image = file.file.with_name(f"{file.file.stem}_{setting}_{options.steps}.png")
+        image.write_bytes(plot(title, table, found))
+        console.print(f"plot: {image}", markup=False, highlight=False, soft_wrap=True)
