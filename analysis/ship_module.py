@@ -15,6 +15,7 @@ import argparse
 import itertools
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -181,7 +182,12 @@ def golden_scores(module: Path, task: str, scenes: Path) -> dict[str, dict[str, 
 
 def machine() -> str:
     """Describes this machine: processor, number of CPUs that may be used, memory and, where there is one, the GPU."""
-    parts = [platform.processor() or platform.machine(), f"{len(os.sched_getaffinity(0))} CPUs"]
+    cpus = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.+)$", cpus.read_text(), re.MULTILINE) if cpus.is_file() else []
+    parts = [
+        models[0] if models else platform.processor() or platform.machine(),
+        f"{len(os.sched_getaffinity(0))} CPUs",
+    ]
     parts.append(f"{psutil.virtual_memory().total / 2**30:.0f} GiB")
     return ", ".join([*parts, *([torch.cuda.get_device_name()] if torch.cuda.is_available() else [])])
 

@@ -62,7 +62,7 @@ class Card(_Part):
         version, commit: of the package that trained it.
         stored_as: type of the stored numbers; computations are in float32.
         parameters: number of them, by module.
-        scores: of the stored module.
+        scores: of the trained module; those of the stored one agree with them to three digits.
         files: SHA-256 digests of the other files, by name.
     """
 

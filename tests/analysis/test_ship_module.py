@@ -15,6 +15,7 @@ import yaml
 from shipped_modules import tiny_checkpoint
 
 from refusion import shipped
+from refusion.adapt import load_learned_loss
 from refusion.errors import UserError
 from refusion.fuse import load_pretrained
 from refusion.images.builtin import ensure_builtin
@@ -74,6 +75,8 @@ def test_a_checkpoint_becomes_a_module_that_comes_along(
     weights = safetensors.torch.load_file(str(checkpoint / "fusion.safetensors"))
     assert card.parameters["fusion"] == sum(value.numel() for value in weights.values())
     assert all(torch.equal(value, weights[name]) for name, value in load_pretrained("IVIF").state_dict().items())
+    learned = load_learned_loss(shipped_folder("IVIF"), "IVIF")
+    assert learned.settings.network == load_learned_loss(checkpoint, "IVIF").settings.network
     assert "someone" not in "".join(path.read_text(errors="ignore") for path in (out / "IVIF").iterdir())
     assert "some pairs" in capsys.readouterr().out
 

@@ -104,7 +104,8 @@ def test_the_loss_is_of_the_centre() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_comes_to_the_same_losses() -> None:
+def test_a_gpu_comes_to_like_losses() -> None:
     train, val = (Pictures(pairs, [mean(pair) for pair in pairs]) for pairs in (TRAIN, VAL))
-    on_gpu = fit_reward(train, val, salient_reward, TINY, "cuda")
-    assert on_gpu == pytest.approx(fit(mean), rel=1e-2)
+    without_noise = replace(TINY, channel_noise=0.0)
+    on_gpu = fit_reward(train, val, salient_reward, without_noise, "cuda")
+    assert on_gpu == pytest.approx(fit(mean, without_noise), rel=2e-2)

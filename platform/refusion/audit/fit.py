@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ LARGEST_VAL_SIDE = 256
 
 # So many steps' crops are cut and sent to the device at once.
 _STEPS_AT_ONCE = 50
-_RATE = 2e-3
+RATE = 2e-3
+"""Adam's rate in the first step."""
+
 # Validation's noise has streams of its own: one per picture, the same for every method.
 _VAL_STREAM, _TRAIN_STREAM = 1, 2
 
@@ -79,17 +82,32 @@ def fit_reward(
 
     Source: measurements of this project, docs/results.md.
     """
+    module = start(ReconstructionModule, options).to(device)
+    optimizer = torch.optim.Adam(module.parameters(), lr=RATE, foreach=True)
+    for step, (seen, sources) in enumerate(batches(train, options, torch.device(device))):
+        set_rate(optimizer, step, options.steps)
+        optimizer.zero_grad(set_to_none=True)
+        reward(module(seen), sources).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    with torch.no_grad():
+        found = [reward(module(seen), sources) for seen, sources in val_crops(val, options, torch.device(device))]
+    return torch.stack(found).tolist()
+
+
+Module = TypeVar("Module", bound=ReconstructionModule)
+
+
+def start(kind: type[Module], options: FitOptions) -> Module:
+    """Returns R as every fit of this seed and width starts, on the CPU; leaves the process's generator alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        module = ReconstructionModule(options.width).to(device)
-    optimizer = torch.optim.Adam(module.parameters(), lr=_RATE, foreach=True)
-    for step, (fused, sources) in enumerate(_batches(train, options, torch.device(device))):
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * (1 + math.cos(math.pi * step / options.steps)) / 2
-        optimizer.zero_grad(set_to_none=True)
-        reward(module(fused), sources).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return _losses(module.eval(), val, reward, options, torch.device(device))
+        return kind(options.width)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
+    """Sets the rate of a step, counted from 0: a cosine from 2e-3 to 0."""
+    for group in optimizer.param_groups:
+        group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def centre_crop(picture: Picture, side: int = LARGEST_VAL_SIDE) -> Picture:
@@ -99,12 +117,12 @@ def centre_crop(picture: Picture, side: int = LARGEST_VAL_SIDE) -> Picture:
     return picture[..., top : top + side, left : left + side]
 
 
-def _batches(
+def batches(
     pictures: Pictures, options: FitOptions, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields what R sees, (B, 1, crop, crop), and the sources, (B, 2, crop, crop), for each step."""
     random = np.random.default_rng((options.seed, _TRAIN_STREAM))
-    noise = torch.Generator().manual_seed(options.seed)
+    noise = torch.Generator(device).manual_seed(options.seed)
     crop = options.crop
     for first in range(0, options.steps, _STEPS_AT_ONCE):
         steps = min(_STEPS_AT_ONCE, options.steps - first)
@@ -119,20 +137,18 @@ def _batches(
         images = torch.from_numpy(cut).to(device).float().div_(255).view(steps, options.batch, 3, crop, crop)
         seen = images[:, :, :1]
         if options.channel_noise:
-            seen = seen + options.channel_noise * torch.randn(seen.shape, generator=noise).to(device)
+            seen = seen + options.channel_noise * torch.randn(seen.shape, generator=noise, device=device)
         yield from zip(seen, images[:, :, 1:], strict=True)
 
 
-@torch.no_grad()
-def _losses(
-    module: torch.nn.Module, pictures: Pictures, reward: Reward, options: FitOptions, device: torch.device
-) -> list[float]:
-    losses = []
+def val_crops(
+    pictures: Pictures, options: FitOptions, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yields what R sees, (1, 1, H, W), and the sources, (1, 2, H, W), of each val picture's centre."""
     for index, (fused, sources) in enumerate(zip(pictures.fused, pictures.sources, strict=True)):
-        images = [torch.from_numpy(np.array(centre_crop(image))) for image in (fused[None], sources)]
-        seen, true = (image[None].to(device).float() / 255 for image in images)
+        crops = [torch.from_numpy(np.array(centre_crop(image))) for image in (fused[None], sources)]
+        seen, true = (crop[None].to(device).float() / 255 for crop in crops)
         if options.channel_noise:
-            noise = torch.Generator().manual_seed(_VAL_STREAM + 1000 * options.seed + index)
-            seen = seen + options.channel_noise * torch.randn(seen.shape, generator=noise).to(device)
-        losses.append(reward(module(seen), true))
-    return torch.stack(losses).tolist() if losses else []
+            noise = torch.Generator(device).manual_seed(_VAL_STREAM + 1000 * options.seed + index)
+            seen = seen + options.channel_noise * torch.randn(seen.shape, generator=noise, device=device)
+        yield seen, true
