@@ -53,6 +53,17 @@ def intensity_term(f: Image, s: Image, w: Image) -> float:
     return np.mean((w[0] * (s[0] - f[0])) ** 2) + np.mean((w[1] * (s[1] - f[0])) ** 2)
 
 
+def linear_intensity_term(f: Image, s: Image, w: Image) -> float:
+    return np.mean(w[0] * (s[0] - f[0]) ** 2) + np.mean(w[1] * (s[1] - f[0]) ** 2)
+
+
+def signed_term(f: Image, s: Image, v: Image) -> float:
+    def responses(z: Image) -> Image:
+        return np.stack([correlate(z, kernel, mode="nearest") for kernel in (SOBEL_X, SOBEL_X.T)])
+
+    return sum(float(np.mean(v[i] * np.abs(responses(s[i]) - responses(f[0])).sum(axis=0))) for i in (0, 1))
+
+
 def learned_term(f: Image, s: Image, v: Image) -> float:
     return sum(np.mean((v[i] * (gradient_of(s[i]) - gradient_of(f[0]))) ** 2) for i in (0, 1))
 
@@ -90,6 +101,26 @@ def test_fusion_loss_with_maxabs() -> None:
     expected = 0.7 * mean_over_batch(intensity_term, f, s, weights.intensity) + 0.3 * mean_over_batch(maxabs_term, f, s)
     loss = fusion_loss(f, s, weights, alpha=0.7, beta=0.3, gradient="maxabs")
     assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_fusion_loss_with_signed_gradients_and_linear_weights() -> None:
+    f, s, weights = batch(1), batch(2), proposed()
+    assert weights.gradient is not None
+    expected = 0.7 * mean_over_batch(linear_intensity_term, f, s, weights.intensity)
+    expected += 0.3 * mean_over_batch(signed_term, f, s, weights.gradient)
+    loss = FusionLoss(0.7, 0.3, gradient="signed", weighting="linear")(f, s, weights)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_sign_of_a_gradient_counts_in_the_signed_term_alone() -> None:
+    sources = batch(2)
+    inverted = 1 - sources[:, :1]
+    # Constant within, so that only inner pixels' magnitudes are compared.
+    weights = FusionWeights(*[torch.tensor([1.0, 0.0], dtype=torch.float64).view(1, 2, 1, 1).expand_as(sources)] * 2)
+    signed = FusionLoss(alpha=0.0, gradient="signed")(inverted, sources, weights)
+    upright = FusionLoss(alpha=0.0, gradient="signed")(sources[:, :1], sources, weights)
+    assert upright.item() == 0
+    assert signed.item() > 1
 
 
 def test_fusion_loss_vanishes_where_the_counting_source_is_fused() -> None:

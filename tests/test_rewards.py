@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import correlate, gaussian_filter
 
-from refusion.rewards import saliency, salient_reward
+from refusion.rewards import detail_reward, saliency, salient_reward
 
 Image = NDArray[np.float64]
 SOBEL_X = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
@@ -55,6 +55,14 @@ def test_salient_reward() -> None:
     reward = salient_reward(rebuilt, sources)
     assert reward.shape == ()
     assert reward.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_detail_reward_is_what_the_salient_one_says_of_gradients() -> None:
+    rebuilt, sources = torch.rand_like(batch()), batch()
+    intensity = (saliency(sources) * (sources - rebuilt).square()).sum(dim=1).mean()
+    torch.testing.assert_close(detail_reward(rebuilt, sources) + intensity, salient_reward(rebuilt, sources))
+    # Brightness is not its business.
+    assert detail_reward(sources + 0.2, sources) < 1e-12
 
 
 def test_an_error_in_the_flat_source_hardly_counts() -> None:

@@ -1,6 +1,6 @@
 """Rewards: differentiable losses of the rebuilt sources, by which the loss proposal module learns.
 
-The published one is `objectives.reconstruction_loss`. The one here lets each source count where it is salient.
+The published one is `objectives.reconstruction_loss`. Those here let each source count where it is salient.
 """
 
 from __future__ import annotations
@@ -53,10 +53,27 @@ def salient_reward(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor
         >>> float(salient_reward(sources, sources))
         0.0
     """
-    weights = saliency(sources)
-    intensity = (sources - rebuilt).square()
-    gradient = (image_gradient(sources, "replicate") - image_gradient(rebuilt, "replicate")).square()
-    return (weights * (intensity + gradient)).sum(dim=1).mean()
+    return (saliency(sources) * ((sources - rebuilt).square() + _gradient_error(rebuilt, sources))).sum(dim=1).mean()
+
+
+def detail_reward(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+    """Returns L = mean(Σ_s c_s (G(s) − G(ŝ))²), a scalar and a ``Reward``: the salient reward's gradient term alone.
+
+    Args:
+        rebuilt, sources: (B, 2, H, W) in [0, 1]; the weights c are the ``saliency`` of the true sources.
+
+    Example:
+        >>> import torch
+        >>> from refusion.rewards import detail_reward
+        >>> sources = torch.rand(1, 2, 8, 8)
+        >>> float(detail_reward(sources + 0.1, sources)) < 1e-10
+        True
+    """
+    return (saliency(sources) * _gradient_error(rebuilt, sources)).sum(dim=1).mean()
+
+
+def _gradient_error(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+    return (image_gradient(sources, "replicate") - image_gradient(rebuilt, "replicate")).square()
 
 
 def _blur(z: torch.Tensor) -> torch.Tensor:

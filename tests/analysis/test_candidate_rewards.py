@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
+
+from refusion.objectives import image_gradient
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "analysis"))
 
@@ -19,6 +23,7 @@ REWARDS: dict[str, Reward] = {
     name: function
     for name, function in vars(candidate_rewards).items()
     if inspect.isfunction(function)
+    and not name.startswith("_")
     and function.__module__ == candidate_rewards.__name__
     and list(inspect.signature(function).parameters) == ["rebuilt", "sources"]
 }
@@ -46,6 +51,29 @@ def test_contrast_that_is_halved_costs_less_than_contrast_that_is_lost(name: str
     assert REWARDS[name](halved, sources) < REWARDS[name](torch.full_like(sources, 0.5), sources)
 
 
-def test_a_flat_picture_has_no_edge_at_the_border() -> None:
-    flat = torch.full((1, 2, 8, 8), 0.7)
-    assert candidate_rewards.inner_gradient(flat).abs().max() < 1e-6
+@pytest.mark.parametrize("name", ["gradient_only", "signed_gradient", "local_mean_free", "normalised"])
+def test_brightness_does_not_count(name: str) -> None:
+    sources = batch()
+    assert REWARDS[name](sources + 0.2, sources).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_direction_counts_where_gradients_are_signed() -> None:
+    sources = batch()
+    assert candidate_rewards.gradient_only(1 - sources, sources).item() == pytest.approx(0, abs=1e-12)
+    assert candidate_rewards.signed_gradient(1 - sources, sources).item() > 1
+
+
+def test_sharper_is_the_salient_reward_of_sharper_weights() -> None:
+    sources = batch()
+    energies = candidate_rewards.blur(image_gradient(sources, "replicate").square(), 2.0) + 1e-4
+    weights = energies**4 / (energies**4).sum(dim=1, keepdim=True)
+    error = (0.5 * sources).square()
+    error = error + (image_gradient(sources, "replicate") - image_gradient(0.5 * sources, "replicate")).square()
+    expected = (weights * error).sum(dim=1).mean().item()
+    assert candidate_rewards.sharper(0.5 * sources, sources).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_blur() -> None:
+    image = batch()
+    expected = [[gaussian_filter(plane, 2.0, mode="nearest", truncate=3.0) for plane in pair] for pair in image.numpy()]
+    np.testing.assert_allclose(candidate_rewards.blur(image, 2.0).numpy(), np.array(expected), rtol=1e-10)

@@ -36,7 +36,7 @@ def both(name: str) -> list[Pictures]:
     return [Pictures(pairs, [FUSED[name](pair) for pair in pairs]) for pairs in (TRAIN, VAL)]
 
 
-@pytest.mark.parametrize("reward", [reconstruction_loss, salient_reward, candidate_rewards.borderless])
+@pytest.mark.parametrize("reward", [reconstruction_loss, salient_reward, candidate_rewards.local_mean_free])
 def test_stacked_fits_come_to_what_single_ones_do(reward: Reward) -> None:
     chosen = [("mean", 0), ("a", 0), ("mean", 1)]
     options = [replace(TINY, seed=seed) for _, seed in chosen]

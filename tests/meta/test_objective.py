@@ -152,7 +152,7 @@ def test_what_cannot_be_found_is_named_by_its_setting(module: Write, setting: st
 @pytest.mark.parametrize("wrong", ["learned", "losses.py:loss:", "", "my loss:f"])
 def test_other_names_are_refused_before_anything_is_imported(setting: str, wrong: str) -> None:
     with pytest.raises(
-        UserError, match=rf"--objective.{setting}: must be 'published'(, 'salient')?, or the import path"
+        UserError, match=rf"--objective.{setting}: must be 'published'(, 'salient', 'detail')?, or the import path"
     ):
         told({setting: wrong})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -52,6 +53,39 @@ def rich_report(title: str, table: pd.DataFrame, found: dict[str, Agreement]) ->
     intervals = [found[metric].interval for metric in METRICS]
     for label, end in (("rank correlation", "mean"), ("  from (95 %)", "low"), ("  to", "high")):
         shown.add_row(label, "", "", *(_number(getattr(interval, end), 2) for interval in intervals))
+    return shown
+
+
+def correlation_rows(setting: Mapping[str, object], found: Mapping[str, Agreement]) -> list[dict[str, object]]:
+    """Returns a row per metric for the file of correlations: the setting, the correlation, its interval."""
+    return [
+        {
+            **setting,
+            "metric": metric,
+            "correlation": one.interval.mean,
+            "low": one.interval.low,
+            "high": one.interval.high,
+            "methods": one.methods,
+        }
+        for metric, one in found.items()
+    ]
+
+
+def overview(rows: pd.DataFrame) -> Table:
+    """Returns the rank correlations of all settings, a row each.
+
+    Args:
+        rows: as `correlation_rows` makes them, of one task.
+    """
+    shown = Table(title="rank correlations", box=SIMPLE_HEAD, title_justify="left")
+    shown.add_column("reward", no_wrap=True)
+    for column in ("noise", "width", "steps", *METRICS):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for (name, noise, width, steps), part in rows.groupby(
+        ["reward_name", "channel_noise", "width", "steps"], sort=False
+    ):
+        of_metrics = part.set_index("metric")["correlation"]
+        shown.add_row(str(name), f"{noise:g}", str(width), str(steps), *(_number(of_metrics[m], 2) for m in METRICS))
     return shown
 
 

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import torch
 from rich.console import Console
 
 from refusion.audit.fit import FitOptions
 from refusion.audit.methods import Fused, chosen_methods, fuse_all
 from refusion.audit.parallel import Fit, run_fits
-from refusion.audit.report import agreements, method_table, notes, plot, rich_report
-from refusion.audit.results import AuditFile, FitKey
+from refusion.audit.report import agreements, correlation_rows, method_table, notes, overview, plot, rich_report
+from refusion.audit.results import SETTING, AuditFile, FitKey
 from refusion.audit.rewards import NamedReward, find_reward
 from refusion.errors import UserError
-from refusion.evaluation.csv_file import check_writable
+from refusion.evaluation.csv_file import check_writable, csv_text, write_atomically
 from refusion.evaluation.methods import Method
 from refusion.evaluation.scenes import pairs_of_split
 from refusion.images.dataset import evenly_spaced
@@ -94,8 +95,8 @@ def run_audit(request: Request) -> int:
         for count, (fit, losses, seconds) in enumerate(done, start=1):
             file.add(open_fits[fit], names, losses, fused[fit.method].scores, seconds)
             on_progress(count, len(open_fits))
-    _report(request, file, task, keys)
     print(f"{len(open_fits)} of {len(keys)} fits done now, the others before: {file.file}")
+    _report(request, file, task, keys)
     return 0
 
 
@@ -147,19 +148,26 @@ def _report(request: Request, file: AuditFile, task: str, keys: dict[Fit, FitKey
     for key in keys.values():
         settings.setdefault((key.reward_name, replace(key.options, seed=0)), []).append(key)
     console = Console(width=None if Console().is_terminal else _LOG_WIDTH)
+    correlations: list[dict[str, object]] = []
     for members in settings.values():
-        options, name = members[0].options, members[0].reward_name
+        first, options = members[0], members[0].options
         title = (
-            f"{task}, reward {name}, channel noise {options.channel_noise:g}, width {options.width}, "
+            f"{task}, reward {first.reward_name}, channel noise {options.channel_noise:g}, width {options.width}, "
             f"{options.steps} steps of {options.batch} crops of {options.crop} px, {request.seeds} seeds, "
-            f"{members[0].val_pairs} val pairs"
+            f"{first.val_pairs} val pairs"
         )
         rows = file.pairs_of(members)
         table, found = method_table(rows), agreements(rows)
         console.print(rich_report(title, table, found))
         for text in notes(table):
             console.print(text, markup=False, highlight=False)
-        setting = f"{task}_{re.sub(r'[^A-Za-z0-9.]+', '-', name)}_{options.channel_noise:g}_{options.width}"
-        image = file.file.with_name(f"{file.file.stem}_{setting}_{options.steps}.png")
-        image.write_bytes(plot(title, table, found))
-        console.print(f"plot: {image}", markup=False, highlight=False, soft_wrap=True)
+        setting = {name: first.values()[name] for name in ("task", *SETTING)} | {"seeds": request.seeds}
+        correlations += correlation_rows(setting, found)
+        short = re.sub(r"[^A-Za-z0-9.]+", "-", first.reward_name)
+        image = f"{file.file.stem}_{task}_{short}_{options.channel_noise:g}_{options.width}_{options.steps}.png"
+        file.file.with_name(image).write_bytes(plot(title, table, found))
+    if len(settings) > 1:
+        console.print(overview(pd.DataFrame(correlations)))
+    beside = file.file.with_name(f"{file.file.stem}_correlations.csv")
+    write_atomically(beside, csv_text(pd.DataFrame(correlations)))
+    console.print(f"plots and correlations beside it: {beside}", markup=False, highlight=False, soft_wrap=True)

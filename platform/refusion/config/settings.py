@@ -26,7 +26,7 @@ from refusion.tasks import TaskName
 BUILTIN = "builtin"
 BUILTIN_NETWORK = "refusion"
 PUBLISHED = "published"
-SALIENT = "salient"
+SALIENT, DETAIL = "salient", "detail"
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
 Count = Annotated[int, Field(ge=1)]
@@ -102,10 +102,10 @@ class ObjectiveSettings(Section):
         PUBLISHED,
         description="fusion loss: published, or a function of yours of (fused, sources, weights) as module:function",
     )
-    reward: Annotated[str, _or_import_path("module:function", PUBLISHED, SALIENT)] = Field(
+    reward: Annotated[str, _or_import_path("module:function", PUBLISHED, SALIENT, DETAIL)] = Field(
         PUBLISHED,
-        description="reconstruction loss: published, salient (each source counts where it has something to say), or a "
-        "function of yours of (rebuilt, sources) as module:function",
+        description="reconstruction loss: published, salient (each source counts where it has something to say), "
+        "detail (salient, of gradients alone), or a function of yours of (rebuilt, sources) as module:function",
     )
     channel_noise: NonNegativeFloat = Field(
         0.0, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from refusion.config.per_epoch import at
-from refusion.config.settings import PUBLISHED, SALIENT, ObjectiveSettings, Settings
+from refusion.config.settings import DETAIL, PUBLISHED, SALIENT, ObjectiveSettings, Settings
 from refusion.errors import UserError
 from refusion.import_path import resolve
 from refusion.objectives import UNLEARNED, FusionLoss, FusionWeights, Loss, Reward, reconstruction_loss
-from refusion.rewards import salient_reward
+from refusion.rewards import detail_reward, salient_reward
 
-REWARDS: dict[str, Reward] = {PUBLISHED: reconstruction_loss, SALIENT: salient_reward}
+REWARDS: dict[str, Reward] = {PUBLISHED: reconstruction_loss, SALIENT: salient_reward, DETAIL: detail_reward}
 """Rewards by the names that `objective.reward` takes for them."""
 
 _PAIRS, _SIDE = 2, 16
