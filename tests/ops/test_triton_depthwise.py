@@ -32,7 +32,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def calls(kernel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What is asked of the kernel; convolutions on the CPU are led to it, where PyTorch computes in its place."""
+    """Gives what is asked of the kernel; convolutions on the CPU are led to it, where PyTorch computes in its place."""
     found = []
 
     def launch(
