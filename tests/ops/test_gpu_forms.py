@@ -10,6 +10,7 @@ import torch
 from derivative_checks import CHECKS, Check, assert_near, leaves, random
 
 from refusion.ops import convolutions
+from refusion.ops.channel_attention import qkv_attention
 from refusion.ops.convolutions import pointwise_conv, pointwise_conv_jvp, pointwise_conv_vjp
 from refusion.ops.feed_forward import gated_feed_forward
 
@@ -17,7 +18,7 @@ from refusion.ops.feed_forward import gated_feed_forward
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(8)
-    for module in (convolutions, sys.modules["refusion.ops.geglu"]):
+    for module in (convolutions, *(sys.modules[f"refusion.ops.{name}"] for name in ("geglu", "channel_attention"))):
         monkeypatch.setattr(module, "runs_on_gpu", lambda _: True)
 
 
@@ -44,3 +45,14 @@ def test_vjp_and_jvp_of_a_pointwise_convolution(cut: slice) -> None:
 def test_feed_forward_network(check: Check) -> None:
     shapes = (2, 5, 4, 8), (12, 8, 1, 1), (12, 1, 3, 3), (8, 6, 1, 1)
     check(gated_feed_forward, reference_ops.gated_feed_forward, random(*shapes))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("streams", [1, 2])
+def test_attention(check: Check, streams: int) -> None:
+    shapes = [[(2, 5, 4, 24)] * streams, [(4, 1, 1)] * streams, [(6, 8)] * streams]
+    check(
+        lambda *inputs: torch.cat(qkv_attention(*inputs), dim=3),
+        lambda *inputs: torch.cat(reference_ops.qkv_attention(*inputs), dim=3),
+        random(*(shape for part in shapes for shape in part)),
+    )
