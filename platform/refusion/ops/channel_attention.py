@@ -123,7 +123,8 @@ def projected_attention(sums: Sums, temperature: torch.Tensor, projection: torch
     cosines = blocks / (q[..., None] * k[..., None, :])
     if runs_on_gpu(cosines) and not in_forward_mode():  # fewer kernels, each of them tiny
         attention = (cosines * temperature).softmax(dim=3)
-        return (projection.unflatten(1, (heads, each)).transpose(0, 1) @ attention).transpose(1, 2).flatten(2)
+        by_head: torch.Tensor = projection.unflatten(1, (heads, each)).transpose(0, 1) @ attention
+        return by_head.transpose(1, 2).flatten(2)
     return projection @ attention_matrix(cosines, temperature)
 
 
