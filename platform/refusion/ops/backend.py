@@ -87,7 +87,7 @@ def configure(
         precision: of the wide maps between an operation's convolutions; all else is float32. Tensors of other types
             than float32 stay as they are.
         recompute: whether backward passes compute intermediate results again (less memory) or find them saved (faster).
-        gpu_kernels: whether convolutions on a GPU run as our Triton kernels, where Triton runs (faster).
+        gpu_kernels: whether a GPU runs our Triton kernels and matrix products (faster), or PyTorch's convolutions.
 
     Raises:
         UserError: there is no such precision.
