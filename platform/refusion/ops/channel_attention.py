@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from refusion.ops.autodiff import differentiable_vjp, jvp
+from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
+from refusion.ops.backend import runs_on_gpu
 
 # Of F.normalize in the published network.
 _LEAST_LENGTH = 1e-12
@@ -120,6 +121,10 @@ def projected_attention(sums: Sums, temperature: torch.Tensor, projection: torch
     squares = sums.q_squares, sums.k_squares
     q, k = (one.clamp_min(_LEAST_LENGTH**2).sqrt().view(batch, heads, each) for one in squares)
     cosines = blocks / (q[..., None] * k[..., None, :])
+    if runs_on_gpu(cosines) and not in_forward_mode():  # fewer kernels, each of them tiny
+        attention = (cosines * temperature).softmax(dim=3)
+        by_head: torch.Tensor = projection.unflatten(1, (heads, each)).transpose(0, 1) @ attention
+        return by_head.transpose(1, 2).flatten(2)
     return projection @ attention_matrix(cosines, temperature)
 
 
@@ -131,12 +136,14 @@ def _flat(qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def _over_pixels(x: torch.Tensor, width: int) -> torch.Tensor:
     """Sum of (B, HW, C) to (B, C), row by row: added one by one, half a million float32 would be off by 1e-5."""
-    total: torch.Tensor = x.unflatten(1, (-1, width)).sum(dim=2).sum(dim=1)
+    total: torch.Tensor = x.sum(dim=1) if runs_on_gpu(x) else x.unflatten(1, (-1, width)).sum(dim=2).sum(dim=1)
     return total
 
 
 def _gram(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     """Gram matrix qᵀk, (B, C, C); in large images over some pixels at a time, for the same reason."""
+    if q.shape[1] <= _PIXELS_AT_ONCE and runs_on_gpu(q):
+        return q.transpose(1, 2) @ k
     chunks = zip(q.split(_PIXELS_AT_ONCE, dim=1), k.split(_PIXELS_AT_ONCE, dim=1), strict=True)
     return torch.stack([some_q.transpose(1, 2) @ some_k for some_q, some_k in chunks]).sum(dim=0)
 
