@@ -119,6 +119,16 @@ def test_equal_time_gives_the_time_of_learned_to_variants_without_meta_iteration
     assert set(longer["fusion_steps"]) == {3 * 4}
 
 
+def test_a_variant_that_changes_nothing_is_left_out(
+    plan: Plan, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = check([{"network": {"equivariant": False}, "objective": {"weighting": "linear"}}], plan.base)
+    plan = replace(plan, base=base, variants=find_variants(["not equivariant", "squared weights"]), seeds=[0])
+    assert run_ablations(plan, Console()) == 0
+    assert trained == ["MFIF learned, seed 0", "MFIF squared weights, seed 0"]
+    assert "MFIF not equivariant: is learned with these settings, and left out" in capsys.readouterr().out
+
+
 def test_cells_of_other_settings_are_refused(plan: Plan, trained: list[str]) -> None:
     plan = replace(plan, variants=find_variants([]), seeds=[0])
     run_ablations(plan, Console())

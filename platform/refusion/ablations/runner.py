@@ -65,6 +65,7 @@ def run_ablations(plan: Plan, console: Console) -> int:
         for pairs in found
         for variant in plan.variants
     ]
+    cells = list(_different(cells, console))
     failed = _train(cells, cells, plan, console)
     if plan.equal == "time":
         longer = list(_equal_time(cells))
@@ -78,6 +79,20 @@ def _settings(plan: Plan, task: str, variant: Variant, seed: int) -> Settings:
     own = {"tasks": [task], "seed": seed, "threads": plan.threads}
     once = {"validation": {"every": base.schedule.epochs}}
     return variant.settings(check([own, _MEASURED, once], base))
+
+
+def _different(cells: Sequence[Cell], console: Console) -> Iterator[Cell]:
+    """Yields the cells but for those that would repeat the training of `learned`, which it names once a task."""
+    learned = {(cell.pairs.task, cell.settings.seed): cell for cell in cells if cell.variant.name == LEARNED}
+    named = set()
+    for cell in cells:
+        of_learned = learned[cell.pairs.task, cell.settings.seed]
+        is_same = cell.settings == of_learned.settings and not cell.variant.random_direction
+        if cell is of_learned or not is_same:
+            yield cell
+        elif (key := (cell.pairs.task, cell.variant.name)) not in named:
+            named.add(key)
+            _say(console, f"{cell.pairs.task} {cell.variant.name}: is {LEARNED} with these settings, and left out")
 
 
 def _equal_time(cells: Sequence[Cell]) -> Iterator[Cell]:

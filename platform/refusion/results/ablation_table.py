@@ -72,8 +72,8 @@ def ablation_table(task: str, rows: pd.DataFrame) -> str:
     pairs = rows["name"].nunique()
     notes = [
         f"Means over {pairs} pairs, ± standard deviation over the seeds.",
-        f"{SIGNIFICANT} differs from {LEARNED}, p below {LEVEL} (Wilcoxon signed-rank test over the pairs, each averaged over "
-        "its seeds, Holm-corrected for all of the table).",
+        f"{SIGNIFICANT} differs from {LEARNED}, p below {LEVEL} (Wilcoxon signed-rank test over the pairs, each "
+        "averaged over its seeds, Holm-corrected for all of the table).",
         f"{LEARNED} is ahead by: share of {', '.join(QUALITY)} in which {LEARNED} is better on a pair, less the share "
         "in which it is worse, mean over the pairs; p of the same test, Holm-corrected for its column.",
         "Seconds are those of training, without validation.",
