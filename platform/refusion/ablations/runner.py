@@ -91,7 +91,7 @@ def _equal_time(cells: Sequence[Cell]) -> Iterator[Cell]:
         if cell.settings.schedule.meta_iterations or not (cell.is_finished() and of_learned.is_finished()):
             continue
         cost = cell.cost()
-        more = of_learned.cost().seconds_per_epoch / cost.seconds_per_epoch
+        more = of_learned.cost().work_per_epoch / cost.work_per_epoch
         steps = max(1, round(more * cost.fusion_steps / cell.settings.schedule.epochs))
         yield replace(cell, equal="time", settings=check([{"schedule": {"fusion_steps": steps}}], cell.settings))
 
