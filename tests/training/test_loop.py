@@ -263,3 +263,11 @@ def test_losses_are_averaged_over_their_own_steps() -> None:
     losses.add({"inner": torch.tensor(2.0)})
     assert losses.means() == {"loss/inner": 1.5, "loss/outer": 4.0}
     assert Losses().means() == {}
+
+
+def test_results_of_a_captured_step_which_share_their_memory_are_averaged() -> None:
+    losses, place = Losses(), torch.zeros(())
+    for value in (1.0, 2.0, 6.0):
+        place.fill_(value)
+        losses.add({"fusion": place})
+    assert losses.means() == {"loss/fusion": 3.0}

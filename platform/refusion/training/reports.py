@@ -53,7 +53,8 @@ class Losses:
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
         for name, loss in losses.items():
-            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
+            # A captured step leaves its next results in the same memory.
+            self.sums[name] = self.sums[name] + loss if name in self.sums else loss.clone()
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
