@@ -7,14 +7,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from one_ray import start_ray
+from safetensors.torch import save_file
 from written_pairs import HEIGHT, WIDTH, write_pairs
 
 import refusion.audit.parallel
+from refusion.audit.methods import chosen_methods, fuse_all
 from refusion.audit.rewards import find_reward
 from refusion.cli.audit import audit
 from refusion.errors import UserError
-from refusion.images.reading import write_image
+from refusion.evaluation.scenes import pairs_of_split
+from refusion.evaluation.scoring import fuse_by_module
+from refusion.fuse import load_module
+from refusion.images.colour import luminance
+from refusion.images.reading import read_image, write_image
+from refusion.networks import FusionModule
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--width", "8", "--steps", "2", "--batch", "2", "--crop", "32", "--workers", "1"]
@@ -126,6 +135,27 @@ def test_other_fused_pictures_under_the_same_name_are_fitted(data: Path, fused: 
     audit(options, "")
     mine = pd.read_csv(out).query("method == 'mine'")
     assert len(mine) == 2 and mine["reward"].nunique() == 2
+
+
+def test_pictures_and_digest_of_a_checkpoint(data: Path, tmp_path: Path) -> None:
+    found = []
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        save_file(FusionModule(width=8, blocks=1).state_dict(), tmp_path / "fusion.safetensors")
+        settings = {"network": {"width": 8, "heads": 8, "blocks": 1, "expansion": 2}}
+        (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+        pairs = {split: pairs_of_split(str(data), "MFIF", split) for split in ("train", "val")}
+        mine, *_ = fuse_all(chosen_methods("MFIF", [("checkpoint", f"mine={tmp_path}")])[1:], pairs)
+        assert mine.name == "mine" and len(mine.train.fused) == 3 and len(mine.scores["Qabf"]) == 2
+        found.append(mine)
+    assert found[0].digest == found[2].digest != found[1].digest
+    assert np.array_equal(found[0].train.fused[1], found[2].train.fused[1])
+    sources = np.stack([read_image(Path(pairs["train"][1].a)), luminance(read_image(Path(pairs["train"][1].b))) * 255])
+    assert np.array_equal(found[2].train.sources[1], np.rint(sources))
+    expected = fuse_by_module(
+        load_module(tmp_path), *(read_image(Path(f)) for f in (pairs["val"][0].a, pairs["val"][0].b))
+    )
+    assert np.abs(found[2].val.fused[0].astype(float) - np.rint(expected.luminance)).max() <= 1
 
 
 @pytest.mark.ray

@@ -53,6 +53,7 @@ def new_state(**outer: Any) -> TrainingState:
         module.double()
     # The sums were made before the modules became double.
     state.outer.sums = [total.double() for total in state.outer.sums]
+    state.outer.latest = state.outer.latest.double()
     return state
 
 

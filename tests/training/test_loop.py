@@ -24,6 +24,14 @@ from refusion.training.reports import EpochReport, Losses, Progress, TrainingDiv
 
 FUSION_LOSSES = {"loss/fusion", "loss/fusion_intensity", "loss/fusion_gradient", "loss/reconstruction"}
 LOSSES = {"loss/inner", "loss/outer", *FUSION_LOSSES}
+SIGNALS = {
+    *("signal/meta_gradient_norm", "signal/meta_gradient_cosine"),
+    *(
+        f"signal/{letter}_{name}"
+        for letter in "wv"
+        for name in ("mean", "spread", "entropy", "saturated", "brighter", "salient")
+    ),
+}
 SCHEDULE = {"rate", "inner_rate", "inner_steps", "beta"}
 TIMES = {"time/training_seconds", "time/data_seconds", "images_per_second"}
 
@@ -50,7 +58,7 @@ def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training:
     assert [report.epoch for report in reports] == [0, 1]
     for report in reports:
         scores = set(METRICS) | {f"baseline/{name}" for name in METRICS}
-        assert set(report.numbers) == LOSSES | SCHEDULE | TIMES | scores | {"time/validation_seconds"}
+        assert set(report.numbers) == LOSSES | SIGNALS | SCHEDULE | TIMES | scores | {"time/validation_seconds"}
         assert all(math.isfinite(value) for value in report.numbers.values())
         assert report.validated
         assert set(report.pictures) == {"fused/scene_1", "weights/scene_1"}

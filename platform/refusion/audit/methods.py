@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from refusion import fuse
@@ -16,8 +20,7 @@ from refusion.audit.fit import Picture, Pictures, centre_crop
 from refusion.baselines import BASELINES, find_baseline
 from refusion.errors import UserError
 from refusion.evaluation.methods import Method, find_methods
-from refusion.evaluation.scoring import fuse_by_baseline, fuse_by_module
-from refusion.images.colour import luminance
+from refusion.evaluation.scoring import fuse_by_baseline, fuse_by_module, grey_levels
 from refusion.images.pairs import Pair, dataset_digest, images_by_stem
 from refusion.images.reading import read_image
 from refusion.metrics import METRICS, evaluate
@@ -29,6 +32,12 @@ SOURCES = ("a", "b")
 
 _SPLITS = ("train", "val")
 _MLFLOW = ("models:", "runs:")
+_MOST_THREADS = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
+_Plane = NDArray[np.uint8] | NDArray[np.float32]
+_Planes = dict[str, list[tuple[NDArray[np.float32], NDArray[np.float32]]]]
 _Sources = dict[str, list[Picture]]
 
 
@@ -72,18 +81,20 @@ def chosen_methods(task: str, given: Sequence[tuple[str, str]]) -> list[Method]:
     return methods
 
 
-def grey(file: str) -> Picture:
-    """Returns a picture's luminance in whole grey levels, (H, W)."""
-    levels: Picture = np.rint(luminance(read_image(Path(file))) * np.float32(255)).astype(np.uint8)
+def _grey(file: str) -> NDArray[np.float32]:
+    """Returns a picture's luminance, (H, W) on 0–255, not rounded."""
+    return grey_levels(read_image(Path(file)))
+
+
+def _rounded(plane: _Plane) -> Picture:
+    levels: Picture = np.rint(plane).astype(np.uint8)
     return levels
 
 
-def read_sources(train: Sequence[Pair], val: Sequence[Pair]) -> _Sources:
-    """Returns the sources of both splits, (2, H, W) each."""
-    return {
-        split: [np.stack([grey(pair.a), grey(pair.b)]) for pair in pairs]
-        for split, pairs in zip(_SPLITS, (train, val), strict=True)
-    }
+def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Returns the results in the order of the items; decoding and filters leave Python's lock to others."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, items))
 
 
 def fuse_all(
@@ -106,49 +117,51 @@ def fuse_all(
     Raises:
         UserError: a checkpoint cannot be loaded, or a folder of fused pictures lacks one or has one of another size.
     """
-    sources = read_sources(pairs["train"], pairs["val"])
+    planes = {split: _in_threads(lambda pair: (_grey(pair.a), _grey(pair.b)), pairs[split]) for split in _SPLITS}
+    sources = {split: [np.stack([_rounded(plane) for plane in pair]) for pair in planes[split]] for split in _SPLITS}
     of_data = "".join(dataset_digest(pairs[split]) for split in _SPLITS)
     found = []
     for done, method in enumerate(methods):
-        fused, identity = _fused(method, pairs, device, trust_code)
-        found.append(_collected(method.name, sources, fused, of_data + identity))
+        if method.kind == "fused":
+            fused, identity = _fused_by_others(Path(method.value).expanduser(), pairs)
+        else:
+            fused, identity = _fused(method, planes, device, trust_code)
+        found.append(_collected(method.name, sources, fused, of_data + identity, device))
         on_progress(done + 1, len(methods))
     for channel, name in enumerate(SOURCES):
         alone = {split: [picture[channel] for picture in sources[split]] for split in _SPLITS}
-        found.append(_collected(name, sources, alone, of_data + name))
+        found.append(_collected(name, sources, alone, of_data + name, device))
     return found
 
 
-def _collected(name: str, sources: _Sources, fused: _Sources, identity: str) -> Fused:
+def _collected(name: str, sources: _Sources, fused: _Sources, identity: str, device: str) -> Fused:
     train, val = (Pictures(sources[split], fused[split]) for split in _SPLITS)
-    return Fused(name, train, val, _scores(val), hashlib.sha256(identity.encode()).hexdigest()[:12])
+    return Fused(name, train, val, _scores(val, device), hashlib.sha256(identity.encode()).hexdigest()[:12])
 
 
-def _scores(val: Pictures) -> dict[str, list[float]]:
+def _scores(val: Pictures, device: str) -> dict[str, list[float]]:
     scores: dict[str, list[float]] = {name: [] for name in METRICS}
     for fused, sources in zip(val.fused, val.sources, strict=True):
-        picture, a, b = (np.ascontiguousarray(centre_crop(plane)) for plane in (fused, *sources))
+        picture, a, b = (torch.from_numpy(np.array(centre_crop(plane))).to(device) for plane in (fused, *sources))
         for name, value in evaluate(picture, a, b).items():
             scores[name].append(float(value[0]))
     return scores
 
 
-def _fused(
-    method: Method, pairs: dict[str, list[Pair]], device: str, trust_code: bool | Collection[str]
-) -> tuple[_Sources, str]:
+def _fused(method: Method, planes: _Planes, device: str, trust_code: bool | Collection[str]) -> tuple[_Sources, str]:
     """Returns the fused pictures by split, and a text that changes when they do."""
-    if method.kind == "fused":
-        return _fused_by_others(Path(method.value).expanduser(), pairs)
-    module = _load(method.value, trust_code).to(device) if method.kind == "checkpoint" else None
-    if module is not None:
-        configure(device)
-    fused: _Sources = {split: [] for split in _SPLITS}
-    for split in _SPLITS:
-        for pair in pairs[split]:
-            a, b = read_image(Path(pair.a)), read_image(Path(pair.b))
-            made = fuse_by_baseline(method.value, a, b) if module is None else fuse_by_module(module, a, b)
-            fused[split].append(np.rint(made.luminance).astype(np.uint8))
-    return fused, method.value if module is None else _digest(module.state_dict().values())
+    if method.kind == "baseline":
+        name = method.value
+        return {
+            split: _in_threads(lambda pair: _rounded(fuse_by_baseline(name, *pair).luminance), planes[split])
+            for split in _SPLITS
+        }, name
+    module = _load(method.value, trust_code).to(device)
+    with configure(device):
+        fused = {
+            split: [_rounded(fuse_by_module(module, *pair).luminance) for pair in planes[split]] for split in _SPLITS
+        }
+    return fused, _digest(module.state_dict().values())
 
 
 def _load(checkpoint: str, trust_code: bool | Collection[str]) -> nn.Module:
@@ -185,7 +198,7 @@ def _fused_by_others(folder: Path, pairs: dict[str, list[Pair]]) -> tuple[_Sourc
             )
         fused[split] = []
         for pair in pairs[split]:
-            picture = grey(str(files[pair.name]))
+            picture = _rounded(_grey(str(files[pair.name])))
             if picture.shape != (pair.height, pair.width):
                 raise UserError(f"{files[pair.name]}: must be {pair.width}×{pair.height} pixels, as its sources are")
             digest.update(picture.tobytes())

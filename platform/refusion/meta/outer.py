@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refusion.config.settings import OuterSettings
 from refusion.meta.adam import Number, load_adam, rated_adam, set_rate
+from refusion.meta.functional import flatten
 
 
 class OuterOptimiser:
@@ -22,6 +23,9 @@ class OuterOptimiser:
     Args:
         parameters: of the loss proposal module.
         settings: kind of step, how many meta-gradients make one step, Adam's eps.
+
+    Attributes:
+        latest: the last meta-gradient that was added, one flat vector, in memory that stays where it is.
     """
 
     def __init__(self, parameters: Sequence[torch.nn.Parameter], settings: OuterSettings) -> None:
@@ -29,6 +33,7 @@ class OuterOptimiser:
         self.settings = settings
         self.sums = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.count = 0
+        self.latest = torch.zeros_like(flatten(self.parameters)) if self.parameters else torch.zeros(0)
         # A fixed loss proposal has no parameters, and torch's optimisers want some.
         adam = self._is_adam and bool(self.parameters)
         self.adam = rated_adam(self.parameters, settings.adam_eps) if adam else None
@@ -41,6 +46,7 @@ class OuterOptimiser:
     def add(self, gradients: Sequence[Tensor], rate: Number) -> bool:
         """Adds one meta-iteration's gradients; returns true when that completed a step of size ``rate``."""
         torch._foreach_add_(self.sums, list(gradients))
+        self.latest.copy_(flatten(gradients))
         self.count += 1
         if self.count < self.settings.accumulate:
             return False

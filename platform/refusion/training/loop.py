@@ -7,24 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
 from refusion.images.dataset import evenly_spaced
 from refusion.images.device_store import DevicePlanes, pairs_on_device
 from refusion.images.store import PairStore
-from refusion.meta.adam import Number
 from refusion.meta.objective import loss_at, reward_of
-from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
 from refusion.meta.state import TrainingState
+from refusion.meta.steps import Step
 from refusion.ops.backend import configure
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
 from refusion.training.batches import Batches, Waits, read_ahead
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
 
@@ -64,6 +62,7 @@ class TaskTraining:
         baselines: how the plain average of the sources scores, by val indices, filled when first needed. Trainings of
             the same task in one process may share it, in all workers' processes alike: they fill it together.
         held: the train pairs in a GPU's memory by the side of the crops, filled when first needed; may be shared too.
+        said: kinds of warning that were noted already: each is noted once.
     """
 
     settings: Settings
@@ -76,6 +75,7 @@ class TaskTraining:
     note: Callable[[str], None] = lambda _: None
     baselines: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict, compare=False)
     held: dict[int, DevicePlanes | None] = field(default_factory=dict, compare=False)
+    said: set[str] = field(default_factory=set, compare=False)
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
         """Train from ``state.epoch`` to the end, yielding after each epoch; the state is then ready to be saved.
@@ -173,21 +173,23 @@ class TaskTraining:
             "beta": objective.beta_at(epoch, schedule.epochs),
         }
         losses = Losses()
-        loss = loss_at(objective, epoch, schedule.epochs)
-        common: dict[str, Any] = {
-            "loss": loss,
-            "reward": reward_of(objective),
-            "swap": self.settings.images.swap,
-            "average": average_over_workers,
-        }
+        on_image = self.settings.meta.space == "image"
+        one = Step(
+            loss_at(objective, epoch, schedule.epochs),
+            reward_of(objective),
+            self.settings.images.swap,
+            average_over_workers,
+            inner_steps,
+            on_image,
+        )
         iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps(batches)
         outer_ratio = at(self.settings.outer.ratio, epoch)
         speed, waits = _Speed(self.settings.images.batch), Waits()
         work = iterations * _META_COST + fusion_steps
+        signals = EpochSignals(state, one, self.shard, iterations, fusion_steps)
 
         first = state.meta_steps
         steps = range(first, first + iterations)
-        on_image = self.settings.meta.space == "image"
         # On the image all K steps are of the same pictures.
         parts = 2 if on_image else inner_steps + 1
         ahead = read_ahead(lambda s: batches.draw("meta", s, parts), steps, waits)
@@ -198,13 +200,14 @@ class TaskTraining:
             images, noise = batches.ready(drawn)
             found = graphs.run(
                 ("meta", inner_steps, batches.crop, coefficients),
-                partial(_meta_step, state, inner_steps, on_image, common),
+                partial(one.meta, state),
                 images=images,
                 noise=noise,
                 inner_rate=inner_rate,
                 outer_rate=outer_ratio * rate,
             )
             losses.add(found)
+            signals.after_meta_iteration(step - first + 1, images, noise, inner_rate)
             state.meta_steps = step + 1
             done = step - first + 1
             numbers["images_per_second"] = speed.after(parts)
@@ -215,9 +218,10 @@ class TaskTraining:
         for step, drawn in zip(steps, read_ahead(lambda s: batches.draw("fusion", s), steps, waits), strict=True):
             position = epoch + (step - first) / fusion_steps
             images, noise = batches.ready(drawn)
+            signals.before_fusion_update(step - first + 1, images)
             found = graphs.run(
                 ("fusion", batches.crop, coefficients),
-                partial(_fusion_step, state, common),
+                partial(one.fusion, state),
                 images=images,
                 noise=noise,
                 rate=schedule.rate_at(position),
@@ -229,7 +233,13 @@ class TaskTraining:
             fraction = (iterations * _META_COST + done) / work
             self._check_and_report(state, losses, numbers, "fusion", done, fusion_steps, fraction)
         # The wait for images is a part of time/training_seconds.
-        return numbers | _mean_over_workers(losses.means() | {"time/data_seconds": waits.seconds})
+        local = losses.means() | signals.sums.means() | {"time/data_seconds": waits.seconds}
+        numbers |= _mean_over_workers(local)
+        for kind, text in signals.warnings(numbers):
+            if kind not in self.said:
+                self.said.add(kind)
+                self.note(f"{self.task}, epoch {epoch + 1}: {text}")
+        return numbers
 
     def _check_and_report(
         self,
@@ -260,29 +270,6 @@ class TaskTraining:
     ) -> None:
         whole = (epoch + min(fraction, 1.0)) / self.settings.schedule.epochs
         self.watch(Progress(epoch, phase, done, of, whole, numbers or {}))
-
-
-def _meta_step(
-    state: TrainingState,
-    inner_steps: int,
-    on_image: bool,
-    common: dict[str, Any],
-    images: Tensor,
-    noise: Tensor | None,
-    inner_rate: Number,
-    outer_rate: Number,
-) -> dict[str, Tensor]:
-    rates: dict[str, Any] = {"inner_rates": [inner_rate] * inner_steps, "outer_rate": outer_rate}
-    if not on_image:
-        return meta_iteration(state, images[:-1], images[-1], **rates, **common, noise=noise)
-    seen = None if noise is None else noise.flatten(0, 1)
-    return meta_iteration_on_image(state, images.flatten(0, 1), **rates, **common, noise=seen)
-
-
-def _fusion_step(
-    state: TrainingState, common: dict[str, Any], images: Tensor, noise: Tensor | None, rate: Number
-) -> dict[str, Tensor]:
-    return fusion_update(state, images[0], rate=rate, **common, noise=None if noise is None else noise[0])
 
 
 def _mean_over_workers(numbers: dict[str, float]) -> dict[str, float]:

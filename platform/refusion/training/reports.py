@@ -45,8 +45,9 @@ class EpochReport:
 
 @dataclass
 class Losses:
-    """Sums of losses on the device, so that no step waits for the host."""
+    """Sums of losses, or of other numbers, on the device, so that no step waits for the host."""
 
+    prefix: str = "loss/"
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -56,8 +57,8 @@ class Losses:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Mean of each loss over the steps so far, named ``loss/…`` (waits for the device)."""
-        return {f"loss/{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
+        """Mean of each over the steps so far, its name behind the prefix (waits for the device)."""
+        return {f"{self.prefix}{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
 
 
 def own_scores(numbers: Mapping[str, Any]) -> dict[str, float]:
