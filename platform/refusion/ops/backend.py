@@ -32,6 +32,7 @@ class _Choice:
     inductor: bool = False
     bfloat16: bool = False
     recompute: bool = False
+    gpu_kernels: bool = True
 
 
 class _Process:
@@ -76,6 +77,7 @@ def configure(
     compile: Compile = None,
     precision: Precision = "float32",
     recompute: bool = False,
+    gpu_kernels: bool = True,
 ) -> Backend:
     """Sets how this process runs the operations from now on; what cannot be done is left out and noted.
 
@@ -85,6 +87,7 @@ def configure(
         precision: of the wide maps between an operation's convolutions; all else is float32. Tensors of other types
             than float32 stay as they are.
         recompute: whether backward passes compute intermediate results again (less memory) or find them saved (faster).
+        gpu_kernels: whether convolutions on a GPU run as our Triton kernels (faster, where Triton runs), or as PyTorch's.
 
     Raises:
         UserError: there is no such precision.
@@ -102,7 +105,7 @@ def configure(
     not_bfloat16 = _why_not_bfloat16(device) if precision == "bfloat16" else None
     runs = how if not_compiled is None else None
     _Process.choice = _Choice(
-        runs == "native", runs == "inductor", precision == "bfloat16" and not_bfloat16 is None, recompute
+        runs == "native", runs == "inductor", precision == "bfloat16" and not_bfloat16 is None, recompute, gpu_kernels
     )
     return Backend(not_compiled, not_bfloat16, before)
 
@@ -128,6 +131,37 @@ def runs_native(x: torch.Tensor) -> bool:
 def runs_inductor() -> bool:
     """Tells whether formulas run as kernels that PyTorch's Inductor compiles."""
     return _Process.choice.inductor
+
+
+def runs_on_gpu(x: torch.Tensor) -> bool:
+    """Tells whether operations take the forms that are faster on a GPU: for a plain tensor on one, unless told not to.
+
+    Tensors inside transformations of `torch.func` are left to PyTorch's own operations.
+    """
+    plain = type(x) in (torch.Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return plain and x.device.type == "cuda" and _Process.choice.gpu_kernels
+
+
+def runs_triton(x: torch.Tensor) -> bool:
+    """Tells whether our Triton kernels may run on the tensor: as `runs_on_gpu`, and Triton runs on that GPU."""
+    return runs_on_gpu(x) and _triton_runs(x.device)
+
+
+@cache
+def _triton_runs(device: torch.device) -> bool:
+    try:
+        from refusion.ops.triton_depthwise import convolve
+
+        convolve(torch.zeros(1, 1, 1, 1, device=device), torch.zeros(1, 1, 3, 3, device=device))
+    except Exception as error:  # noqa: BLE001  of many kinds: no Triton, no C compiler, a GPU that is too old for it
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        warnings.warn(
+            f"refusion convolves on this GPU without Triton, only slower, since it does not run here: {reason}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def recomputes() -> bool:

@@ -6,8 +6,12 @@ needs no copy, and a depthwise convolution is several times faster on a CPU than
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 import torch.nn.functional as F
+
+from refusion.ops.backend import runs_triton
 
 
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
@@ -60,6 +64,10 @@ def depthwise_conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         >>> depthwise_conv(torch.ones(1, 3, 3, 2), torch.ones(2, 1, 3, 3))[0, :, :, 0].tolist()
         [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
+    kernel = _kernel(x, weight)
+    if kernel is not None:
+        out: torch.Tensor = kernel.convolve(x, weight)
+        return out
     return to_channels_last(F.conv2d(to_channels_first(x), weight, padding=1, groups=weight.shape[0]))
 
 
@@ -67,10 +75,24 @@ def depthwise_conv_vjp(
     grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, weight_needs_grad: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Gradients in x and, if needed, in weight, from that in `depthwise_conv(x, weight)`."""
+    kernel = _kernel(x, weight)
+    if kernel is not None and grad.dtype == x.dtype:
+        grads: tuple[torch.Tensor, torch.Tensor | None] = kernel.convolve_vjp(grad, x, weight, weight_needs_grad)
+        return grads
     grad_x, grad_weight = _vjp(
         to_channels_first(grad), to_channels_first(x), weight, 1, weight.shape[0], weight_needs_grad
     )
     return to_channels_last(grad_x), grad_weight
+
+
+def _kernel(x: torch.Tensor, weight: torch.Tensor) -> ModuleType | None:
+    """The Triton kernels, where they run and serve these tensors."""
+    if not runs_triton(x):
+        return None
+    # Only here is it known that there is Triton.
+    import refusion.ops.triton_depthwise as kernel
+
+    return kernel if kernel.serves(x, weight) else None
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
