@@ -13,6 +13,20 @@ from refusion.objectives import image_gradient, sobel
 from refusion.rewards import saliency
 
 
+def zero_padded_error(rebuilt: Tensor, sources: Tensor) -> Tensor:
+    """The salient reward with zeros around the pictures in its gradient term, though not in its saliency.
+
+    An error of brightness counts sixteen-fold at the border, from which R learns brightness in few steps.
+    """
+    gradient = (image_gradient(sources) - image_gradient(rebuilt)).square()
+    return _mean(saliency(sources), (sources - rebuilt).square() + gradient)
+
+
+def brighter(rebuilt: Tensor, sources: Tensor) -> Tensor:
+    """The salient reward with its intensity term eightfold, from which R learns brightness in few steps."""
+    return _mean(saliency(sources), 8 * (sources - rebuilt).square() + _gradient_error(rebuilt, sources))
+
+
 def gradient_only(rebuilt: Tensor, sources: Tensor) -> Tensor:
     """The gradient term of the salient reward alone: R need not know brightness, only contrast.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import pytest
 import reference_ops
 import torch
 from derivative_checks import CHECKS, Check, leaves, random
+from meta_checks import flat, images, new_state, relative_error
 
+from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
+from refusion.meta.state import TrainingState
+from refusion.objectives import FusionLoss
 from refusion.ops import backend, convolutions
 from refusion.ops.backend import configure
 from refusion.ops.feed_forward import gated_feed_forward
@@ -32,7 +36,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def calls(kernel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What is asked of the kernel; convolutions on the CPU are led to it, where PyTorch computes in its place."""
+    """Gives what is asked of the kernel; convolutions on the CPU are led to it, where PyTorch computes in its place."""
     found = []
 
     def launch(
@@ -115,6 +119,40 @@ def test_a_feed_forward_network(check: Check, calls: list[str]) -> None:
     shapes = (2, 5, 4, 8), (12, 8, 1, 1), (12, 1, 3, 3), (8, 6, 1, 1)
     check(gated_feed_forward, reference_ops.gated_feed_forward, random(*shapes))
     assert calls
+
+
+def update(state: TrainingState) -> None:
+    fusion_update(state, images(1, 2), rate=1e-3, loss=FusionLoss())
+
+
+def step_on_image(state: TrainingState) -> None:
+    meta_iteration_on_image(state, images(1, 2), inner_rates=[0.5], outer_rate=1e-2, loss=FusionLoss())
+
+
+def step_on_parameters(state: TrainingState) -> None:
+    batches = images(1, 1, 2), images(2, 2)
+    meta_iteration(state, *batches, inner_rates=[0.5], outer_rate=1e-2, loss=FusionLoss())
+
+
+@pytest.mark.parametrize("step", [update, step_on_image, step_on_parameters])
+def test_all_depthwise_convolutions_of_a_step_go_through_it(
+    step: Callable[[TrainingState], None], calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(5)
+    here, there = new_state(), new_state()
+    for mine, theirs in zip(here.modules().values(), there.modules().values(), strict=True):
+        theirs.load_state_dict(mine.state_dict())
+    step(here)
+    assert {"value", "both"} <= set(calls)
+    monkeypatch.setattr(convolutions, "runs_triton", lambda _: False)
+    counted = len(calls)
+    step(there)
+    assert len(calls) == counted
+    mine, theirs = (
+        [p.detach() for module in state.modules().values() for p in module.parameters()] for state in (here, there)
+    )
+    assert flat(mine).dtype == torch.float64
+    assert relative_error(mine, theirs) < 1e-9
 
 
 def test_maps_on_a_cpu_and_those_of_other_types_are_left_to_pytorch(kernel: ModuleType) -> None:

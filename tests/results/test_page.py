@@ -9,6 +9,7 @@ import pytest
 from refusion.cli.results_page import results_page
 from refusion.errors import UserError
 from refusion.evaluation.results import MethodScores
+from refusion.metrics import METRICS
 from refusion.results.ablation_table import against_learned, read_ablations
 from refusion.results.page import Sources
 from refusion.results.scores import means_of
@@ -100,3 +101,33 @@ def test_what_has_no_files_is_left_and_an_unknown_part_refused(
     page.write_text("<!-- table: scores XYZ -->\n<!-- end -->\n")
     with pytest.raises(UserError, match="there is no part 'scores XYZ'"):
         results_page(["--results", str(folder), "--page", str(page)], "")
+
+
+def test_audits_are_summed_up_per_setting(sources: Sources, folder: Path) -> None:
+    # The loss falls as quality rises, but for noise 0, where it prefers the worst.
+    rows = []
+    for noise, sign in ((0.0, 1), (0.1, -1)):
+        for place, method in enumerate(("average", "max", "guided", "published", "a")):
+            for seed in (0, 1):
+                setting = {"task": "MFIF", "method": method, "digest": "1", "reward_name": "salient"}
+                setting |= {"channel_noise": noise, "width": 32, "steps": 800, "batch": 8, "crop": 80, "seed": seed}
+                for pair in range(4):
+                    scores = dict.fromkeys(METRICS, place + pair / 10)
+                    rows.append(setting | scores | {"pair": str(pair), "reward": 100 + sign * place})
+    table = pd.DataFrame(rows).assign(train_pairs=48, val_pairs=4)
+    (folder / "audit").mkdir()
+    table.to_csv(folder / "audit" / "MFIF_pairs.csv", index=False)
+    table.head(4).to_csv(folder / "audit" / "again_pairs.csv", index=False)
+    part = sources.part("audit")
+    assert part is not None
+    command = " ".join(part.partition("\n\n")[0].replace("\\\n", " ").split())
+    assert "--task MFIF --data DATA --baseline max --baseline guided --checkpoint published=WEIGHTS/" in command
+    assert "--reward salient --channel-noise 0.0 0.1 --width 32 --seeds 2 --steps 800" in command
+    lines = [line for line in part.splitlines() if line.startswith("| MFIF ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[2:8] for row in cells] == [
+        ["0", "32", "800", "2", "4", "average"],
+        ["0.1", "32", "800", "2", "4", "published"],
+    ]
+    assert cells[0][10].startswith("-1.00") and cells[0][-1] == "missed by 1.80"
+    assert cells[1][10].startswith("1.00") and cells[1][-1] == "**met**"

@@ -87,7 +87,7 @@ def configure(
         precision: of the wide maps between an operation's convolutions; all else is float32. Tensors of other types
             than float32 stay as they are.
         recompute: whether backward passes compute intermediate results again (less memory) or find them saved (faster).
-        gpu_kernels: whether convolutions on a GPU run as our Triton kernels (faster, where Triton runs), or as PyTorch's.
+        gpu_kernels: whether a GPU runs our Triton kernels and matrix products (faster), or PyTorch's convolutions.
 
     Raises:
         UserError: there is no such precision.
@@ -153,7 +153,7 @@ def _triton_runs(device: torch.device) -> bool:
         from refusion.ops.triton_depthwise import convolve
 
         convolve(torch.zeros(1, 1, 1, 1, device=device), torch.zeros(1, 1, 3, 3, device=device))
-    except Exception as error:  # noqa: BLE001  of many kinds: no Triton, no C compiler, a GPU that is too old for it
+    except Exception as error:  # noqa: BLE001 - of many kinds: no Triton, no C compiler, a GPU that is too old for it
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         warnings.warn(
             f"refusion convolves on this GPU without Triton, only slower, since it does not run here: {reason}",

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from refusion.ops.autodiff import differentiable_vjp, jvp
+from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
+from refusion.ops.backend import runs_on_gpu
 from refusion.ops.pixel_sums import PIXELS_AT_ONCE, gram, over_pixels, product_over_pixels
 
 # Of F.normalize in the published network.
@@ -120,6 +121,10 @@ def projected_attention(sums: Sums, temperature: torch.Tensor, projection: torch
     squares = sums.q_squares, sums.k_squares
     q, k = (one.clamp_min(_LEAST_LENGTH**2).sqrt().view(batch, heads, each) for one in squares)
     cosines = blocks / (q[..., None] * k[..., None, :])
+    if runs_on_gpu(cosines) and not in_forward_mode():  # fewer kernels, each of them tiny
+        attention = (cosines * temperature).softmax(dim=3)
+        by_head: torch.Tensor = projection.unflatten(1, (heads, each)).transpose(0, 1) @ attention
+        return by_head.transpose(1, 2).flatten(2)
     return projection @ attention_matrix(cosines, temperature)
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 
-from refusion.ops.backend import runs_triton
+from refusion.ops.backend import runs_on_gpu, runs_triton
 
 
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
@@ -41,6 +41,8 @@ def pointwise_conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         >>> pointwise_conv(torch.rand(2, 5, 4, 8), torch.rand(6, 8, 1, 1)).shape
         torch.Size([2, 5, 4, 6])
     """
+    if runs_on_gpu(x):
+        return F.linear(x, weight.flatten(1))
     return to_channels_last(F.conv2d(_rows(x), weight)).reshape(*x.shape[:3], -1)
 
 
@@ -48,12 +50,20 @@ def pointwise_conv_vjp(
     grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, weight_needs_grad: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Gradients in x and, if needed, in weight, from that in `pointwise_conv(x, weight)`."""
+    if runs_on_gpu(x):
+        flat, pixels = weight.flatten(1), grad.reshape(-1, weight.shape[0])
+        of_weight = pixels.T @ x.reshape(-1, weight.shape[1]) if weight_needs_grad else None
+        return (pixels @ flat).view(x.shape), None if of_weight is None else of_weight.view(weight.shape)
     grad_x, grad_weight = _vjp(_rows(grad), _rows(x), weight, 0, 1, weight_needs_grad)
     return to_channels_last(grad_x).reshape(x.shape), grad_weight
 
 
 def pointwise_conv_jvp(x: torch.Tensor, weight: torch.Tensor, dx: torch.Tensor, dweight: torch.Tensor) -> torch.Tensor:
     """Tangent of `pointwise_conv(x, weight)` for tangents of both: its two terms in one product."""
+    if runs_on_gpu(x):
+        first, second = (one.reshape(-1, weight.shape[1]) for one in (dx, x))
+        tangent = torch.addmm(first @ weight.flatten(1).T, second, dweight.flatten(1).T)
+        return tangent.view(*x.shape[:3], -1)
     return pointwise_conv(torch.cat((dx, x), dim=3), torch.cat((weight, dweight), dim=1))
 
 

@@ -90,9 +90,11 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, dx: torch.Tensor, dweight: torch.Tensor, _: None) -> torch.Tensor:
         x, weight = ctx.saved_tensors
-        tangent: torch.Tensor = _Convolution.apply(dx, weight, ctx.reverse)
-        tangent = tangent + _Convolution.apply(x, dweight, ctx.reverse)
-        return tangent
+        tangents: list[torch.Tensor] = [
+            _Convolution.apply(dx, weight, ctx.reverse),
+            _Convolution.apply(x, dweight, ctx.reverse),
+        ]
+        return tangents[0] + tangents[1]
 
 
 class _Sums(torch.autograd.Function):
@@ -119,9 +121,8 @@ class _Sums(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, dgrad: torch.Tensor, dx: torch.Tensor) -> torch.Tensor:
         grad, x = ctx.saved_tensors
-        tangent: torch.Tensor = _Sums.apply(dgrad, x)
-        tangent = tangent + _Sums.apply(grad, dx)
-        return tangent
+        tangents: list[torch.Tensor] = [_Sums.apply(dgrad, x), _Sums.apply(grad, dx)]
+        return tangents[0] + tangents[1]
 
 
 def _launch(

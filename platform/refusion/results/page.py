@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from refusion.ablations.variants import LEARNED
+from refusion.audit.methods import AVERAGE, SOURCES
 from refusion.baselines import BASELINES
 from refusion.errors import UserError
 from refusion.evaluation.results import MethodScores
 from refusion.results.ablation_table import ablation_table, learning_table, read_ablations
+from refusion.results.audit_table import audit_table, read_audits
 from refusion.results.method_tables import comparison_table, score_table
 from refusion.results.scores import read_scores
 from refusion.results.targets import target_table
@@ -27,7 +29,7 @@ class Sources:
     """Files that the page is made of, and how to make them again.
 
     Attributes:
-        folder: holds ``scores/TASK.csv`` and ``ablations*.csv``.
+        folder: holds ``scores/TASK.csv``, ``ablations*.csv`` and, at any depth, ``*_pairs.csv`` of audits.
         data: the data set as the commands name it.
         weights: folder of the authors' weight files as the commands name it.
         base: settings file of the ablations as the commands name it.
@@ -54,11 +56,12 @@ class Sources:
             "targets": self._targets,
             "ablation": self._ablation,
         }
-        if kind == "learning" and not task:
-            return self._learning()
+        of_all = {"learning": self._learning, "audit": self._audit}
+        if name in of_all:
+            return of_all[name]()
         if kind not in parts or task not in TASKS:
             known = ", ".join(f"{kind} TASK" for kind in parts)
-            raise UserError(f"there is no part {name!r} of the results page: choose from {known}, learning")
+            raise UserError(f"there is no part {name!r} of the results page: choose from {known}, {', '.join(of_all)}")
         return parts[kind](task)
 
     def _methods(self, task: str) -> list[MethodScores]:
@@ -87,16 +90,16 @@ class Sources:
 
     def _evaluation(self, task: str, methods: Sequence[MethodScores]) -> str:
         given = ["--task", task, "--data", self.data, "--split val"]
-        for method in methods:
-            if method.name == self.ours:
-                given.append(f"--checkpoint {self.ours}=pretrained")
-            elif method.name == self.published:
-                given.append(f"--checkpoint {self.published}={self.weights}/ReFusion_{task}.pth")
-            elif method.name in BASELINES:
-                given.append(f"--baseline {method.name}")
-            else:
-                given.append(f"--fused {method.name}=PICTURES")
+        given += [self._option(task, method.name) for method in methods]
         return command("jobs/evaluate.py", [*given, f"--out {self._named('scores', f'{task}.csv')}"])
+
+    def _option(self, task: str, method: str) -> str:
+        """Returns the option that names a method."""
+        if method == self.ours:
+            return f"--checkpoint {method}=pretrained"
+        if method == self.published:
+            return f"--checkpoint {method}={self.weights}/ReFusion_{task}.pth"
+        return f"--baseline {method}" if method in BASELINES else f"--fused {method}=PICTURES"
 
     @cached_property
     def _ablations(self) -> pd.DataFrame:
@@ -122,6 +125,21 @@ class Sources:
         if (rows["equal"] == "time").any():
             given.append("--equal time")
         return command("analysis/ablations.py", [*given, "--out ablations"])
+
+    def _audit(self) -> str | None:
+        rows = read_audits(sorted(self.folder.rglob("*_pairs.csv")))
+        if rows.empty:
+            return None
+        commands = []
+        for (task, steps, batch, crop), part in rows.groupby(["task", "steps", "batch", "crop"], sort=False):
+            # These come along without being asked for.
+            named = [name for name in dict.fromkeys(part["method"]) if name not in (AVERAGE, *SOURCES)]
+            given = ["--task", str(task), "--data", self.data, *(self._option(str(task), name) for name in named)]
+            for option, column in (("reward", "reward_name"), ("channel-noise", "channel_noise"), ("width", "width")):
+                given += [f"--{option}", *(f"{value}" for value in dict.fromkeys(part[column]))]
+            given += [f"--seeds {part['seed'].nunique()}", f"--steps {steps} --batch {batch} --crop {crop}"]
+            commands.append(command("analysis/reward_audit.py", [*given, f"--out {self._named('audit.csv')}"]))
+        return "\n".join(commands) + f"\n\n{audit_table(rows)}"
 
     def _named(self, *parts: str) -> str:
         return Path(self.folder, *parts).as_posix()
