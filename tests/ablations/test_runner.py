@@ -66,6 +66,9 @@ def test_a_row_for_each_variant_seed_and_pair_and_nothing_is_trained_again(plan:
     assert steps.loc["learned"].tolist() == [4, 4]
     assert steps.loc["half"].tolist() == [0, 4]
     first = table.loc[(table["variant"] == "half") & (table["seed"] == 0), "Qabf"].tolist()
+    assert (table["seconds"] > 0).all()
+    work = json.loads((plan.out / "MFIF" / "half" / "0" / "cost.json").read_text())["work_per_epoch"]
+    assert 0 < work < 60
     assert first != table.loc[(table["variant"] == "half") & (table["seed"] == 1), "Qabf"].tolist()
 
     trained.clear()
@@ -106,7 +109,7 @@ def test_equal_time_gives_the_time_of_learned_to_variants_without_meta_iteration
     for variant, seconds in (("learned", 30.0), ("half", 10.0), ("maxabs", 30.0)):
         file = plan.out / "MFIF" / variant / "0" / "cost.json"
         cost = json.loads(file.read_text())
-        file.write_text(json.dumps(cost | {"seconds_per_epoch": seconds}))
+        file.write_text(json.dumps(cost | {"work_per_epoch": seconds}))
     trained.clear()
     run_ablations(replace(plan, equal="time"), Console())
     assert trained == ["MFIF half, equal time, seed 0"]
@@ -114,6 +117,16 @@ def test_equal_time_gives_the_time_of_learned_to_variants_without_meta_iteration
     longer = table[table["equal"] == "time"]
     assert set(longer["variant"]) == {"half"}
     assert set(longer["fusion_steps"]) == {3 * 4}
+
+
+def test_a_variant_that_changes_nothing_is_left_out(
+    plan: Plan, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = check([{"network": {"equivariant": False}, "objective": {"weighting": "linear"}}], plan.base)
+    plan = replace(plan, base=base, variants=find_variants(["not equivariant", "squared weights"]), seeds=[0])
+    assert run_ablations(plan, Console()) == 0
+    assert trained == ["MFIF learned, seed 0", "MFIF squared weights, seed 0"]
+    assert "MFIF not equivariant: is learned with these settings, and left out" in capsys.readouterr().out
 
 
 def test_cells_of_other_settings_are_refused(plan: Plan, trained: list[str]) -> None:

@@ -18,7 +18,7 @@ def mended() -> Settings:
                     "reward": "salient", "channel_noise": 0.1, "gradient": "signed", "weighting": "linear",
                 },
                 "meta": {"space": "image"},
-                "network": {"equivariant": True},
+                "network": {"equivariant": True, "centred": True},
                 "outer": {"kind": "adam"},
             }
         ]
@@ -35,7 +35,24 @@ def test_each_variant_changes_the_base_and_nothing_else_does(name: str, mended: 
 
 def test_learned_is_always_among_them_and_first() -> None:
     assert [variant.name for variant in find_variants(["half", "half", "only w"])] == ["learned", "half", "only w"]
-    assert [variant.name for variant in find_variants(None)] == list(VARIANTS)
+    usual = [variant.name for variant in find_variants(None)]
+    assert usual[0] == "learned" and usual[-1] == "published"
+    assert {*VARIANTS} - {*usual} == {name for name in VARIANTS if name.endswith(" alone")}
+
+
+def test_published_takes_every_mend_away_and_each_alone_keeps_one(mended: Settings) -> None:
+    published = VARIANTS["published"].settings(mended)
+    orders = {name: getattr(published.network, name) for name in ("equivariant", "centred")}
+    assert orders == {"equivariant": False, "centred": False}
+    objective = published.objective
+    assert (objective.reward, objective.channel_noise, objective.gradient) == ("published", 0.0, "learned")
+    assert (objective.weighting, published.meta.space, published.outer.kind) == ("squared", "parameters", "normalised")
+    for name in ("reward", "space", "gradient", "equivariance", "centring", "linear weights", "outer step"):
+        alone = VARIANTS[f"{name} alone"].settings(mended)
+        sections = {
+            section for section in Settings.model_fields if getattr(alone, section) != getattr(published, section)
+        }
+        assert len(sections) == 1 and alone != mended
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are() -> None:

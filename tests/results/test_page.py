@@ -95,7 +95,7 @@ def test_what_has_no_files_is_left_and_an_unknown_part_refused(
     )
     assert results_page(["--results", str(folder), "--page", str(page)], "") == 0
     text = page.read_text()
-    assert text.startswith("Prose.\n<!-- table: scores MFIF -->\n    python jobs/evaluate.py")
+    assert text.startswith("Prose.\n<!-- table: scores MFIF -->\n\n    python jobs/evaluate.py")
     assert "<!-- table: scores MIF -->\nold\n<!-- end -->" in text
     assert "left as they were: scores MIF" in capsys.readouterr().out
     page.write_text("<!-- table: scores XYZ -->\n<!-- end -->\n")

@@ -10,7 +10,7 @@ PAGE = "# Head\n\nprose\n\n<!-- table: one -->\nold\n<!-- end -->\n\nmore\n\n<!-
 
 def test_parts_are_made_anew_and_prose_is_kept() -> None:
     filled = fill(PAGE, lambda name: f"{name}!\n\n")
-    assert filled == PAGE.replace("old", "one!").replace("<!-- table: two 2 -->\n", "<!-- table: two 2 -->\ntwo 2!\n")
+    assert filled == PAGE.replace("old\n", "\none!\n\n").replace("two 2 -->\n", "two 2 -->\n\ntwo 2!\n\n")
     assert fill(filled, lambda _: None) == filled
     assert fill(filled, lambda name: f"{name}!") == filled
     assert part_names(filled) == ["one", "two 2"]

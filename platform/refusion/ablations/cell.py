@@ -23,13 +23,17 @@ COST_FILE = "cost.json"
 
 @dataclass(frozen=True)
 class Cost:
-    """Expense of a training: wall time in seconds without validation, and steps.
+    """Expense of a training, without its validation.
 
-    ``seconds_per_epoch`` leaves the first epoch out, which compiles, where there is another one.
+    Attributes:
+        seconds: wall time.
+        work_per_epoch: seconds that an epoch has kept the processors busy, which what else they do hardly changes, or,
+            on a GPU, its wall time; without the first epoch, which compiles, where there is another one.
+        meta_iterations, fusion_steps: in all.
     """
 
     seconds: float
-    seconds_per_epoch: float
+    work_per_epoch: float
     meta_iterations: int
     fusion_steps: int
 

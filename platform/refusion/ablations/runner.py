@@ -65,6 +65,7 @@ def run_ablations(plan: Plan, console: Console) -> int:
         for pairs in found
         for variant in plan.variants
     ]
+    cells = list(_different(cells, console))
     failed = _train(cells, cells, plan, console)
     if plan.equal == "time":
         longer = list(_equal_time(cells))
@@ -80,6 +81,20 @@ def _settings(plan: Plan, task: str, variant: Variant, seed: int) -> Settings:
     return variant.settings(check([own, _MEASURED, once], base))
 
 
+def _different(cells: Sequence[Cell], console: Console) -> Iterator[Cell]:
+    """Yields the cells but for those that would repeat the training of `learned`, which it names once a task."""
+    learned = {(cell.pairs.task, cell.settings.seed): cell for cell in cells if cell.variant.name == LEARNED}
+    named = set()
+    for cell in cells:
+        of_learned = learned[cell.pairs.task, cell.settings.seed]
+        is_same = cell.settings == of_learned.settings and not cell.variant.random_direction
+        if cell is of_learned or not is_same:
+            yield cell
+        elif (key := (cell.pairs.task, cell.variant.name)) not in named:
+            named.add(key)
+            _say(console, f"{cell.pairs.task} {cell.variant.name}: is {LEARNED} with these settings, and left out")
+
+
 def _equal_time(cells: Sequence[Cell]) -> Iterator[Cell]:
     """Yields the cells without meta-iterations again, with as many fusion updates as fill the time of `learned`.
 
@@ -91,7 +106,7 @@ def _equal_time(cells: Sequence[Cell]) -> Iterator[Cell]:
         if cell.settings.schedule.meta_iterations or not (cell.is_finished() and of_learned.is_finished()):
             continue
         cost = cell.cost()
-        more = of_learned.cost().seconds_per_epoch / cost.seconds_per_epoch
+        more = of_learned.cost().work_per_epoch / cost.work_per_epoch
         steps = max(1, round(more * cost.fusion_steps / cell.settings.schedule.epochs))
         yield replace(cell, equal="time", settings=check([{"schedule": {"fusion_steps": steps}}], cell.settings))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import torch
@@ -15,10 +16,33 @@ from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.training.checkpoints import load_checkpoint, read_metrics, save_checkpoint
 from refusion.training.loop import TaskTraining
-from refusion.training.reports import EpochReport
+from refusion.training.reports import EpochReport, Progress
 
-# Seconds of each epoch's training as the checkpoint's numbers have them.
-_SECONDS = "ablation/seconds"
+# Wall time and work of each epoch's training as the checkpoint's numbers have them.
+_SECONDS, _WORK = "ablation/seconds", "ablation/work"
+
+
+class _Work:
+    """Seconds that a training has kept the processors busy, or a GPU waited for, by the end of its last step.
+
+    Args:
+        on_gpu: the device is one.
+    """
+
+    def __init__(self, on_gpu: bool) -> None:
+        self.now = time.perf_counter if on_gpu else time.process_time
+        self.begun = self.ended = self.now()
+
+    def watch(self, progress: Progress) -> None:
+        """Remembers the time, but for steps of a validation."""
+        if progress.phase != "validation":
+            self.ended = self.now()
+
+    def of_epoch(self) -> float:
+        """Returns the work since the last call, without validation."""
+        found = self.ended - self.begun
+        self.begun = self.now()
+        return found
 
 
 def train_cell(cell: Cell, threads: int = 1) -> None:
@@ -42,7 +66,8 @@ def train_cell(cell: Cell, threads: int = 1) -> None:
     if cell.variant.random_direction:
         move_at_random(state, settings.seed)
     numbers = _resume(cell.folder, state)
-    seconds = [numbers[key] for key in sorted(numbers) if key.startswith(_SECONDS)]
+    seconds, worked = ([numbers[key] for key in sorted(numbers) if key.startswith(kind)] for kind in (_SECONDS, _WORK))
+    work = _Work(settings.gpu)
     training = TaskTraining(
         settings,
         task,
@@ -50,11 +75,14 @@ def train_cell(cell: Cell, threads: int = 1) -> None:
         PairStore(cell.pairs.val, 0),
         Shard(),
         device,
+        watch=work.watch,
         note=lambda text: print(f"{cell.name}: {text}", flush=True),
     )
     for report in training.epochs(state):
         seconds.append(report.numbers["time/training_seconds"])
-        _save(cell, state, report, seconds)
+        worked.append(work.of_epoch())
+        _save(cell, state, report, seconds, worked)
+        work.of_epoch()
 
 
 def _resume(folder: Path, state: TrainingState) -> dict[str, float]:
@@ -69,7 +97,7 @@ def _resume(folder: Path, state: TrainingState) -> dict[str, float]:
     return read_metrics(folder)
 
 
-def _save(cell: Cell, state: TrainingState, report: EpochReport, seconds: list[float]) -> None:
+def _save(cell: Cell, state: TrainingState, report: EpochReport, seconds: list[float], worked: list[float]) -> None:
     """Replaces the checkpoint, after the last epoch with the results in it.
 
     At each moment a whole one stands in its place or beside it.
@@ -79,10 +107,14 @@ def _save(cell: Cell, state: TrainingState, report: EpochReport, seconds: list[f
     for leftover in (new, before):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
-    spent = {f"{_SECONDS}/{epoch:05d}": value for epoch, value in enumerate(seconds)}
+    spent = {
+        f"{kind}/{epoch:05d}": value
+        for kind, values in ((_SECONDS, seconds), (_WORK, worked))
+        for epoch, value in enumerate(values)
+    }
     save_checkpoint(new, state, cell.settings, cell.pairs.task, report.numbers | spent)
     if state.epoch == cell.settings.schedule.epochs:
-        later = seconds[1:] or seconds
+        later = worked[1:] or worked
         cost = Cost(sum(seconds), sum(later) / len(later), state.meta_steps, state.fusion_steps)
         write_results(new, report.scores, cost)
     if folder.exists():

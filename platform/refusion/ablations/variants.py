@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
-from refusion.config.layers import check
+from refusion.config.layers import check, merge
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
@@ -48,6 +49,23 @@ def _fixed(kind: str) -> dict[str, Any]:
     return {"schedule": {"meta_iterations": 0}, "network": network}
 
 
+_MENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "reward": ("published reward", {"objective": {"reward": "published", "channel_noise": 0.0}}),
+    "space": ("published space", {"meta": {"space": "parameters"}}),
+    "gradient": ("published gradient", {"objective": {"gradient": "learned"}}),
+    "equivariance": ("not equivariant", {"network": {"equivariant": False}}),
+    "centring": ("not centred", {"network": {"centred": False}}),
+    "linear weights": ("squared weights", {"objective": {"weighting": "squared"}}),
+    "outer step": ("published outer step", {"outer": {"kind": "normalised"}}),
+}
+"""Mends of the published method: the variant that takes one away, and the settings that do."""
+
+
+def _published(*but: str) -> dict[str, Any]:
+    """Changes that take all mends away but these."""
+    return reduce(merge, (changes for mend, (_, changes) in _MENDS.items() if mend not in but), {})
+
+
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
@@ -55,25 +73,27 @@ VARIANTS: dict[str, Variant] = {
         Variant("half", _fixed("HalfProposal")),
         Variant("saliency", _fixed("SaliencyProposal")),
         Variant("maxabs", {"objective": {"gradient": "maxabs"}}),
-        Variant("published reward", {"objective": {"reward": "published", "channel_noise": 0.0}}),
-        Variant("published space", {"meta": {"space": "parameters"}}),
-        Variant("published gradient", {"objective": {"gradient": "learned"}}),
-        Variant("not equivariant", {"network": {"equivariant": False}}),
-        Variant("squared weights", {"objective": {"weighting": "squared"}}),
+        *(Variant(name, changes) for name, changes in _MENDS.values()),
         Variant("only w", {"objective": {"learned": "intensity"}}),
         Variant("only v", {"objective": {"learned": "gradient"}}),
         Variant("random direction", random_direction=True),
+        Variant("published", _published()),
+        *(Variant(f"{mend} alone", _published(mend)) for mend in _MENDS),
     )
 }
 
 
 def find_variants(names: Sequence[str] | None) -> list[Variant]:
-    """Returns the variants of these names, each once and `learned` first; all where ``names`` is None.
+    """Returns the variants of these names, each once and `learned` first.
+
+    Args:
+        names: by default those that change one thing, and `published`, which takes all mends away.
 
     Raises:
         UserError: there is no such variant.
     """
-    wanted = [LEARNED, *(VARIANTS if names is None else names)]
+    usual = [name for name in VARIANTS if not name.endswith(" alone")]
+    wanted = [LEARNED, *(usual if names is None else names)]
     unknown = [name for name in wanted if name not in VARIANTS]
     if unknown:
         raise UserError(f"--variants {unknown[0]!r}: there is none; choose from {', '.join(VARIANTS)}")

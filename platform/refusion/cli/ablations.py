@@ -45,7 +45,7 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
     parser.add_argument("--config", type=Path, metavar="BASE.yaml", help="settings of `learned`, or a preset's name")
     names = ", ".join(VARIANTS)
     parser.add_argument(
-        "--variants", nargs="+", metavar="NAME", help=f"what to compare with `learned` [all of: {names}]"
+        "--variants", nargs="+", metavar="NAME", help=f"what to compare with `learned`: {names} [all but … alone]"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="seeds [0 1 2]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train [cpu]")

@@ -72,8 +72,8 @@ def ablation_table(task: str, rows: pd.DataFrame) -> str:
     pairs = rows["name"].nunique()
     notes = [
         f"Means over {pairs} pairs, ± standard deviation over the seeds.",
-        f"{SIGNIFICANT} differs from {LEARNED}, p < {LEVEL} (Wilcoxon signed-rank test over the pairs, each averaged "
-        "over its seeds, Holm-corrected for all of the table).",
+        f"{SIGNIFICANT} differs from {LEARNED}, p below {LEVEL} (Wilcoxon signed-rank test over the pairs, each "
+        "averaged over its seeds, Holm-corrected for all of the table).",
         f"{LEARNED} is ahead by: share of {', '.join(QUALITY)} in which {LEARNED} is better on a pair, less the share "
         "in which it is worse, mean over the pairs; p of the same test, Holm-corrected for its column.",
         "Seconds are those of training, without validation.",
@@ -98,7 +98,7 @@ def learning_table(rows: pd.DataFrame, against: str = "half") -> str:
         "is worse, mean over the pairs, each metric averaged over the seeds first.",
         "p: Wilcoxon signed-rank test over the pairs, two-sided, not corrected: one test a row.",
     ]
-    heads = ("task", f"{LEARNED} against", "ahead by", "p", f"ahead, p < {LEVEL}")
+    heads = ("task", f"{LEARNED} against", "ahead by", "p", f"ahead, p below {LEVEL}")
     return as_markdown(Table(heads, tuple(body), stub=2), "Learning the loss against the same training without", notes)
 
 

@@ -46,16 +46,20 @@ def most_different_pair(methods: Sequence[MethodScores], metric: str = "Qabf") -
 
 
 def most_different_window(pictures: Sequence[Image], share: float = _WINDOW) -> Window:
-    """Returns the square in which fused pictures are furthest apart: largest mean of (maximum − minimum).
+    """Returns the square in whose details fused pictures are furthest apart: largest mean of (maximum − minimum).
+
+    Details are what is left when the mean over a square of that size is taken away: that one picture is brighter than
+    another is seen without a lens.
 
     Args:
         pictures: at least two, (H, W) or (H, W, 3), of one size.
         share: side of the square, of the shorter side of the pictures.
     """
-    planes = np.stack([_grey(picture) for picture in pictures]).astype(np.float32)
-    spread = planes.max(axis=0) - planes.min(axis=0)
-    height, width = spread.shape
+    height, width = pictures[0].shape[:2]
     side = max(4, round(share * min(height, width)))
+    planes = [_grey(picture).astype(np.float32) for picture in pictures]
+    details = np.stack([plane - cv2.blur(plane, (side, side)) for plane in planes])
+    spread = details.max(axis=0) - details.min(axis=0)
     # Sums over every square that lies in the picture as a whole.
     sums = cv2.boxFilter(spread, -1, (side, side), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
     inside = sums[: height - side + 1, : width - side + 1]

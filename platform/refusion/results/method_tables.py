@@ -44,7 +44,7 @@ def score_table(task: str, methods: Sequence[MethodScores], ours: str) -> str:
         "[…]: 95 % interval, percentile bootstrap over the pairs.",
     ]
     if differing:
-        notes.append(f"{SIGNIFICANT} differs from {ours}, p < {LEVEL} ({_TEST}).")
+        notes.append(f"{SIGNIFICANT} differs from {ours}, p below {LEVEL} ({_TEST}).")
     return as_markdown(Table((*table.heads[:-1], *RANKINGS), rows), _caption(task, methods), notes)
 
 
@@ -67,7 +67,7 @@ def comparison_table(task: str, methods: Sequence[MethodScores], ours: str) -> s
             cells.append(Cell(f"{-row['difference']:+z.3f}", f" (p {p_text(row['p_holm'])})", highlight=mark))
         rows.append(tuple(cells))
     notes = [
-        f"{ours} minus the method, mean over the pairs. Bold: {ours} is better, p < {LEVEL}; underlined: worse.",
+        f"{ours} minus the method, mean over the pairs. Bold: {ours} is better, p below {LEVEL}; underlined: worse.",
         f"p: {_TEST}.",
     ]
     return as_markdown(Table((f"{ours} against", *METRICS), tuple(rows)), _caption(task, methods), notes)
@@ -88,4 +88,4 @@ def _caption(task: str, methods: Sequence[MethodScores]) -> str:
 
 def p_text(p: float) -> str:
     """Returns a p value for a table; a dash for NaN."""
-    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if math.isnan(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"

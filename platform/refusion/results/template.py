@@ -22,14 +22,14 @@ def fill(page: str, make: Callable[[str], str | None]) -> str:
         UserError: a part has no end, or ``make`` knows no part of that name.
 
     >>> fill("before\\n<!-- table: one -->\\nold\\n<!-- end -->\\nafter", lambda name: f"new {name}")
-    'before\\n<!-- table: one -->\\nnew one\\n<!-- end -->\\nafter'
+    'before\\n<!-- table: one -->\\n\\nnew one\\n\\n<!-- end -->\\nafter'
     """
 
     def replace(found: re.Match[str]) -> str:
         if _OPENING.search(found["body"]):
             raise UserError(f"the part {found['name']!r} lacks its line <!-- end -->")
         made = make(found["name"])
-        return found[0] if made is None else f"{found[1]}{made.rstrip()}\n{found[4]}"
+        return found[0] if made is None else f"{found[1]}\n{made.rstrip()}\n\n{found[4]}"
 
     filled = _PART.sub(replace, page)
     if len(_OPENING.findall(page)) != len(_PART.findall(page)):
