@@ -199,6 +199,9 @@ class NetworkSettings(Section):
     centred: bool = Field(
         False, description="the built-in P's logits have mean 0 over a picture: no source is given up in the whole"
     )
+    reconstruction_from_fused: bool = Field(
+        False, description="the built-in R learns what to add to the fused image, instead of finding it first"
+    )
     start: Literal["average", "random", "pretrained"] = Field(
         "average",
         description="the built-in F begins near the average of the sources, with random weights, or (and P with it) as "

@@ -44,8 +44,9 @@ class ReferenceLossProposalModule(LossProposalModule):
 class ReferenceReconstructionModule(ReconstructionModule):
     """R, straightforwardly: (B, 1, H, W) to (B, 2, H, W)."""
 
-    def forward(self, fused: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.project_out(_stage(self.project_in(fused), self.body)))
+    def _logits(self, fused: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.project_out(_stage(self.project_in(fused), self.body))
+        return found
 
 
 def _stage(x: torch.Tensor, blocks: nn.Sequential) -> torch.Tensor:

@@ -116,7 +116,9 @@ def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True,
         "reconstruction",
         network.reconstruction_kind,
         network.reconstruction_options,
-        lambda: ReconstructionModule(network.reconstruction_width, **sizes),
+        lambda: ReconstructionModule(
+            network.reconstruction_width, **sizes, from_fused=network.reconstruction_from_fused
+        ),
     )
     # After all draws, which stay those of a random start.
     if network.start == "average" and network.kind == BUILTIN_NETWORK:

@@ -16,10 +16,10 @@ from torch.autograd.function import once_differentiable
 
 from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
 from refusion.ops.backend import runs_on_gpu
+from refusion.ops.pixel_sums import PIXELS_AT_ONCE, gram, over_pixels, product_over_pixels
 
 # Of F.normalize in the published network.
 _LEAST_LENGTH = 1e-12
-_PIXELS_AT_ONCE = 1 << 14
 
 
 def qkv_attention(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -71,7 +71,7 @@ class SavedAttention(NamedTuple):
                 factors = here.small() if self.small is None else self.small[position]
                 small = [tensor.detach().requires_grad_() for tensor in factors]
                 matrix = _projected(*small)
-                grad_small = torch.autograd.grad(matrix, small, flat.transpose(1, 2) @ here.v)
+                grad_small = torch.autograd.grad(matrix, small, product_over_pixels(flat, here.v))
             grad_q, grad_k, grad_v = _Stream.maps(grad_qkv, position)
             torch.bmm(flat, matrix.detach(), out=grad_v)
             _fill_vjp_of_sums(grad_q, grad_k, here.q, here.k, Sums(*grad_small[:3]))
@@ -134,27 +134,13 @@ def _flat(qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return q, k, v
 
 
-def _over_pixels(x: torch.Tensor, width: int) -> torch.Tensor:
-    """Sum of (B, HW, C) to (B, C), row by row: added one by one, half a million float32 would be off by 1e-5."""
-    total: torch.Tensor = x.sum(dim=1) if runs_on_gpu(x) else x.unflatten(1, (-1, width)).sum(dim=2).sum(dim=1)
-    return total
-
-
-def _gram(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    """Gram matrix qᵀk, (B, C, C); in large images over some pixels at a time, for the same reason."""
-    if q.shape[1] <= _PIXELS_AT_ONCE and runs_on_gpu(q):
-        return q.transpose(1, 2) @ k
-    chunks = zip(q.split(_PIXELS_AT_ONCE, dim=1), k.split(_PIXELS_AT_ONCE, dim=1), strict=True)
-    return torch.stack([some_q.transpose(1, 2) @ some_k for some_q, some_k in chunks]).sum(dim=0)
-
-
 def _reference(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """`qkv_attention` without derivatives of its own."""
     return tuple(stream.projected(_projected(*stream.small())) for stream in _streams(inputs))
 
 
 def _is_large(qkv: torch.Tensor) -> bool:
-    return qkv.shape[1] * qkv.shape[2] > _PIXELS_AT_ONCE
+    return qkv.shape[1] * qkv.shape[2] > PIXELS_AT_ONCE
 
 
 class _Attention(torch.autograd.Function):
@@ -270,8 +256,8 @@ class _Stream(NamedTuple):
 
     def small(self) -> tuple[torch.Tensor, ...]:
         """Factors of the stream's matrix: the sums of q and k, temperature and projection."""
-        lengths = _over_pixels(self.q.square(), self.width), _over_pixels(self.k.square(), self.width)
-        return _gram(self.q, self.k), *lengths, self.temperature, self.projection
+        lengths = over_pixels(self.q.square(), self.width), over_pixels(self.k.square(), self.width)
+        return gram(self.q, self.k), *lengths, self.temperature, self.projection
 
     def matrix_as_published(self) -> torch.Tensor:
         """Matrix computed by way of normalised copies of q and k.
@@ -286,7 +272,7 @@ class _Stream(NamedTuple):
     def small_tangent(self, here: _Stream) -> tuple[torch.Tensor, ...]:
         """Tangent of ``here.small()``, where this is the tangent of that stream."""
         gram = (here.q.transpose(1, 2) @ self.k).baddbmm_(self.q.transpose(1, 2), here.k)
-        lengths = (2 * _over_pixels(a * b, self.width) for a, b in ((here.q, self.q), (here.k, self.k)))
+        lengths = (2 * over_pixels(a * b, self.width) for a, b in ((here.q, self.q), (here.k, self.k)))
         return gram, *lengths, self.temperature, self.projection
 
 

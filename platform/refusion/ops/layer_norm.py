@@ -10,12 +10,13 @@ on x by way of rstd and doubly of x̂.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from refusion.ops.backend import runs_inductor
+from refusion.ops.backend import runs_inductor, runs_triton
 from refusion.ops.inductor import Kernel
 
 EPS = 1e-5
@@ -53,7 +54,11 @@ class SavedLayerNorm(NamedTuple):
         if runs_inductor():
             out, mean, rstd = _VALUE(x, weight, bias)
             return SavedLayerNorm(out, x, weight, bias, mean, rstd)
-        out, mean, rstd = torch.native_layer_norm(x, (x.shape[-1],), weight, bias, EPS)
+        kernels = _kernels(x)
+        if kernels is None:
+            out, mean, rstd = torch.native_layer_norm(x, (x.shape[-1],), weight, bias, EPS)
+        else:
+            out, mean, rstd = kernels.value(x, weight, bias, EPS)
         return SavedLayerNorm(out, x, weight, bias, mean, rstd)
 
     def vjp(
@@ -122,6 +127,16 @@ def _jacobian_formula(z: torch.Tensor, scaled: torch.Tensor, rstd: torch.Tensor)
     return rstd * (z - _mean(z) - scaled * _mean(z * scaled))
 
 
+def _kernels(x: torch.Tensor) -> ModuleType | None:
+    """The Triton kernels, where they run and serve this tensor."""
+    if not runs_triton(x):
+        return None
+    # Only here is it known that there is Triton.
+    import refusion.ops.triton_layer_norm as kernels
+
+    return kernels if kernels.serves(x) else None
+
+
 def _mean(x: torch.Tensor) -> torch.Tensor:
     return x.mean(dim=-1, keepdim=True)
 
@@ -131,6 +146,12 @@ def _vjp(
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     """Gradients in x, weight and bias, those that are needed; saved are these three, mean and rstd."""
     x, weight, bias, mean, rstd = saved
+    kernels = _kernels(x)
+    # A graph through the gradients, for a second backward pass, is PyTorch's business.
+    if kernels is not None and not torch.is_grad_enabled():
+        found: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+        found = kernels.vjp(grad, x, weight, mean, rstd, any(needs_grad[1:]))
+        return found
     grads: tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
     grads = torch.ops.aten.native_layer_norm_backward(
         grad.contiguous(), x, (x.shape[-1],), mean, rstd, weight, bias, needs_grad
