@@ -57,12 +57,12 @@ def test_salient_reward() -> None:
     assert reward.item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_the_detail_reward_is_what_the_salient_one_says_of_gradients() -> None:
+def test_the_detail_reward_has_a_quarter_of_the_salient_ones_intensity_term() -> None:
     rebuilt, sources = torch.rand_like(batch()), batch()
     intensity = (saliency(sources) * (sources - rebuilt).square()).sum(dim=1).mean()
-    torch.testing.assert_close(detail_reward(rebuilt, sources) + intensity, salient_reward(rebuilt, sources))
-    # Brightness is not its business.
-    assert detail_reward(sources + 0.2, sources) < 1e-12
+    expected = salient_reward(rebuilt, sources) - 0.75 * intensity
+    torch.testing.assert_close(detail_reward(rebuilt, sources), expected)
+    assert detail_reward(sources + 0.2, sources).item() == pytest.approx(0.01)
 
 
 def test_an_error_in_the_flat_source_hardly_counts() -> None:

@@ -105,7 +105,7 @@ class ObjectiveSettings(Section):
     reward: Annotated[str, _or_import_path("module:function", PUBLISHED, SALIENT, DETAIL)] = Field(
         PUBLISHED,
         description="reconstruction loss: published, salient (each source counts where it has something to say), "
-        "detail (salient, of gradients alone), or a function of yours of (rebuilt, sources) as module:function",
+        "detail (salient, gradients first), or a function of yours of (rebuilt, sources) as module:function",
     )
     channel_noise: NonNegativeFloat = Field(
         0.0, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
