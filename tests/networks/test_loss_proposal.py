@@ -7,6 +7,7 @@ import torch
 
 from refusion.networks import LossProposalModule
 from refusion.networks.loss_proposal import Learned, propose
+from refusion.rewards import saliency
 
 
 def test_weights_sum_to_one() -> None:
@@ -78,3 +79,15 @@ def test_the_pair_that_is_not_learned_stays_at_one_half(learned: Learned) -> Non
         (fixed * torch.rand_like(fixed)).sum(), list(module.parameters()), allow_unused=True
     )
     assert all(gradient is None or not gradient.any() for gradient in gradients)
+
+
+def test_with_saliency_as_its_prior_the_module_changes_the_odds_of_saliency() -> None:
+    torch.manual_seed(5)
+    sources = torch.rand(2, 2, 12, 10, dtype=torch.float64)
+    plain, module = (
+        LossProposalModule(8, 4, 1, equivariant=True, prior=prior).double() for prior in ("none", "saliency")
+    )
+    module.load_state_dict(plain.state_dict())
+    for ours, without in zip(module(sources), plain(sources), strict=True):
+        expected = saliency(sources) * without
+        torch.testing.assert_close(ours, expected / expected.sum(dim=1, keepdim=True), rtol=1e-9, atol=1e-12)

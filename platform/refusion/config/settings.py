@@ -199,6 +199,9 @@ class NetworkSettings(Section):
     centred: bool = Field(
         False, description="the built-in P's logits have mean 0 over a picture: no source is given up in the whole"
     )
+    prior: Literal["none", "saliency"] = Field(
+        "none", description="the built-in P begins with equal weights, or with saliency's and learns what to change"
+    )
     reconstruction_from_fused: bool = Field(
         False, description="the built-in R learns what to add to the fused image, instead of finding it first"
     )

@@ -13,9 +13,13 @@ from torch import nn
 import refusion.ops as ops
 from refusion.networks.blocks import check_heads, conv3x3, stage
 from refusion.objectives import FusionWeights
+from refusion.rewards import saliency
 
 Learned = Literal["both", "intensity", "gradient"]
 """Pairs of weights that are learned."""
+
+Prior = Literal["none", "saliency"]
+"""Weights that the module begins with."""
 
 
 class LossProposalModule(nn.Module):
@@ -27,6 +31,8 @@ class LossProposalModule(nn.Module):
         equivariant: the logits of (b, a), exchanged, are added to those of (a, b), so that P(b, a) is P(a, b) exchanged
             by construction and no liking for "the first source" can feed itself.
         centred: each picture's logits have their mean taken away, so that no source can be given up in the whole of it.
+        prior: "saliency" adds its logarithm to the logits, so that the module begins near saliency's weights and learns
+            what to change in them.
         learned: pair of weights that is learned, or both; the other stays at one half.
 
     Raises:
@@ -52,12 +58,14 @@ class LossProposalModule(nn.Module):
         equivariant: bool = False,
         centred: bool = False,
         learned: Learned = "both",
+        prior: Prior = "none",
     ) -> None:
         super().__init__()
         check_heads(width, heads)
         self.equivariant = equivariant
         self.centred = centred
         self.learned = learned
+        self.prior = prior
         self.project_in_1 = conv3x3(1, width)
         self.project_in_2 = conv3x3(1, width)
         self.encoder1 = stage(width, heads, expansion, blocks)
@@ -70,10 +78,11 @@ class LossProposalModule(nn.Module):
 
     def forward(self, sources: torch.Tensor) -> FusionWeights:
         x = self._features(torch.cat((sources, sources.flip(1))) if self.equivariant else sources)
-        return FusionWeights(
-            intensity=self._weights(self.intensity(x), self.learned != "gradient"),
-            gradient=None if self.gradient is None else self._weights(self.gradient(x), self.learned != "intensity"),
-        )
+        prior = saliency(sources).log() if self.prior == "saliency" else torch.zeros_like(sources)
+        v = None
+        if self.gradient is not None:
+            v = self._weights(self.gradient(x), prior, self.learned != "intensity")
+        return FusionWeights(self._weights(self.intensity(x), prior, self.learned != "gradient"), v)
 
     def _features(self, sources: torch.Tensor) -> torch.Tensor:
         a, b = ops.to_channels_last(sources).chunk(2, dim=3)
@@ -83,10 +92,11 @@ class LossProposalModule(nn.Module):
         features: torch.Tensor = self.activation(ops.to_channels_first(ops.conv3x3(x, self.project_out.weight)))
         return features
 
-    def _weights(self, logits: torch.Tensor, is_learned: bool) -> torch.Tensor:
+    def _weights(self, logits: torch.Tensor, prior: torch.Tensor, is_learned: bool) -> torch.Tensor:
         if self.equivariant:
             as_given, exchanged = logits.chunk(2)
             logits = as_given + exchanged.flip(1)
+        logits = logits + prior
         if self.centred:
             logits = logits - logits.mean(dim=(2, 3), keepdim=True)
         # Still a function of the parameters, so that whoever asks for its gradient finds zeros.

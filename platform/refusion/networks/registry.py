@@ -107,6 +107,7 @@ def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True,
             learn_gradient_weights=learn_gradient_weights,
             equivariant=network.equivariant,
             centred=network.centred,
+            prior=network.prior,
             learned=learned,
         ),
     )
