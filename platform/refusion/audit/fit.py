@@ -52,6 +52,7 @@ class FitOptions:
         seed: of R's start, the crops and the noise; the same for every method.
         batch: crops a step.
         crop: side of a crop, px.
+        from_fused: R begins with the fused picture (`ReconstructionModule`).
     """
 
     channel_noise: float = 0.0
@@ -60,6 +61,7 @@ class FitOptions:
     seed: int = 0
     batch: int = 8
     crop: int = 80
+    from_fused: bool = False
 
 
 def fit_reward(
@@ -101,7 +103,7 @@ def start(kind: type[Module], options: FitOptions) -> Module:
     """Returns R as every fit of this seed and width starts, on the CPU; leaves the process's generator alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        return kind(options.width)
+        return kind(options.width, from_fused=options.from_fused)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:

@@ -16,7 +16,7 @@ from refusion.metrics import METRICS
 from refusion.metrics.lookup import DEFAULT_CONVENTION
 
 REWARD = "reward"
-SETTING = ("reward_name", "channel_noise", "width", "steps", "batch", "crop")
+SETTING = ("reward_name", "channel_noise", "width", "steps", "batch", "crop", "from_fused")
 """Columns of one question that is put to all methods and seeds."""
 
 KEY = ("task", "method", "digest", *SETTING, "seed", "train_pairs", "val_pairs")

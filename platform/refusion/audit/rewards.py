@@ -11,11 +11,11 @@ import torch
 
 from refusion.errors import UserError
 from refusion.import_path import is_import_path, resolve
+from refusion.meta.objective import REWARDS
 from refusion.networks.registry import foreign_code
-from refusion.objectives import Reward, reconstruction_loss
-from refusion.rewards import salient_reward
+from refusion.objectives import Reward
 
-BUILTIN: Mapping[str, Reward] = {"published": reconstruction_loss, "salient": salient_reward}
+BUILTIN: Mapping[str, Reward] = REWARDS
 
 _OPTION = "reward"
 _SIDE = 32
@@ -26,7 +26,7 @@ class NamedReward:
     """A reward, small enough to be sent to every worker.
 
     Attributes:
-        name: published, salient, or the import path of a function.
+        name: published, salient, detail, or the import path of a function.
         folder: the folder in which its module is found, where it is a user's.
     """
 

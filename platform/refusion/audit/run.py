@@ -42,7 +42,7 @@ class Request:
         rewards: names.
         channel_noise, width: values, each combined with each.
         seeds: number of seeds.
-        steps, batch, crop: as in `FitOptions`.
+        steps, batch, crop, from_fused: as in `FitOptions`.
         train_pairs, val_pairs: at most so many of each, evenly spaced.
         device: "cpu" or "cuda".
         workers: fits at once.
@@ -60,6 +60,7 @@ class Request:
     steps: int
     batch: int
     crop: int
+    from_fused: bool
     train_pairs: int
     val_pairs: int
     device: str
@@ -136,7 +137,7 @@ def _keys(request: Request, task: str, rewards: Sequence[NamedReward], fused: di
         range(request.seeds),
         fused.values(),
     ):
-        options = FitOptions(noise, width, request.steps, seed, request.batch, request.crop)
+        options = FitOptions(noise, width, request.steps, seed, request.batch, request.crop, request.from_fused)
         keys[Fit(one.name, reward, options)] = FitKey(
             task, one.name, one.digest, reward.name, options, len(one.train.fused), len(one.val.fused)
         )

@@ -75,7 +75,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--data", required=True, metavar="DIR", help="TASK/{train,val}/{a,b} in it, or builtin")
     parser.add_argument(
         "--reward", nargs="+", default=["published"], dest="rewards", metavar="R",
-        help="published, salient, or module:function of (rebuilt, sources) [published]",
+        help="published, salient, detail, or module:function of (rebuilt, sources) [published]",
     )  # fmt: skip
     parser.add_argument(
         "--channel-noise", nargs="+", type=_noise, default=[0.0], metavar="S",
@@ -86,6 +86,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--steps", type=_positive, default=_DEFAULT.steps, metavar="N", help="Adam steps [%(default)s]")
     parser.add_argument("--batch", type=_positive, default=_DEFAULT.batch, metavar="N", help="crops [%(default)s]")
     parser.add_argument("--crop", type=_crop, default=_DEFAULT.crop, metavar="PX", help="side of crops [%(default)s]")
+    parser.add_argument("--from-fused", action="store_true", help="R begins with the fused picture")
     for split, count in (("train", 48), ("val", 1000)):
         parser.add_argument(
             f"--{split}-pairs", type=_positive, default=count, metavar="N", help="at most so many [%(default)s]"
