@@ -27,7 +27,8 @@ def _seeded(seed: int) -> Iterator[None]:
     """Seeds the generators that a module may draw its weights from, and puts them back."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not `torch.manual_seed`, which reaches for GPUs too: another training of this process may be capturing there.
+        torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
         try:
