@@ -1,4 +1,4 @@
-"""Guards that the loss is still learned: a reduced training of two tasks with it and without, on the built-in scenes."""
+"""Guards that the loss is still learned: a small training of two tasks with it and without, on the built-in scenes."""
 
 from __future__ import annotations
 
