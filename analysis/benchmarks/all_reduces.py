@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import torch
 
+from refusion.meta.steps import Step
 from refusion.runtime.distributed import average_over_workers
 from refusion.training import loop
 
@@ -45,7 +46,7 @@ class AllReduces:
     def watching(self) -> Iterator[None]:
         """Inside, the training's loop uses these."""
         with ExitStack() as stack:
-            for name, phase in (("meta_iteration", META), ("fusion_update", FUSION)):
-                stack.enter_context(patch.object(loop, name, self.noted(phase, getattr(loop, name))))
+            for name, phase in (("meta", META), ("fusion", FUSION)):
+                stack.enter_context(patch.object(Step, name, self.noted(phase, getattr(Step, name))))
             stack.enter_context(patch.object(loop, "average_over_workers", self))
             yield

@@ -110,7 +110,8 @@ def test_audits_are_summed_up_per_setting(sources: Sources, folder: Path) -> Non
         for place, method in enumerate(("average", "max", "guided", "published", "a")):
             for seed in (0, 1):
                 setting = {"task": "MFIF", "method": method, "digest": "1", "reward_name": "salient"}
-                setting |= {"channel_noise": noise, "width": 32, "steps": 800, "batch": 8, "crop": 80, "seed": seed}
+                setting |= {"channel_noise": noise, "width": 32, "steps": 800, "batch": 8, "crop": 80}
+                setting |= {"from_fused": False, "seed": seed}
                 for pair in range(4):
                     scores = dict.fromkeys(METRICS, place + pair / 10)
                     rows.append(setting | scores | {"pair": str(pair), "reward": 100 + sign * place})

@@ -20,7 +20,7 @@ WANTED = 0.8
 """Rank correlation with Qabf that a reward is to have."""
 
 # What a row of the table is of; the numbers of crops and pairs stand in the command.
-_ROW = ["task", "reward_name", "channel_noise", "width", "steps", "batch", "crop"]
+_ROW = ["task", "reward_name", "channel_noise", "width", "steps", "batch", "crop", "from_fused"]
 
 
 def read_audits(files: Sequence[Path]) -> pd.DataFrame:

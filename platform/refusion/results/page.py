@@ -131,13 +131,16 @@ class Sources:
         if rows.empty:
             return None
         commands = []
-        for (task, steps, batch, crop), part in rows.groupby(["task", "steps", "batch", "crop"], sort=False):
+        for (task, steps, batch, crop, from_fused), part in rows.groupby(
+            ["task", "steps", "batch", "crop", "from_fused"], sort=False
+        ):
             # These come along without being asked for.
             named = [name for name in dict.fromkeys(part["method"]) if name not in (AVERAGE, *SOURCES)]
             given = ["--task", str(task), "--data", self.data, *(self._option(str(task), name) for name in named)]
             for option, column in (("reward", "reward_name"), ("channel-noise", "channel_noise"), ("width", "width")):
                 given += [f"--{option}", *(f"{value}" for value in dict.fromkeys(part[column]))]
             given += [f"--seeds {part['seed'].nunique()}", f"--steps {steps} --batch {batch} --crop {crop}"]
+            given += ["--from-fused"] if from_fused else []
             commands.append(command("analysis/reward_audit.py", [*given, f"--out {self._named('audit.csv')}"]))
         return "\n".join(commands) + f"\n\n{audit_table(rows)}"
 
