@@ -70,7 +70,7 @@ def test_centred_logits_leave_no_source_out_of_the_whole_picture() -> None:
 @pytest.mark.parametrize("learned", ["intensity", "gradient"])
 def test_the_pair_that_is_not_learned_stays_at_one_half(learned: Learned) -> None:
     torch.manual_seed(4)
-    module = LossProposalModule(8, 4, 1, equivariant=True, learned=learned)
+    module = LossProposalModule(8, 4, 1, equivariant=True, learned=learned, prior="saliency")
     weights = module(torch.rand(1, 2, 12, 10))
     moving, fixed = weights if learned == "intensity" else weights[::-1]
     assert torch.equal(fixed, torch.full_like(fixed, 0.5))

@@ -96,11 +96,11 @@ class LossProposalModule(nn.Module):
         if self.equivariant:
             as_given, exchanged = logits.chunk(2)
             logits = as_given + exchanged.flip(1)
-        logits = logits + prior
+        # What is not learned is a function of the parameters too, so that whoever asks for its gradient finds zeros.
+        logits = logits + prior if is_learned else 0.0 * logits
         if self.centred:
             logits = logits - logits.mean(dim=(2, 3), keepdim=True)
-        # Still a function of the parameters, so that whoever asks for its gradient finds zeros.
-        return (logits if is_learned else 0.0 * logits).softmax(dim=1)
+        return logits.softmax(dim=1)
 
 
 def propose(loss_proposal: nn.Module, sources: torch.Tensor, swap: bool) -> FusionWeights:
