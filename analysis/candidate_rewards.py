@@ -6,11 +6,10 @@ picture that the sources were rebuilt from. Sobel repeats the border in all of t
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, arange, exp
+from torch import Tensor
 
 from refusion.objectives import image_gradient, sobel
-from refusion.rewards import saliency
+from refusion.rewards import blur, gradient_error, saliency
 
 
 def zero_padded_error(rebuilt: Tensor, sources: Tensor) -> Tensor:
@@ -29,7 +28,7 @@ def blended(rebuilt: Tensor, sources: Tensor) -> Tensor:
 
 def brighter(rebuilt: Tensor, sources: Tensor) -> Tensor:
     """The salient reward with its intensity term eightfold, from which R learns brightness in few steps."""
-    return _mean(saliency(sources), 8 * (sources - rebuilt).square() + _gradient_error(rebuilt, sources))
+    return _mean(saliency(sources), 8 * (sources - rebuilt).square() + gradient_error(rebuilt, sources))
 
 
 def gradient_only(rebuilt: Tensor, sources: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ def gradient_only(rebuilt: Tensor, sources: Tensor) -> Tensor:
 
     mean(Σ_s c_s (G(s) − G(ŝ))²), c the saliency.
     """
-    return _mean(saliency(sources), _gradient_error(rebuilt, sources))
+    return _mean(saliency(sources), gradient_error(rebuilt, sources))
 
 
 def signed_gradient(rebuilt: Tensor, sources: Tensor) -> Tensor:
@@ -50,33 +49,20 @@ def local_mean_free(rebuilt: Tensor, sources: Tensor) -> Tensor:
     """The salient reward with the intensity error less its own local mean (Gaussian, 4 px)."""
     error = sources - rebuilt
     detail = error - blur(error, 4.0)
-    return _mean(saliency(sources), detail.square() + _gradient_error(rebuilt, sources))
+    return _mean(saliency(sources), detail.square() + gradient_error(rebuilt, sources))
 
 
 def sharper(rebuilt: Tensor, sources: Tensor) -> Tensor:
     """The salient reward with the saliency's energies to the fourth power in the place of the second."""
     ratios = saliency(sources).square()
     weights = ratios / ratios.sum(dim=1, keepdim=True)
-    return _mean(weights, (sources - rebuilt).square() + _gradient_error(rebuilt, sources))
+    return _mean(weights, (sources - rebuilt).square() + gradient_error(rebuilt, sources))
 
 
 def normalised(rebuilt: Tensor, sources: Tensor) -> Tensor:
     """Gradient error over the local energy of the source of larger gradients: relative, as Qabf's ratios are."""
     energy = blur(image_gradient(sources, "replicate").square(), 2.0).amax(dim=1, keepdim=True)
-    return _mean(saliency(sources), _gradient_error(rebuilt, sources) / (energy + 1e-2))
-
-
-def blur(z: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of each channel, border repeated: (B, C, H, W) to the same shape, ``sigma`` in px."""
-    radius = round(3 * sigma)
-    kernel = exp(-0.5 * (arange(-radius, radius + 1, dtype=z.dtype, device=z.device) / sigma).square())
-    kernel = kernel / kernel.sum()
-    planes = F.pad(z.flatten(0, 1).unsqueeze(1), (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)).view(z.shape)
-
-
-def _gradient_error(rebuilt: Tensor, sources: Tensor) -> Tensor:
-    return (image_gradient(sources, "replicate") - image_gradient(rebuilt, "replicate")).square()
+    return _mean(saliency(sources), gradient_error(rebuilt, sources) / (energy + 1e-2))
 
 
 def _mean(weights: Tensor, error: Tensor) -> Tensor:

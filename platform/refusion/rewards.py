@@ -13,7 +13,6 @@ from refusion.objectives import image_gradient
 SALIENCY_SIGMA = 2.0
 """Standard deviation of the Gaussian that gathers squared gradients, px."""
 
-_RADIUS = round(3 * SALIENCY_SIGMA)
 # Where neither source has gradients, both count alike.
 _FLOOR = 1e-4
 _INTENSITY_OF_DETAIL = 0.25
@@ -37,7 +36,7 @@ def saliency(sources: torch.Tensor) -> torch.Tensor:
         >>> saliency(flat).unique().tolist()
         [0.5]
     """
-    energy = (_blur(image_gradient(sources, "replicate").square()) + _FLOOR).square()
+    energy = (blur(image_gradient(sources, "replicate").square(), SALIENCY_SIGMA) + _FLOOR).square()
     return energy / energy.sum(dim=1, keepdim=True)
 
 
@@ -54,7 +53,7 @@ def salient_reward(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor
         >>> float(salient_reward(sources, sources))
         0.0
     """
-    return (saliency(sources) * ((sources - rebuilt).square() + _gradient_error(rebuilt, sources))).sum(dim=1).mean()
+    return (saliency(sources) * ((sources - rebuilt).square() + gradient_error(rebuilt, sources))).sum(dim=1).mean()
 
 
 def detail_reward(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
@@ -73,18 +72,20 @@ def detail_reward(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
         0.0025
     """
     intensity = _INTENSITY_OF_DETAIL * (sources - rebuilt).square()
-    return (saliency(sources) * (intensity + _gradient_error(rebuilt, sources))).sum(dim=1).mean()
+    return (saliency(sources) * (intensity + gradient_error(rebuilt, sources))).sum(dim=1).mean()
 
 
-def _gradient_error(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+def gradient_error(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+    """Returns (G(s) − G(ŝ))² of each source, (B, 2, H, W), Sobel repeating the border."""
     return (image_gradient(sources, "replicate") - image_gradient(rebuilt, "replicate")).square()
 
 
-def _blur(z: torch.Tensor) -> torch.Tensor:
-    """Gaussian blur of each channel, border repeated: (B, C, H, W) to the same shape."""
-    steps = torch.arange(-_RADIUS, _RADIUS + 1, dtype=z.dtype, device=z.device)
-    kernel = torch.exp(-0.5 * (steps / SALIENCY_SIGMA).square())
+def blur(z: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of each channel, cut off at three deviations, border repeated: (B, C, H, W), ``sigma`` in px."""
+    radius = round(3 * sigma)
+    steps = torch.arange(-radius, radius + 1, dtype=z.dtype, device=z.device)
+    kernel = torch.exp(-0.5 * (steps / sigma).square())
     kernel = kernel / kernel.sum()
-    planes = F.pad(z.flatten(0, 1).unsqueeze(1), (_RADIUS,) * 4, mode="replicate")
+    planes = F.pad(z.flatten(0, 1).unsqueeze(1), (radius,) * 4, mode="replicate")
     rows = F.conv2d(planes, kernel.view(1, 1, 1, -1))
     return F.conv2d(rows, kernel.view(1, 1, -1, 1)).view(z.shape)

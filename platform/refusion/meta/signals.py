@@ -6,6 +6,8 @@ workers share, so that the mean over workers is that of the global batch.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,9 +58,7 @@ def weight_signals(weights: FusionWeights, sources: Tensor) -> dict[str, Tensor]
         of_a = pair[:, 0].flatten(1)
         found[f"{letter}_mean"] = of_a.mean()
         found[f"{letter}_spread"] = of_a.std(dim=1, correction=0).mean()
-        found[f"{letter}_entropy"] = -torch.special.xlogy(pair, pair).sum(dim=1).mean() / torch.log(
-            pair.new_tensor(2.0)
-        )
+        found[f"{letter}_entropy"] = -torch.special.xlogy(pair, pair).sum(dim=1).mean() / math.log(2)
         found[f"{letter}_saturated"] = ((of_a > SATURATED) | (of_a < 1 - SATURATED)).to(of_a.dtype).mean()
         for name, difference in differences.items():
             found[f"{letter}_{name}"] = _correlation(of_a, difference).mean()

@@ -78,7 +78,7 @@ class LossProposalModule(nn.Module):
 
     def forward(self, sources: torch.Tensor) -> FusionWeights:
         x = self._features(torch.cat((sources, sources.flip(1))) if self.equivariant else sources)
-        prior = saliency(sources).log() if self.prior == "saliency" else torch.zeros_like(sources)
+        prior = saliency(sources).log() if self.prior == "saliency" else None
         v = None
         if self.gradient is not None:
             v = self._weights(self.gradient(x), prior, self.learned != "intensity")
@@ -92,12 +92,15 @@ class LossProposalModule(nn.Module):
         features: torch.Tensor = self.activation(ops.to_channels_first(ops.conv3x3(x, self.project_out.weight)))
         return features
 
-    def _weights(self, logits: torch.Tensor, prior: torch.Tensor, is_learned: bool) -> torch.Tensor:
+    def _weights(self, logits: torch.Tensor, prior: torch.Tensor | None, is_learned: bool) -> torch.Tensor:
         if self.equivariant:
             as_given, exchanged = logits.chunk(2)
             logits = as_given + exchanged.flip(1)
-        # What is not learned is a function of the parameters too, so that whoever asks for its gradient finds zeros.
-        logits = logits + prior if is_learned else 0.0 * logits
+        if not is_learned:
+            # Still a function of the parameters, so that whoever asks for its gradient finds zeros.
+            logits = 0.0 * logits
+        elif prior is not None:
+            logits = logits + prior
         if self.centred:
             logits = logits - logits.mean(dim=(2, 3), keepdim=True)
         return logits.softmax(dim=1)
