@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from refusion.cli.options import positive
+
 RATE = 1e-4
 
 
@@ -11,19 +13,12 @@ def add_adapt_options(parser: argparse._ActionsContainer) -> None:
     """Adds ``--adapt``, ``--adapt-rate`` and ``--adapt-each``."""
     parser.add_argument(
         "--adapt",
-        type=_count,
+        type=positive,
         metavar="N",
         help="first take N steps on these pictures with the checkpoint's loss [none]",
     )
     parser.add_argument("--adapt-rate", type=_rate, default=RATE, metavar="X", help="rate of those steps [%(default)s]")
     parser.add_argument("--adapt-each", action="store_true", help="adapt to each pair by itself, not to all together")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def _rate(text: str) -> float:
@@ -33,4 +28,4 @@ def _rate(text: str) -> float:
     return value
 
 
-_count.__name__, _rate.__name__ = "whole number", "number"
+_rate.__name__ = "number"

@@ -17,12 +17,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from refusion.audit.fit import FitOptions
 from refusion.audit.run import Request, run_audit
 from refusion.baselines import BASELINES
-from refusion.cli.options import Parser
+from refusion.cli.options import AddMethods, Parser, positive
 from refusion.cli.trust import add_trust_options, trusted_code
 
 _DEFAULT = FitOptions()
@@ -50,16 +49,6 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     return Request(**vars(given))
 
 
-class _AddMethods(argparse.Action):
-    """Appends (option, value) for each value, so that the three options share one order."""
-
-    def __call__(
-        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        given = [(str(option).removeprefix("--"), str(value)) for value in values]
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *given])
-
-
 def _parser(description: str) -> Parser:
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     methods = parser.add_argument_group("methods", "any number; the average and each source alone always come along")
@@ -68,9 +57,7 @@ def _parser(description: str) -> Parser:
         ("--fused", "[NAME=]DIR", "fused pictures in DIR/train and DIR/val, named as their sources"),
         ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file or models:/… URI"),
     ):
-        methods.add_argument(
-            option, action=_AddMethods, dest="methods", nargs="+", default=[], metavar=value, help=text
-        )
+        methods.add_argument(option, action=AddMethods, dest="methods", nargs="+", default=[], metavar=value, help=text)
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--data", required=True, metavar="DIR", help="TASK/{train,val}/{a,b} in it, or builtin")
     parser.add_argument(
@@ -82,27 +69,20 @@ def _parser(description: str) -> Parser:
         help="standard deviations of the noise that R sees the fused picture through, of [0, 1] [0]",
     )  # fmt: skip
     parser.add_argument("--width", nargs="+", type=_width, default=[_DEFAULT.width], metavar="N", help="of R [32]")
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="number of seeds [%(default)s]")
-    parser.add_argument("--steps", type=_positive, default=_DEFAULT.steps, metavar="N", help="Adam steps [%(default)s]")
-    parser.add_argument("--batch", type=_positive, default=_DEFAULT.batch, metavar="N", help="crops [%(default)s]")
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="number of seeds [%(default)s]")
+    parser.add_argument("--steps", type=positive, default=_DEFAULT.steps, metavar="N", help="Adam steps [%(default)s]")
+    parser.add_argument("--batch", type=positive, default=_DEFAULT.batch, metavar="N", help="crops [%(default)s]")
     parser.add_argument("--crop", type=_crop, default=_DEFAULT.crop, metavar="PX", help="side of crops [%(default)s]")
     parser.add_argument("--from-fused", action="store_true", help="R begins with the fused picture")
     for split, count in (("train", 48), ("val", 1000)):
         parser.add_argument(
-            f"--{split}-pairs", type=_positive, default=count, metavar="N", help="at most so many [%(default)s]"
+            f"--{split}-pairs", type=positive, default=count, metavar="N", help="at most so many [%(default)s]"
         )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: without Ray [%(default)s]")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="fits at once, a CPU each [CPUs of the cluster]")
+    parser.add_argument("--workers", type=positive, metavar="N", help="fits at once, a CPU each [CPUs of the cluster]")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="a row per fit; plots beside it")
     add_trust_options(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def _crop(text: str) -> int:
@@ -126,5 +106,5 @@ def _noise(text: str) -> float:
     return value
 
 
-_positive.__name__ = _crop.__name__ = _width.__name__ = "whole number"
+_crop.__name__ = _width.__name__ = "whole number"
 _noise.__name__ = "number"

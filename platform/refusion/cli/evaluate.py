@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from refusion.baselines import BASELINES
 from refusion.cli.adapting import add_adapt_options
-from refusion.cli.options import Parser
+from refusion.cli.options import AddMethods, Parser, positive
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.evaluation.report import FORMATS
@@ -60,16 +59,6 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     return Request(**vars(given))
 
 
-class _AddMethod(argparse.Action):
-    """Appends (option, value), so that the three options share one order."""
-
-    def __call__(
-        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        methods = [*getattr(namespace, self.dest), (str(option).removeprefix("--"), str(values))]
-        setattr(namespace, self.dest, methods)
-
-
 def _parser(description: str) -> Parser:
     parser = Parser(
         description=description,
@@ -83,7 +72,7 @@ def _parser(description: str) -> Parser:
         ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file, models:/… URI, or pretrained"),
         ("--baseline", "[NAME=]B", f"fuse by a classical method: {', '.join(BASELINES)}"),
     ):
-        methods.add_argument(option, action=_AddMethod, dest="methods", default=[], metavar=value, help=text)
+        methods.add_argument(option, action=AddMethods, dest="methods", default=[], metavar=value, help=text)
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", type=Path, metavar="DIR", help="sources a")
     parser.add_argument("--b", type=Path, metavar="DIR", help="sources b, named as those of a")
@@ -98,22 +87,12 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--save", type=Path, metavar="DIR", help="write what checkpoints and baselines fuse")
     parser.add_argument("--experiment", metavar="NAME", help="record in this MLflow experiment [not recorded]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="pictures at once [CPUs of the cluster]")
+    parser.add_argument("--workers", type=positive, metavar="N", help="pictures at once [CPUs of the cluster]")
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
     add_adapt_options(parser)
     add_trust_options(parser)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-_positive.__name__ = "whole number"
 
 
 def _facts() -> str:

@@ -157,3 +157,26 @@ def given_options(options: argparse.Namespace) -> dict[str, Any]:
     if "tasks" in given:
         given["tasks"] = [str(task).upper() for task in given["tasks"]]
     return given
+
+
+class AddMethods(argparse.Action):
+    """Appends (option, value) for the option's value or for each of its values, so that options share one order."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        several = values if isinstance(values, list) else [values]
+        given = [(str(option).removeprefix("--"), str(value)) for value in several]
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *given])
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of at least 1, as the ``type`` of an option."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+# As argparse calls it in a sentence on what is no such number.
+positive.__name__ = "whole number"
