@@ -12,7 +12,8 @@ from rich.console import RenderableType
 from step_gradient import switched
 from step_measuring import Say, Size, medians_in_turn, outcome, ratio, shown, table_of
 
-from refusion.config.settings import NetworkSettings, Settings
+from refusion.config.network import NetworkSettings
+from refusion.config.settings import Settings
 from refusion.meta import phases
 from refusion.meta.state import TrainingState
 from refusion.objectives import FusionLoss

@@ -14,9 +14,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from refusion.config.network import BUILTIN_NETWORK
+from refusion.config.objective import PUBLISHED
 from refusion.config.per_epoch import at
 from refusion.config.presets import recorded_settings
-from refusion.config.settings import BUILTIN_NETWORK, PUBLISHED, Settings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.images.crops import plan_fusion
 from refusion.images.pairs import Pair

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from refusion.config.settings import BUILTIN_NETWORK
+from refusion.config.network import BUILTIN_NETWORK
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, stretch_exact
 from refusion.import_path import is_import_path, refuse_untrusted

@@ -6,8 +6,9 @@ import pytest
 
 from refusion.config import presets
 from refusion.config.layers import check, leaves
+from refusion.config.network import NetworkSettings
 from refusion.config.presets import preset_names, read_preset, recorded_settings, settings_file
-from refusion.config.settings import NetworkSettings, Settings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

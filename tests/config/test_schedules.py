@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refusion.config.objective import ObjectiveSettings
 from refusion.config.schedules import (
     ConstantRate,
     CosineRate,
@@ -19,7 +20,7 @@ from refusion.config.schedules import (
     kinds,
     shared_settings,
 )
-from refusion.config.settings import ObjectiveSettings, ScheduleSettings
+from refusion.config.settings import ScheduleSettings
 
 
 def test_the_published_rate_is_divided_by_ten_every_ten_epochs() -> None:

@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import refusion.config
+from refusion.config.network import NetworkSettings
+from refusion.config.objective import ObjectiveSettings
 from refusion.config.schedules import ConstantRate, CosineRate, LinearSteps, PiecewiseRate, StepRate, TiedRate
-from refusion.config.settings import (
-    ImagesSettings,
-    NetworkSettings,
-    ObjectiveSettings,
-    OuterSettings,
-    ScheduleSettings,
-    Settings,
-    ValidationSettings,
-)
+from refusion.config.settings import ImagesSettings, OuterSettings, ScheduleSettings, Settings, ValidationSettings
 
 
 def test_settings_are_offered_by_the_package() -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from refusion.config.layers import check
-from refusion.config.settings import ObjectiveSettings, Settings
+from refusion.config.objective import ObjectiveSettings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.objective import check_objective, loss_at, reward_of
 from refusion.objectives import FusionLoss, FusionWeights, reconstruction_loss

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from refusion.config.settings import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
+from refusion.config.network import NetworkSettings
+from refusion.config.objective import ObjectiveSettings
+from refusion.config.settings import OuterSettings, Settings
 from refusion.meta.state import TrainingState
 
 NETWORK = NetworkSettings(width=8, heads=4, blocks=1, reconstruction_width=4)

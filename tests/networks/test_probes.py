@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from refusion.config.settings import NetworkSettings
+from refusion.config.network import NetworkSettings
 from refusion.errors import UserError
 from refusion.networks.probes import check_modules, notes
 from refusion.networks.registry import build_modules

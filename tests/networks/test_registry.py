@@ -7,7 +7,8 @@ import torch
 from foreign_networks import Rebuild, Tiny, TwoWeights, Weights
 
 from refusion.config.layers import check
-from refusion.config.settings import NetworkSettings, Settings
+from refusion.config.network import NetworkSettings
+from refusion.config.settings import Settings
 from refusion.meta.state import TrainingState
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule, start_from_average
 from refusion.networks.registry import Proposal, build_modules, foreign_kinds

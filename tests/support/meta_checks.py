@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from refusion.config.settings import NetworkSettings, OuterSettings, Settings
+from refusion.config.network import NetworkSettings
+from refusion.config.settings import OuterSettings, Settings
 from refusion.meta.state import TrainingState
 from refusion.networks import FusionModule, LossProposalModule, ReconstructionModule
 

@@ -8,7 +8,8 @@ import safetensors.torch
 import torch
 import yaml
 
-from refusion.config.settings import NetworkSettings, Settings
+from refusion.config.network import NetworkSettings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.fuse import load_module
 from refusion.meta.state import TrainingState

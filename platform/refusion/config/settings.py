@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from refusion.config.per_epoch import NumberOrPiecewise, at, starts
+from refusion.config.network import NetworkSettings
+from refusion.config.objective import ObjectiveSettings
+from refusion.config.per_epoch import NumberOrPiecewise, at
 from refusion.config.schedules import (
     InnerRate,
     InnerSteps,
     LinearSteps,
-    NonNegativeFloat,
     PositiveFloat,
     Rate,
     Section,
@@ -20,32 +21,12 @@ from refusion.config.schedules import (
     kinds,
     of_kind,
 )
-from refusion.import_path import is_import_path
 from refusion.tasks import TaskName
 
 BUILTIN = "builtin"
-BUILTIN_NETWORK = "refusion"
-PUBLISHED = "published"
-SALIENT, DETAIL = "salient", "detail"
 # EN, SD, SF and AG reward noise, so none of them may choose the best checkpoint.
 BestBy = Literal["Qabf", "SSIM", "VIF", "SCD"]
 Count = Annotated[int, Field(ge=1)]
-
-
-def _or_import_path(form: str, *builtin: str) -> AfterValidator:
-    """Validator of a setting that is ``builtin``, or names a class or function of the user's; imports nothing."""
-
-    def validate(kind: str) -> str:
-        if kind not in builtin and not is_import_path(kind):
-            noun = form.rpartition(":")[2].lower()
-            names = ", ".join(repr(name) for name in builtin)
-            raise ValueError(f"must be {names}, or the import path of a {noun} as {form}")
-        return kind
-
-    return AfterValidator(validate)
-
-
-NetworkKind = Annotated[str, _or_import_path("module:Class", BUILTIN_NETWORK)]
 
 
 class ScheduleSettings(Section):
@@ -95,61 +76,6 @@ class OuterSettings(Section):
     adam_eps: PositiveFloat = Field(1e-12, description="Adam's eps; meta-gradients are as small as 1e-8")
 
 
-class ObjectiveSettings(Section):
-    """Fusion loss, with the coefficients of L_f = α·L_int + β·L_grad, and reconstruction loss."""
-
-    kind: Annotated[str, _or_import_path("module:function", PUBLISHED)] = Field(
-        PUBLISHED,
-        description="fusion loss: published, or a function of yours of (fused, sources, weights) as module:function",
-    )
-    reward: Annotated[str, _or_import_path("module:function", PUBLISHED, SALIENT, DETAIL)] = Field(
-        PUBLISHED,
-        description="reconstruction loss: published, salient (each source counts where it has something to say), "
-        "detail (salient, gradients first), or a function of yours of (rebuilt, sources) as module:function",
-    )
-    channel_noise: NonNegativeFloat = Field(
-        0.0, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
-    )
-    alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
-        1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
-    )
-    beta: NumberOrPiecewise[NonNegativeFloat] = Field(
-        1.0, description="weight of the gradient term (at the end of the ramp): a number, or piecewise"
-    )
-    beta_ramp: Literal["linear", "constant"] = Field("linear", description="linear: β·(epoch + 1)/epochs")
-    gradient: Literal["learned", "signed", "maxabs"] = Field(
-        "learned",
-        description="learned weights v of squared sums of magnitudes (learned) or of signed differences (signed), or "
-        "the larger gradient (maxabs)",
-    )
-    weighting: Literal["squared", "linear"] = Field(
-        "squared", description="squared differences are weighed by the weights squared (published) or as they are"
-    )
-    learned: Literal["both", "intensity", "gradient"] = Field(
-        "both", description="weights that the built-in P learns; the others stay one half"
-    )
-
-    def beta_at(self, epoch: int, epochs: int) -> float:
-        """Returns β in that epoch (0-based): on the linear ramp, (epoch + 1)/epochs of its full value (published).
-
-        A piecewise β changes the full value; the ramp goes on.
-        """
-        beta = at(self.beta, epoch)
-        return beta if self.beta_ramp == "constant" else beta * (epoch + 1) / epochs
-
-    @model_validator(mode="after")
-    def _something_is_learned(self) -> ObjectiveSettings:
-        if self.kind != PUBLISHED:
-            return self
-        for epoch in starts(self.alpha, self.beta):
-            if at(self.alpha, epoch) == 0 and (at(self.beta, epoch) == 0 or self.gradient == "maxabs"):
-                when = f"from epoch {epoch} on, " if epoch else ""
-                raise ValueError(
-                    f"{when}with alpha 0 no term has learned weights; raise alpha, or beta with gradient 'learned'"
-                )
-        return self
-
-
 class MetaSettings(Section):
     """Space in which the inner update moves, and R's part in it."""
 
@@ -171,62 +97,6 @@ class ImagesSettings(Section):
     batch: int = Field(2, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(True, description="feed each batch also with the two sources swapped")
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
-
-
-class NetworkSettings(Section):
-    """The three modules F, P and R: the built-in ones in chosen sizes, or classes of the user's by import path.
-
-    The defaults are the published fusion network. Sizes are those of the built-in modules; another class takes its
-    options.
-    """
-
-    kind: NetworkKind = Field(
-        BUILTIN_NETWORK, description="F: refusion (the published network), or a class of yours as module:Class"
-    )
-    options: dict[str, Any] = Field({}, description="keyword arguments of that class, as --network.options.key value")
-    loss_proposal_kind: NetworkKind = Field(BUILTIN_NETWORK, description="P: refusion, or module:Class")
-    loss_proposal_options: dict[str, Any] = Field({}, description="keyword arguments of that class")
-    reconstruction_kind: NetworkKind = Field(BUILTIN_NETWORK, description="R: refusion, or module:Class")
-    reconstruction_options: dict[str, Any] = Field({}, description="keyword arguments of that class")
-    width: int = Field(16, ge=1, description="channels of F and P")
-    reconstruction_width: int = Field(32, ge=1, description="channels of R")
-    heads: int = Field(8, ge=1, description="attention heads")
-    blocks: int = Field(2, ge=1, description="blocks per stage")
-    expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
-    equivariant: bool = Field(
-        False, description="the built-in P treats both orders of the sources alike, by adding the logits of both"
-    )
-    centred: bool = Field(
-        False, description="the built-in P's logits have mean 0 over a picture: no source is given up in the whole"
-    )
-    prior: Literal["none", "saliency"] = Field(
-        "none", description="the built-in P begins with equal weights, or with saliency's and learns what to change"
-    )
-    reconstruction_from_fused: bool = Field(
-        False, description="the built-in R learns what to add to the fused image, instead of finding it first"
-    )
-    start: Literal["average", "random", "pretrained"] = Field(
-        "average",
-        description="the built-in F begins near the average of the sources, with random weights, or (and P with it) as "
-        "the trained modules that come along",
-    )
-
-    @model_validator(mode="after")
-    def _options_belong_to_a_class(self) -> NetworkSettings:
-        for prefix in ("", "loss_proposal_", "reconstruction_"):
-            if getattr(self, f"{prefix}kind") == BUILTIN_NETWORK and getattr(self, f"{prefix}options"):
-                raise ValueError(
-                    f"{prefix}options are those of a class given by {prefix}kind module:Class; the built-in network "
-                    "has width, heads, blocks and expansion"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> NetworkSettings:
-        for name in ("width", "reconstruction_width"):
-            if getattr(self, name) % self.heads:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of heads ({self.heads})")
-        return self
 
 
 class ValidationSettings(Section):

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from refusion.config.objective import DETAIL, PUBLISHED, SALIENT, ObjectiveSettings
 from refusion.config.per_epoch import at
-from refusion.config.settings import DETAIL, PUBLISHED, SALIENT, ObjectiveSettings, Settings
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import resolve
 from refusion.objectives import UNLEARNED, FusionLoss, FusionWeights, Loss, Reward, reconstruction_loss

@@ -10,7 +10,7 @@ import safetensors.torch
 import yaml
 from torch import nn
 
-from refusion.config.settings import BUILTIN_NETWORK, NetworkSettings
+from refusion.config.network import BUILTIN_NETWORK, NetworkSettings
 from refusion.errors import UserError
 from refusion.shipped import FUSION_FILE, LOSS_PROPOSAL_FILE, SETTINGS_FILE, shipped_folder
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from refusion.config.settings import NetworkSettings
+from refusion.config.network import NetworkSettings
 from refusion.errors import UserError
 from refusion.networks.full_size import pad_to_multiple
 from refusion.networks.registry import KIND, Modules, foreign_code, foreign_kinds, multiple_of

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from refusion.config.settings import BUILTIN_NETWORK, NetworkSettings
+from refusion.config.network import BUILTIN_NETWORK, NetworkSettings
 from refusion.errors import UserError
 from refusion.import_path import resolve
 from refusion.networks.fusion import FusionModule

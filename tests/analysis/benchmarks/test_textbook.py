@@ -10,7 +10,9 @@ import textbook
 import torch
 from torch import Tensor
 
-from refusion.config.settings import NetworkSettings, ObjectiveSettings, OuterSettings, Settings
+from refusion.config.network import NetworkSettings
+from refusion.config.objective import ObjectiveSettings
+from refusion.config.settings import OuterSettings, Settings
 from refusion.meta import phases
 from refusion.meta.state import TrainingState
 from refusion.objectives import FusionLoss

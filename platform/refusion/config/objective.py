@@ -1,0 +1,69 @@
+"""Settings of the fusion loss and of the reconstruction loss."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from refusion.config.import_kind import or_import_path
+from refusion.config.per_epoch import NumberOrPiecewise, at, starts
+from refusion.config.schedules import NonNegativeFloat, Section
+
+PUBLISHED = "published"
+SALIENT, DETAIL = "salient", "detail"
+
+
+class ObjectiveSettings(Section):
+    """Fusion loss, with the coefficients of L_f = α·L_int + β·L_grad, and reconstruction loss."""
+
+    kind: Annotated[str, or_import_path("module:function", PUBLISHED)] = Field(
+        PUBLISHED,
+        description="fusion loss: published, or a function of yours of (fused, sources, weights) as module:function",
+    )
+    reward: Annotated[str, or_import_path("module:function", PUBLISHED, SALIENT, DETAIL)] = Field(
+        PUBLISHED,
+        description="reconstruction loss: published, salient (each source counts where it has something to say), "
+        "detail (salient, gradients first), or a function of yours of (rebuilt, sources) as module:function",
+    )
+    channel_noise: NonNegativeFloat = Field(
+        0.0, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
+    )
+    alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
+        1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
+    )
+    beta: NumberOrPiecewise[NonNegativeFloat] = Field(
+        1.0, description="weight of the gradient term (at the end of the ramp): a number, or piecewise"
+    )
+    beta_ramp: Literal["linear", "constant"] = Field("linear", description="linear: β·(epoch + 1)/epochs")
+    gradient: Literal["learned", "signed", "maxabs"] = Field(
+        "learned",
+        description="learned weights v of squared sums of magnitudes (learned) or of signed differences (signed), or "
+        "the larger gradient (maxabs)",
+    )
+    weighting: Literal["squared", "linear"] = Field(
+        "squared", description="squared differences are weighed by the weights squared (published) or as they are"
+    )
+    learned: Literal["both", "intensity", "gradient"] = Field(
+        "both", description="weights that the built-in P learns; the others stay one half"
+    )
+
+    def beta_at(self, epoch: int, epochs: int) -> float:
+        """Returns β in that epoch (0-based): on the linear ramp, (epoch + 1)/epochs of its full value (published).
+
+        A piecewise β changes the full value; the ramp goes on.
+        """
+        beta = at(self.beta, epoch)
+        return beta if self.beta_ramp == "constant" else beta * (epoch + 1) / epochs
+
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> ObjectiveSettings:
+        if self.kind != PUBLISHED:
+            return self
+        for epoch in starts(self.alpha, self.beta):
+            if at(self.alpha, epoch) == 0 and (at(self.beta, epoch) == 0 or self.gradient == "maxabs"):
+                when = f"from epoch {epoch} on, " if epoch else ""
+                raise ValueError(
+                    f"{when}with alpha 0 no term has learned weights; raise alpha, or beta with gradient 'learned'"
+                )
+        return self
