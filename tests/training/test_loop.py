@@ -16,9 +16,9 @@ from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
 from refusion.ops.backend import native_library
 from refusion.ops.native import library
-from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
+from refusion.training.epochs import phases
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
 
@@ -80,7 +80,7 @@ def test_both_phases_waits_for_images_are_a_part_of_the_training_time(
 
     _, (usual, _) = run(training)
     assert 0 < usual.numbers["time/data_seconds"] < usual.numbers["time/training_seconds"]
-    monkeypatch.setattr(loop, "read_ahead", slow)
+    monkeypatch.setattr(phases, "read_ahead", slow)
     _, reports = run(training)
     assert steps == [range(2), range(3), range(2, 4), range(3, 6)]
     assert [report.numbers["time/data_seconds"] // 1000 for report in reports] == [2, 2]
@@ -271,3 +271,36 @@ def test_results_of_a_captured_step_which_share_their_memory_are_averaged() -> N
         place.fill_(value)
         losses.add({"fusion": place})
     assert losses.means() == {"loss/fusion": 3.0}
+
+
+def test_before_the_first_step_the_modules_are_measured_and_stay_as_they_are(training: TaskTraining) -> None:
+    notes: list[str] = []
+    said: list[str] = []
+    seen: list[Progress] = []
+    training = replace(training, note=notes.append, starting=said.append, watch=seen.append)
+    state = TrainingState(training.settings, "IVIF")
+    fresh = weights(state)
+    report = training.begin(state)
+    assert report is not None
+    assert report.epoch == -1 and report.validated and not report.is_best
+    assert {"Qabf", "baseline/Qabf"} < set(report.numbers)
+    assert len(said) == 2
+    assert all(torch.equal(value, fresh[name]) for name, value in weights(state).items())
+    assert (state.steps, state.best_score) == (0, None)
+    (note,) = notes
+    assert "to go, as measured on the first steps (meta-iteration" in note
+    assert all(progress.seconds_left and progress.done == 0 for progress in seen)
+    # Nor does it change the training that follows.
+    list(training.epochs(state))
+    assert all(torch.equal(value, weights(state)[name]) for name, value in weights(run(training)[0]).items())
+    assert seen[-1].seconds_left == pytest.approx(0)
+    assert training.begin(state) is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_epoch_0_is_measured_once_and_only_if_asked_for(training: TaskTraining) -> None:
+    state = TrainingState(training.settings, "IVIF")
+    next(training.epochs(state))
+    assert training.begin(state) is None
+    training = told(training, {"validation": {"at_start": False}})
+    assert training.begin(TrainingState(training.settings, "IVIF")) is None

@@ -70,6 +70,12 @@ class Folder:
         source_filesystem, source_path = source._open()
         pyarrow.fs.copy_files(source_path, path, source_filesystem=source_filesystem, destination_filesystem=filesystem)
 
+    def remove(self) -> None:
+        """Remove this folder and all in it, where it exists."""
+        filesystem, path = self._open()
+        if self.exists():
+            filesystem.delete_dir(path)
+
     def names(self) -> list[str]:
         """Names of the files and folders in this folder, sorted; none where it does not exist."""
         filesystem, path = self._open()

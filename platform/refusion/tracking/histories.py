@@ -7,6 +7,8 @@ from mlflow import MlflowClient
 
 # What each machine did meanwhile is for the UI.
 _SYSTEM = "system/"
+# Prefix of what was recorded within an epoch, at the number of steps that were done.
+WITHIN_EPOCH = "within/"
 
 
 def epoch_metrics(uri: str, run_id: str) -> pd.DataFrame:
@@ -15,7 +17,7 @@ def epoch_metrics(uri: str, run_id: str) -> pd.DataFrame:
     Where an epoch was recorded twice, as after a restart, the newer value counts.
     """
     client = MlflowClient(tracking_uri=uri)
-    names = sorted(name for name in client.get_run(run_id).data.metrics if not name.startswith(_SYSTEM))
+    names = sorted(name for name in client.get_run(run_id).data.metrics if not name.startswith((_SYSTEM, WITHIN_EPOCH)))
     rows: dict[int, dict[str, float]] = {}
     for name in names:
         for point in sorted(client.get_metric_history(run_id, name), key=lambda point: point.timestamp):

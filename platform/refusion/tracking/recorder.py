@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from PIL import Image
 
+from refusion.tracking.histories import WITHIN_EPOCH
 from refusion.tracking.registry import MODEL_FILES, Version, register_version
 from refusion.tracking.retry_queue import RetryQueue
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
@@ -64,13 +65,19 @@ class TaskRecorder:
         """Writes metrics of one step (an epoch); a value may be NaN."""
         stamp = _now()
         self._last_epoch = (step, stamp)
-        points = [Metric(safe_name(name), float(value), stamp, step) for name, value in metrics.items()]
-        for start in range(0, len(points), METRICS_PER_BATCH):
-            self._records.send(f"metrics of step {step}", partial(self._metrics, points[start:][:METRICS_PER_BATCH]))
-
+        self._send(step, metrics, stamp)
         # Waiting pictures would otherwise wait until there are new ones.
         if not self._records.waiting:
             self._files.flush()
+
+    def within_epoch(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics within an epoch, named ``within/…``, at the number of steps that are done."""
+        self._send(steps, {f"{WITHIN_EPOCH}{name}": value for name, value in metrics.items()}, _now())
+
+    def _send(self, step: int, metrics: Mapping[str, float], stamp: int) -> None:
+        points = [Metric(safe_name(name), float(value), stamp, step) for name, value in metrics.items()]
+        for start in range(0, len(points), METRICS_PER_BATCH):
+            self._records.send(f"metrics of step {step}", partial(self._metrics, points[start:][:METRICS_PER_BATCH]))
 
     def _metrics(self, points: list[Metric]) -> None:
         self._client.log_batch(self.run_id, metrics=points)

@@ -28,6 +28,7 @@ from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.epochs.plan import in_words, plan_training
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.reports import own_scores
@@ -79,6 +80,8 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     parent = _parent_run(manifest, settings, experiment_id)
     manifest.save(settings, {task.task: digests(task) for task in pairs})
     at_once = min(runs_at_once, len(pairs))
+    for line in _plan(settings, pairs):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
@@ -102,6 +105,16 @@ def _rehearse(settings: Settings) -> list[str]:
         return rehearse(settings)
     each = (for_task(settings, task).model_copy(update={"tasks": (task,)}) for task in settings.tasks)
     return list(dict.fromkeys(note for own in each for note in rehearse(own)))
+
+
+def _plan(settings: Settings, pairs: Sequence[TaskPairs]) -> list[str]:
+    """Says what each task's training will do, tasks that do the same in one line."""
+    tasks: dict[str, list[str]] = {}
+    for task in pairs:
+        own = for_task(settings, task.task)
+        words = in_words(own, plan_training(own, len(task.train), len(task.val)), len(task.val))
+        tasks.setdefault(words, []).append(task.task)
+    return [f"{', '.join(names)}: {words}" for words, names in tasks.items()]
 
 
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:

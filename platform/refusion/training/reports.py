@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,9 @@ import torch
 from refusion.metrics import METRICS
 from refusion.training.validation import Image
 
+# Key of a worker's report within an epoch: the steps that are done.
+WITHIN = "within"
+
 
 class TrainingDivergedError(Exception):
     """Raised where the parameters are not finite any more; more steps cannot mend that."""
@@ -18,7 +21,10 @@ class TrainingDivergedError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress within an epoch; ``done`` is the share of the whole training, 0 to 1."""
+    """Progress within an epoch; ``done`` is the share of the whole training, 0 to 1.
+
+    ``seconds_left`` is None until steps have been measured.
+    """
 
     epoch: int
     phase: str
@@ -26,6 +32,7 @@ class Progress:
     steps: int
     done: float
     numbers: dict[str, float] = field(default_factory=dict)
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,15 @@ class Losses:
             # A captured step leaves its next results in the same memory.
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss.clone()
             self.counts[name] = self.counts.get(name, 0) + 1
+
+    def plain(self) -> dict[str, list[float]]:
+        """Sum and count of each as plain values (waits for the device), from which `restore` goes on."""
+        return {name: [float(total), self.counts[name]] for name, total in self.sums.items()}
+
+    def restore(self, plain: Mapping[str, Sequence[float]], device: torch.device) -> None:
+        """Go on from what ``plain`` returned."""
+        self.sums = {name: torch.tensor(total, device=device) for name, (total, _) in plain.items()}
+        self.counts = {name: int(count) for name, (_, count) in plain.items()}
 
     def means(self) -> dict[str, float]:
         """Mean of each over the steps so far, its name behind the prefix (waits for the device)."""

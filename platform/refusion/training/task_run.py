@@ -20,6 +20,8 @@ from refusion.training.recording import Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
 FINAL = "final"
+# Its processes load PyTorch, which takes some ten seconds; on a cluster that grows, a machine may have to come first.
+WAITS = "Ray starts its worker processes"
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ def run_task(
     Whatever goes wrong in this task is in the outcome, so that the other tasks go on.
     """
     task = pairs.task
-    ray.get(progress_board.update.remote(task, state="starting", epochs=settings.schedule.epochs))
+    ray.get(progress_board.update.remote(task, state="starting", message=WAITS, epochs=settings.schedule.epochs))
+    assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"assignment": Assignment.of(settings, pairs, threads, progress_board)},
+        train_loop_config={"assignment": assignment},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.workers,
