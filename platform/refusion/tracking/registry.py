@@ -24,6 +24,7 @@ from mlflow.models import Model
 
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.tracking.numbering import NUMBERING, step_of
 from refusion.tracking.provenance import installed_version
 from refusion.tracking.store import (
     first_line,
@@ -49,6 +50,7 @@ class Version:
     """Description of a registered version; each field becomes a tag of that name.
 
     Attributes:
+        epoch: from 1 on.
         score: of ``score_name``, higher is better, computed by ``convention`` on the validation pairs of
             ``dataset_digest``; scores compare only where all three agree.
         data: "builtin" (generated scenes) or "folder" (real pairs).
@@ -65,7 +67,7 @@ class Version:
 
     def tags(self) -> dict[str, str]:
         """The fields as MLflow's tags; a float keeps all its digits."""
-        return {name: str(value) for name, value in asdict(self).items()}
+        return {name: str(value) for name, value in asdict(self).items()} | NUMBERING
 
 
 def registered_name(task: str) -> str:
@@ -107,6 +109,7 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
     """
     run = client.get_run(version.run_id)
     name, tags = registered_name(version.task), version.tags()
+    step = step_of(version.epoch, run.data.tags)
     model = client.create_logged_model(
         run.info.experiment_id, LOGGED_NAME, version.run_id, tags, params=run.data.params, model_type="image fusion"
     )
@@ -117,9 +120,9 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
         client.finalize_logged_model(model.model_id, "FAILED")
         raise
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, version.epoch)])
+    client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, step)])
     stamp = stamp or time.time_ns() // 1_000_000
-    score = Metric(version.score_name, version.score, stamp, version.epoch, model_id=model.model_id)
+    score = Metric(version.score_name, version.score, stamp, step, model_id=model.model_id)
     client.log_batch(version.run_id, metrics=[score])
     _ensure_registered(client, name)
     # The location, not models:/ID: for that MLflow would ask the process's global store, which may be another one.

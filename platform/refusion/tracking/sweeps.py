@@ -20,6 +20,7 @@ from mlflow.entities import Run, RunTag
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
+from refusion.tracking.numbering import epoch_of
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
 from refusion.tracking.settings import TAG_LIMIT
 from refusion.tracking.store import first_line, http_retry_limits, no_progress_bar, redacted, require_store
@@ -276,7 +277,7 @@ def _read_trial(client: MlflowClient, number: int, run: Run) -> RecordedTrial:
         if name.startswith(SYSTEM):
             continue
         for point in sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.timestamp):
-            history.setdefault(point.step + 1, {})[name] = float(point.value)
+            history.setdefault(epoch_of(point.step, run.data.tags), {})[name] = float(point.value)
             last = max(last, point.timestamp)
     values = _plain(run.data.tags, VALUES_TAG, {})
     lineage = _plain(run.data.tags, LINEAGE_TAG, [{"epoch": 0, "from": None, "values": values}])

@@ -151,5 +151,5 @@ def register(state: SweepState, best: int, scores: Scores, digests: Mapping[str,
             local = Path(place) / task
             Folder(str(local)).replace_by(Folder(state.checkpoint_of(best)) / task)
             mean = math.fsum(of_task) / len(of_task)
-            recorder.model(local, task, record.epoch - 1, metric, mean, digests[task], "authors", data)
+            recorder.model(local, task, record.epoch, metric, mean, digests[task], "authors", data)
     recorder.finish("FINISHED")
