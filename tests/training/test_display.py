@@ -232,12 +232,12 @@ def test_metrics_that_noise_raises_are_not_among_those_that_are_better_higher(re
 def test_the_ending_says_which_epoch_is_best_and_if_training_made_it_worse(results: list[Result]) -> None:
     assert ending(results[0]).splitlines() == [
         "IVIF: the best is epoch 2 of 5: Qabf 0.5000, against the average's 0.2500",
-        "IVIF: training has made it worse since: 0.1250 at epoch 5; registered, and shown in MLflow, is epoch 2",
+        "IVIF: training has made it worse since: 0.1250 at epoch 5; what is kept as best is epoch 2",
     ]
     assert ending(results[1]) == "MIF: FAILED: worker 0: killed"
     assert ending(results[2]) == "MEIF: the best is epoch 5 of 5: Qabf 0.5000, against the average's 0.2500"
     untrained = Result("MIF", "", 5, "Qabf", numbers(0, 0.2), numbers(5, 0.1999))
     assert ending(untrained).splitlines() == [
         "MIF: the best is epoch 0 (untrained) of 5: Qabf 0.2000 is less than the average's 0.2500",
-        "MIF: the last is no better: 0.1999 at epoch 5; registered, and shown in MLflow, is epoch 0 (untrained)",
+        "MIF: the last is no better: 0.1999 at epoch 5; what is kept as best is epoch 0 (untrained)",
     ]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -128,17 +128,7 @@ class TaskRecorder:
             f"dataset {name}", lambda: self._client.log_inputs(self.run_id, datasets=[DatasetInput(entry, tags)])
         )
 
-    def model(
-        self,
-        checkpoint_dir: Path,
-        task: str,
-        epoch: int,
-        score_name: str,
-        score: float,
-        dataset_digest: str,
-        convention: str,
-        data: Literal["builtin", "folder"],
-    ) -> str | None:
+    def model(self, checkpoint_dir: Path, version: Version) -> str | None:
         """Logs and registers a checkpoint's fusion module as ``refusion-TASK``; see ``registry`` for the alias.
 
         The files are copied first, so that a retry does not need the checkpoint to be kept.
@@ -146,8 +136,7 @@ class TaskRecorder:
         Returns:
             The version's number, None if the store is away.
         """
-        what = f"model of epoch {epoch}"
-        version = Version(task, self.run_id, epoch, score_name, score, convention, dataset_digest, data)
+        what, epoch = f"model of epoch {version.epoch}", version.epoch
         stamp = self._last_epoch[1] if self._last_epoch and self._last_epoch[0] == epoch else _now()
         copy = tempfile.TemporaryDirectory(prefix="refusion-checkpoint-")
         try:

@@ -68,14 +68,14 @@ def start_task_run(
         reopen_run(uri, run_id, settings, tags)
         return run_id
     inherited = {name: tag for name, tag in client.get_run(parent_run_id).data.tags.items() if name in _INHERITED}
-    own = {TASK_TAG: task, PARENT_TAG: parent_run_id, **NUMBERING}
+    own = {TASK_TAG: task, PARENT_TAG: parent_run_id}
     run_id = _create(client, experiment_id, run_name, provenance_tags() | inherited | dict(tags or {}) | own)
     log_settings(client, run_id, settings)
     return run_id
 
 
 def _create(client: MlflowClient, experiment_id: str, run_name: str, tags: Mapping[str, Any]) -> str:
-    texts = {name: truncate(str(value), TAG_LIMIT) for name, value in tags.items()}
+    texts = {name: truncate(str(value), TAG_LIMIT) for name, value in {**tags, **NUMBERING}.items()}
     return str(client.create_run(experiment_id, tags=texts, run_name=run_name).info.run_id)
 
 

@@ -288,6 +288,6 @@ def ending(result: Result) -> str:
         worse = "training has made it worse since" if last[name] < _NOISE * score else "the last is no better"
         lines.append(
             f"{result.task}: {worse}: {last[name]:.4f} at epoch {int(last['epoch'])}; "
-            f"registered, and shown in MLflow, is {epoch_name(epoch)}"
+            f"what is kept as best is {epoch_name(epoch)}"
         )
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.numbering import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import measured
@@ -208,6 +209,9 @@ class _Job:
         console.print(display.result_table(results))
         for result in results:
             console.print(display.ending(result), markup=False, soft_wrap=True, highlight=False)
+            where = registered_as(self.manifest.tracking_uri, result.task, self.recordings[result.task].run_id)
+            if where:
+                console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
         uri = self.manifest.tracking_uri
         summary = {result.task: display.summary(result) for result in results}
         trouble = runs.log_results(uri, self.parent, summary, display.result_rows(results))

@@ -18,6 +18,7 @@ from refusion.images.dataset import validated_digest
 from refusion.images.pairs import Pair
 from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.registry import Version
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
 from refusion.training.reports import PAIRS, own_scores
 
@@ -133,17 +134,20 @@ class RecordingCallback(UserCallback):
         recording = self.recording
         # An older checkpoint does not say how many pairs it was measured on.
         pairs = int(numbers.get(PAIRS, len(recording.val)))
-        (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
-        self.recorder.model(
-            folder,
+        digest = validated_digest(recording.val, pairs)
+        version = Version(
             recording.task,
+            recording.run_id,
             epoch,
             recording.best_by,
-            numbers[recording.best_by],
-            validated_digest(recording.val, pairs),
+            own_scores(numbers),
             "authors",
+            digest,
+            pairs,
             recording.data_kind,
         )
+        (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
+        self.recorder.model(folder, version)
 
     def after_exception(
         self,
