@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 
+import yaml
 from torch import nn
 
 from refusion import fuse
 from refusion.errors import UserError
-from refusion.shipped import PRETRAINED, shipped_folder
-from refusion.tracking.registry import find_checkpoint
+from refusion.shipped import CARD_FILE, PRETRAINED, shipped_folder
+from refusion.tracking.models import FoundModel, find_model
 
 
 def load_module(
@@ -47,8 +49,33 @@ def local_checkpoint(checkpoint: str | Path, task: str | None = None, tracking_u
     Raises:
         UserError: there is no such model, or none comes along for the task.
     """
-    if str(checkpoint) != PRETRAINED:
-        return Path(find_checkpoint(str(checkpoint), tracking_uri))
+    return find_checkpoint(checkpoint, task, tracking_uri).folder
+
+
+def find_checkpoint(checkpoint: str | Path, task: str | None = None, tracking_uri: str | None = None) -> FoundModel:
+    """Finds what ``--checkpoint`` names, as `local_checkpoint`, and says which version, run and epoch it is.
+
+    Raises:
+        UserError: there is no such model, or none comes along for the task.
+    """
+    text = str(checkpoint)
+    if text.startswith(("models:", "runs:")):
+        return find_model(text, tracking_uri)
+    if text != PRETRAINED:
+        path = Path(text)
+        return FoundModel(path, ", ".join([text, *_measured(path.expanduser())]))
     if task is None:
         raise UserError(f"{PRETRAINED}: a module comes along for each task; say which, such as task='IVIF'")
-    return shipped_folder(task)
+    folder = shipped_folder(task)
+    return FoundModel(folder, f"the module that comes along for {task} ({folder / CARD_FILE} says what it is)")
+
+
+def _measured(checkpoint: Path) -> list[str]:
+    """Returns epoch and score of a checkpoint of a training, as far as its files say: to fuse, neither is needed."""
+    folder = checkpoint.parent if checkpoint.is_file() else checkpoint
+    try:
+        numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        name = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))["validation"]["best_by"]
+        return [f"epoch {int(numbers['epoch'])} ({name} {float(numbers[name]):.4f})"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []

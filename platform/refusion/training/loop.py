@@ -28,7 +28,7 @@ from refusion.training.epochs.pace import Pace, Stopwatch
 from refusion.training.epochs.phases import Phase, run_phases, steps_of_epoch
 from refusion.training.epochs.plan import EpochPlan, Kind, plan_training
 from refusion.training.epochs.sums import EpochSums
-from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
+from refusion.training.reports import PAIRS, EpochReport, Progress, TrainingDivergedError
 from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
@@ -82,7 +82,7 @@ class TaskTraining:
         """Measure how long steps take, and validate before the first one, as epoch 0; the state stays as it is.
 
         Returns:
-            Report of epoch 0 (its number is −1); None where some epoch was trained already, or none is asked for.
+            Report of epoch 0; None where some epoch was trained already, or none is asked for.
         """
         self.starting("prepares code for this machine, which takes a minute the first time")
         self._set_up()
@@ -95,7 +95,7 @@ class TaskTraining:
         report = None
         if state.steps == 0 and self.settings.validation.at_start:
             measured, numbers = self._measure(state, self._val_indices(0), -1)
-            report = EpochReport(-1, numbers, True, False, measured.pictures, measured.scores)
+            report = EpochReport(0, numbers, True, False, measured.pictures, measured.scores)
         seconds = self.pace.left(self._plans, state.epoch, steps_of_epoch(state))
         if seconds is not None:
             each = (
@@ -126,7 +126,7 @@ class TaskTraining:
                 is_best = self._is_best(state, scores[self.settings.validation.best_by], len(indices))
                 numbers |= scores
             state.end_epoch()
-            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
+            yield EpochReport(epoch + 1, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
 
     @cached_property
     def _plans(self) -> list[EpochPlan]:
@@ -206,6 +206,7 @@ class TaskTraining:
             progress=progress,
         )
         numbers = measured.means() | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
+        numbers[PAIRS] = len(indices)
         return measured, numbers | {"time/validation_seconds": time.perf_counter() - started}
 
     def _train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:

@@ -24,7 +24,7 @@ from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.storage import Folder
 from refusion.tracking.system import system_metrics
-from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint
+from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint, saved_best_by
 from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import WITHIN, EpochReport, Progress, TrainingDivergedError
@@ -94,6 +94,9 @@ def _train(assignment: Assignment) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), state)
+            if saved_best_by(Path(folder)) != settings.validation.best_by:
+                # Scores by another metric do not compare: the best is chosen anew.
+                state.best_score = None
     reporter = _ProgressReporter(assignment, speaks=shard.rank == 0)
     latest = LatestCheckpoint(
         Folder(assignment.task_folder), settings, assignment.task, shard, reporter.note, _record_within
@@ -122,7 +125,7 @@ def _train(assignment: Assignment) -> None:
             ray.train.report(
                 _metrics(report) | system_metrics(),
                 ray.train.Checkpoint.from_directory(folder) if shard.rank == 0 else None,
-                checkpoint_dir_name=f"{EPOCH}{report.epoch + 1:05d}",
+                checkpoint_dir_name=f"{EPOCH}{report.epoch:05d}",
             )
         latest.epoch_ended(is_last=state.epoch == settings.schedule.epochs)
 

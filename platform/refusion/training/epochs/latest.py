@@ -14,7 +14,7 @@ from refusion.errors import UserError
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.runtime.storage import Folder
-from refusion.training.checkpoints import METRICS_FILE, load_checkpoint, save_checkpoint
+from refusion.training.checkpoints import METRICS_FILE, load_checkpoint, save_checkpoint, saved_best_by
 
 LATEST = "latest"
 
@@ -76,6 +76,8 @@ class LatestCheckpoint:
                 Folder(place).replace_by(latest)
                 json.loads((Path(place) / METRICS_FILE).read_text(encoding="utf-8"))
                 load_checkpoint(Path(place), found)
+                if saved_best_by(Path(place)) != self.settings.validation.best_by:
+                    found.best_score = None
         except (UserError, OSError, ValueError):
             return None
         return found if found.epoch == state.epoch and found.steps > state.steps else None
