@@ -29,7 +29,7 @@ def answering(status: int) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(PAGE)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Prints nothing."""
