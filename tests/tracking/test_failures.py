@@ -1,4 +1,4 @@
-"""What a tracking server that refuses or fails is said to do, asked over HTTP."""
+"""Failures of a tracking server, asked over HTTP, and what is said of them."""
 
 from __future__ import annotations
 

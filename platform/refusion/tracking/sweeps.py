@@ -203,9 +203,8 @@ def read_sweep(uri: str, experiment: str, name: str) -> RecordedSweep:
                 raise UserError(f"--sweep {name!r}: {_known_sweeps(client, found.experiment_id, experiment)}")
             return _read(client, run)
     except MlflowException as error:
-        raise UserError(
-            f"the sweep {name!r} cannot be read from {redacted(uri)} ({reason_of_failure(error)})"
-        ) from error
+        reason = reason_of_failure(error)
+        raise UserError(f"the sweep {name!r} cannot be read from {redacted(uri)} ({reason})") from error
 
 
 def _known_sweeps(client: MlflowClient, experiment_id: str, experiment: str) -> str:
