@@ -69,7 +69,7 @@ def _status_of(error: Exception, text: str) -> int | None:
     return _BY_CODE.get(error.error_code) if isinstance(error, MlflowException) else None
 
 
-def reason_of_failure(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Returns the cause, and what to do where that is known, short enough for brackets."""
     cause, remedy = cause_and_remedy(error)
     return cause if remedy == _UNSTARTED[1] else f"{cause}; {remedy}"

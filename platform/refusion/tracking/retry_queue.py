@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
-from refusion.tracking.failures import reason_of_failure
+from refusion.tracking.failures import reason_of
 from refusion.tracking.store import http_retry_limits
 
 T = TypeVar("T")
@@ -117,14 +117,14 @@ class RetryQueue:
     def record_loss(self, what: str, error: Exception) -> None:
         """Counts and logs a write that will never be done."""
         self.lost += 1
-        log.warning("%s cannot be written to MLflow and is left out: %s", what, reason_of_failure(error))
+        log.warning("%s cannot be written to MLflow and is left out: %s", what, reason_of(error))
 
     def _warn_once(self, write: _Write, error: Exception) -> None:
         if not self._offline:
             log.warning(
                 "MLflow could not take %s (%s): training goes on, and it is tried again",
                 write.what,
-                reason_of_failure(error),
+                reason_of(error),
             )
         self._offline = True
 
