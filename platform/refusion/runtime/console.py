@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 from rich.console import Console
@@ -10,9 +11,9 @@ _LOG_WIDTH = 120
 
 
 def console() -> Console:
-    """The console of a job: as wide as the terminal, or wide enough for the tables where there is none."""
+    """The console of a job: as wide as the terminal, else as COLUMNS says or wide enough for the tables."""
     found = Console()
-    return found if found.is_terminal else Console(width=_LOG_WIDTH)
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=_LOG_WIDTH)
 
 
 def clock(seconds: float | None) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import ray
@@ -19,6 +19,7 @@ from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
+from refusion.runtime.ending import next_steps, same_form
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
@@ -26,13 +27,13 @@ from refusion.tracking import runs
 from refusion.tracking.numbering import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
-from refusion.tracking.store import open_store, ui_command
+from refusion.tracking.store import open_store, run_address, ui_command
 from refusion.training import display
-from refusion.training.checkpoints import measured
+from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.epochs.plan import in_words, plan_training
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
-from refusion.training.task_run import FINAL, Outcome, run_task
+from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
 
 
 @dataclass(frozen=True)
@@ -241,13 +242,32 @@ class _Job:
         return display.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
 
     def say_next(self, console: Console) -> None:
-        """Print the job's last lines: the commands to look at the results and to go on."""
-        resume = shlex.join([*job_command("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()])
-        for label, command in (
-            ("open the MLflow UI", ui_command(self.manifest.tracking_uri)),
-            ("resume this run", resume),
-        ):
-            console.print(f"{label}:\n  {command}", markup=False, highlight=False, soft_wrap=True)
+        """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
+        uri = self.manifest.tracking_uri
+        address = run_address(uri, self.experiment_id, self.parent)
+        command = ui_command(uri)
+        # A server has its pages already; a database needs the command first.
+        page = address if address.startswith(command) else f"{command}\n{address}"
+        folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
+        found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
+        unfinished = any(not self._is_done(pairs.task) for pairs in self.pairs)
+        resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
+        steps = {
+            "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
+            "look at it in MLflow": page,
+            "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
+            "resume this run": resume if unfinished else None,
+        }
+        for line in next_steps(steps):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _is_done(self, task: str) -> bool:
+        return task in self.outcomes and self.outcomes[task].succeeded
+
+    def _fuse(self, pairs: TaskPairs, checkpoint: Path) -> list[str]:
+        sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]
+        command = [*job_command("jobs/fuse.py", "fuse"), "--checkpoint", str(checkpoint), "--task", pairs.task]
+        return [*command, *sources, "--out", "fused"]
 
     def close(self, status: runs.Status) -> None:
         """Close the parent run, and those of tasks that were cut short."""
