@@ -18,7 +18,7 @@ from refusion.runtime.storage import Folder
 from refusion.training.epochs.latest import LATEST, LatestCheckpoint
 from refusion.training.loop import TaskTraining
 
-LONGER = {"schedule": {"epochs": 2, "meta_iterations": 12, "fusion_steps": 12}, "outer": {"accumulate": 5}}
+LONGER = {"schedule": {"epochs": 2, "meta_iterations": 11, "fusion_steps": 11}, "outer": {"accumulate": 5}}
 
 
 class StopError(Exception):
@@ -44,40 +44,39 @@ def latest(folder: Path, settings: Settings, kind: type[LatestCheckpoint] = Late
     return kind(Folder(str(folder)), settings, "IVIF", Shard(), print, lambda *_: None)
 
 
-# Looks come after the steps 1, 10 and 12 of each phase: within the meta-iterations, at their end, within the updates.
-@pytest.mark.parametrize("looks", [2, 3, 5, 8])
 @pytest.mark.usefixtures("quick")
-def test_a_training_that_was_stopped_within_an_epoch_goes_on_bit_by_bit(
-    training: TaskTraining, tmp_path: Path, looks: int
-) -> None:
+def test_a_training_that_was_stopped_within_an_epoch_goes_on_bit_by_bit(training: TaskTraining, tmp_path: Path) -> None:
     settings = check([LONGER], training.settings)
     whole = TrainingState(settings, "IVIF")
     expected = list(replace(training, settings=settings).epochs(whole))
 
-    writer = latest(tmp_path, settings, Stopping)
-    writer.looks = looks
-    stopped = TrainingState(settings, "IVIF")
-    reports = []
-    with pytest.raises(StopError):
-        for report in replace(training, settings=settings, latest=writer).epochs(stopped):
-            reports.append(report)
+    # Looks come after the steps 1, 10 and 11 of each phase: at the end of the meta-iterations, within the fusion updates
+    # and within the second epoch's meta-iterations.
+    for looks in (3, 5, 8):
+        writer = latest(tmp_path / str(looks), settings, Stopping)
+        writer.looks = looks
+        stopped = TrainingState(settings, "IVIF")
+        reports = []
+        with pytest.raises(StopError):
+            for report in replace(training, settings=settings, latest=writer).epochs(stopped):
+                reports.append(report)
 
-    fresh = TrainingState(settings, "IVIF")
-    fresh.epoch = len(reports)
-    resumed = latest(tmp_path, settings).newer_than(fresh)
-    assert resumed is not None
-    assert resumed.steps == stopped.steps > 0
-    reports += replace(training, settings=settings).epochs(resumed)
+        fresh = TrainingState(settings, "IVIF")
+        fresh.epoch = len(reports)
+        resumed = latest(tmp_path / str(looks), settings).newer_than(fresh)
+        assert resumed is not None
+        assert resumed.steps == stopped.steps > 0
+        reports += replace(training, settings=settings).epochs(resumed)
 
-    assert [report.epoch for report in reports] == [1, 2]
-    for ours, theirs in zip(reports, expected, strict=True):
-        for name, value in theirs.numbers.items():
-            if name.startswith(("loss/", "signal/", "rate", "beta")):
-                assert ours.numbers[name] == pytest.approx(value, rel=1e-6), name
-    for name, module in resumed.modules().items():
-        for key, value in module.state_dict().items():
-            assert torch.equal(value, whole.modules()[name].state_dict()[key]), f"{name}.{key}"
-    torch.testing.assert_close(resumed.progress(), whole.progress(), rtol=0, atol=0)
+        assert [report.epoch for report in reports] == [1, 2]
+        for ours, theirs in zip(reports, expected, strict=True):
+            for name, value in theirs.numbers.items():
+                if name.startswith(("loss/", "signal/", "rate", "beta")):
+                    assert ours.numbers[name] == pytest.approx(value, rel=1e-6), name
+        for name, module in resumed.modules().items():
+            for key, value in module.state_dict().items():
+                assert torch.equal(value, whole.modules()[name].state_dict()[key]), f"{name}.{key}"
+        torch.testing.assert_close(resumed.progress(), whole.progress(), rtol=0, atol=0)
 
 
 @pytest.mark.usefixtures("quick")
