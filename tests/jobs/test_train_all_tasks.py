@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
@@ -297,13 +296,3 @@ def test_bad_pairs_are_listed_or_skipped(home: Path, data: Path, tmp_path: Path)
     child = runs_of(home, "skipped")[1]["MFIF"]
     path = client(home).download_artifacts(child.info.run_id, "skipped_pairs.txt")
     assert victim.name in Path(path).read_text()
-
-
-def test_the_command_exits_with_2_and_one_line(tmp_path: Path) -> None:
-    environment = {**os.environ, "REFUSION_HOME": str(tmp_path)}
-    command = [sys.executable, str(ROOT / "jobs" / "train_all_tasks.py"), "--images.crop", "0"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --images.crop")
-    assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())

@@ -271,36 +271,3 @@ def test_results_of_a_captured_step_which_share_their_memory_are_averaged() -> N
         place.fill_(value)
         losses.add({"fusion": place})
     assert losses.means() == {"loss/fusion": 3.0}
-
-
-def test_before_the_first_step_the_modules_are_measured_and_stay_as_they_are(training: TaskTraining) -> None:
-    notes: list[str] = []
-    said: list[str] = []
-    seen: list[Progress] = []
-    training = replace(training, note=notes.append, starting=said.append, watch=seen.append)
-    state = TrainingState(training.settings, "IVIF")
-    fresh = weights(state)
-    report = training.begin(state)
-    assert report is not None
-    assert report.epoch == 0 and report.validated and not report.is_best
-    assert {"Qabf", "baseline/Qabf"} < set(report.numbers)
-    assert len(said) == 2
-    assert all(torch.equal(value, fresh[name]) for name, value in weights(state).items())
-    assert (state.steps, state.best_score) == (0, None)
-    (note,) = notes
-    assert "to go, as measured on the first steps (meta-iteration" in note
-    assert all(progress.seconds_left and progress.done == 0 for progress in seen)
-    # Nor does it change the training that follows.
-    list(training.epochs(state))
-    assert all(torch.equal(value, weights(state)[name]) for name, value in weights(run(training)[0]).items())
-    assert seen[-1].seconds_left == pytest.approx(0)
-    assert training.begin(state) is None
-
-
-@pytest.mark.usefixtures("quick")
-def test_epoch_0_is_measured_once_and_only_if_asked_for(training: TaskTraining) -> None:
-    state = TrainingState(training.settings, "IVIF")
-    next(training.epochs(state))
-    assert training.begin(state) is None
-    training = told(training, {"validation": {"at_start": False}})
-    assert training.begin(TrainingState(training.settings, "IVIF")) is None

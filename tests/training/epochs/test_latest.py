@@ -50,8 +50,8 @@ def test_a_training_that_was_stopped_within_an_epoch_goes_on_bit_by_bit(training
     whole = TrainingState(settings, "IVIF")
     expected = list(replace(training, settings=settings).epochs(whole))
 
-    # Looks come after the steps 1, 10 and 11 of each phase: at the end of the meta-iterations, within the fusion updates
-    # and within the second epoch's meta-iterations.
+    # Looks come after the steps 1, 10 and 11 of each phase: at the end of meta-iterations, within fusion updates,
+    # and within the meta-iterations of the second epoch.
     for looks in (3, 5, 8):
         writer = latest(tmp_path / str(looks), settings, Stopping)
         writer.looks = looks
