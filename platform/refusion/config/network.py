@@ -34,6 +34,10 @@ class NetworkSettings(Section):
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
+    output: Literal["image", "mixture"] = Field(
+        "image",
+        description="the built-in F finds the image's logits, or each pixel's shares of the sources and what to add",
+    )
     equivariant: bool = Field(
         False, description="the built-in P treats both orders of the sources alike, by adding the logits of both"
     )
