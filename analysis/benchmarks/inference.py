@@ -17,6 +17,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import psutil
