@@ -11,7 +11,6 @@ seed, machine, version, commit and golden scores are computed.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import platform
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the checkpoint or the scores are at fault, or the module is too large.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description)
     parser.add_argument(
         "--checkpoint", required=True, type=Path, metavar="DIR", help="folder of a training's checkpoint"
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from refusion.audit.fit import FitOptions, Picture, Pictures, centre_crop, fit_reward
+from refusion.audit.fit import Picture, Pictures, centre_crop, fit_reward
+from refusion.audit.options import FitOptions
 from refusion.objectives import reconstruction_loss
 from refusion.rewards import salient_reward
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from refusion.audit.fit import FitOptions
+from refusion.audit.options import FitOptions
 from refusion.audit.results import AuditFile, FitKey
 from refusion.errors import UserError
 from refusion.metrics import METRICS

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from refusion.audit.fit import FitOptions, Picture, Pictures, fit_reward
+from refusion.audit.fit import Picture, Pictures, fit_reward
+from refusion.audit.options import FitOptions
 from refusion.audit.stacked import fit_stacked
 from refusion.objectives import Reward, reconstruction_loss
 from refusion.rewards import salient_reward

@@ -13,7 +13,6 @@ from refusion.cli.options import (
     given_options,
     parse_dotted,
     run_command,
-    settings_help,
 )
 from refusion.cli.train import read_request
 from refusion.config.layers import check, leaves
@@ -109,12 +108,22 @@ def test_values_are_read_as_yaml(value: str, expected: Any) -> None:
         (["--worker", "3"], "there is no option --worker; did you mean --workers?"),
         (["--resum"], "there is no option --resum; did you mean --resume?"),
         (["--skip_bad_pairs"], "there is no option --skip_bad_pairs; did you mean --skip-bad-pairs?"),
+        (["--epochs", "3"], "there is no option --epochs; did you mean --schedule.epochs?"),
+        (["--meta-iterations=3"], "there is no option --meta-iterations; did you mean --schedule.meta_iterations?"),
+        (
+            ["--kind", "x"],
+            "there is no option --kind; did you mean --outer.kind, --objective.kind or --network.kind?",
+        ),
+        (
+            ["--schedule", "3"],
+            "--schedule is a section of settings: write --schedule.epochs and the like (see --help)",
+        ),
         (["--xyzzy=1"], "there is no option --xyzzy; --help lists all options"),
     ],
 )
 def test_what_is_not_understood_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_dotted(arguments)
+        parse_dotted(arguments, ["--resume", "--config"])
     assert str(caught.value) == message
 
 
@@ -137,12 +146,27 @@ def test_every_plain_setting_is_an_option() -> None:
     assert all(f"--{name.replace('_', '-')}" in text for name in names)
 
 
-def test_help_lists_every_setting_of_the_sections_with_its_default() -> None:
-    lines = settings_help().splitlines()
-    dotted = [name for name, _ in leaves(Settings) if "." in name]
-    assert len(lines) == 1 + len(dotted)
-    assert all(field.description for _, field in leaves(Settings))
-    assert any("--images.crop " in line and line.endswith("[128]") for line in lines)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nmae", "x"], "there is no option --nmae; did you mean --name?"),
+        (["--xyzzy"], "there is no option --xyzzy; --help lists all options"),
+        (["stray"], "'stray' is not understood (see --help)"),
+    ],
+)
+def test_an_option_that_a_command_does_not_have_is_refused_with_the_nearest(arguments: list[str], message: str) -> None:
+    parser = Parser()
+    parser.add_argument("--name")
+    with pytest.raises(UserError) as caught:
+        parser.parse_args(arguments)
+    assert str(caught.value) == message
+
+
+def test_help_names_what_must_be_given() -> None:
+    parser = Parser("Fuses.", settings=True)
+    parser.add_argument("--task", required=True, metavar="T")
+    parser.add_argument("--seed", metavar="N")
+    assert " --task T [options] [--section.key value …]\n" in parser.format_help()
 
 
 def test_argparses_own_complaints_are_one_sentence() -> None:

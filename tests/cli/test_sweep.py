@@ -219,7 +219,7 @@ def test_each_sweep_is_run_and_the_worst_status_returned(file: Path, monkeypatch
         run.append(request.run_name)
         return 1 if request.run_name == "night-IVIF" else 0
 
-    monkeypatch.setattr(command, "run_sweep", run_sweep)
+    monkeypatch.setattr("refusion.search.sweep.run_sweep", run_sweep)
     common = ["--config", str(file), "--run-name", "night"]
     assert sweep([*common, "--task", "IVIF", "MIF", "--one-per-task"], "") == 1
     assert run == ["night-IVIF", "night-MIF"]

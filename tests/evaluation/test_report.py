@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from refusion.errors import UserError
-from refusion.evaluation.report import FORMATS, report_text
+from refusion.evaluation.report import report_text
+from refusion.evaluation.request import FORMATS
 from refusion.evaluation.results import MethodScores
 from refusion.metrics import CONVENTIONS
 from refusion.statistics import mean_interval

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from refusion.audit.fit import FitOptions, Pictures, fit_reward
+from refusion.audit.fit import Pictures, fit_reward
 from refusion.audit.methods import Fused
+from refusion.audit.options import FitOptions
 from refusion.audit.rewards import NamedReward
 from refusion.audit.stacked import fit_stacked
 from refusion.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from refusion.audit.fit import FitOptions
+from refusion.audit.options import FitOptions
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import csv_text, write_atomically
 from refusion.metrics import METRICS

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from refusion.audit.fit import FitOptions
 from refusion.audit.methods import Fused, chosen_methods, fuse_all
+from refusion.audit.options import FitOptions
 from refusion.audit.parallel import Fit, run_fits
 from refusion.audit.report import agreements, correlation_rows, method_table, notes, overview, plot, rich_report
 from refusion.audit.results import SETTING, AuditFile, FitKey

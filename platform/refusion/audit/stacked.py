@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from refusion.audit.fit import RATE, FitOptions, Pictures, batches, set_rate, start, val_crops
+from refusion.audit.fit import RATE, Pictures, batches, set_rate, start, val_crops
+from refusion.audit.options import FitOptions
 from refusion.networks.reference import ReferenceReconstructionModule
 from refusion.objectives import Reward
 

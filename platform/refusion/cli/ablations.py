@@ -10,17 +10,18 @@ What is finished is skipped, and what was stopped goes on where it was: give the
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from refusion.ablations.runner import Plan, run_ablations
 from refusion.ablations.variants import VARIANTS, find_variants
 from refusion.cli.options import Parser, parse_dotted
 from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import settings_file
-from refusion.runtime.console import console
-from refusion.runtime.interruption import terminated_is_interrupted
+
+# PyTorch takes seconds to import: only once the command line is understood.
+if TYPE_CHECKING:
+    from refusion.ablations.runner import Plan
 
 
 def ablations(arguments: Sequence[str], description: str) -> int:
@@ -29,8 +30,13 @@ def ablations(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or the data is at fault.
     """
+    plan = read_plan(arguments, description)
+    from refusion.ablations.runner import run_ablations
+    from refusion.runtime.console import console
+    from refusion.runtime.interruption import terminated_is_interrupted
+
     with terminated_is_interrupted():
-        return run_ablations(read_plan(arguments, description), console())
+        return run_ablations(plan, console())
 
 
 def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
@@ -39,7 +45,7 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
     Raises:
         UserError: an option is unknown or lacks its value, or a setting is wrong.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description, settings=True)
     parser.add_argument("--task", "--tasks", nargs="+", required=True, metavar="T", help="fusion tasks")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with TASK/{train,val}/{a,b}, or 'builtin'")
     parser.add_argument("--config", type=Path, metavar="BASE.yaml", help="settings of `learned`, or a preset's name")
@@ -68,8 +74,11 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
         "data": options.data,
         "gpu": options.device == "cuda",
     }
+    base = check([*changes, *parse_dotted(rest, parser.option_names()), own])
+    from refusion.ablations.runner import Plan
+
     return Plan(
-        base=check([*changes, *parse_dotted(rest), own]),
+        base=base,
         variants=find_variants(options.variants),
         seeds=list(dict.fromkeys(options.seeds)),
         out=options.out,

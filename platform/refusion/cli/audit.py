@@ -17,12 +17,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from refusion.audit.fit import FitOptions
-from refusion.audit.run import Request, run_audit
-from refusion.baselines import BASELINES
+from refusion.audit.options import FitOptions
 from refusion.cli.options import AddMethods, Parser, positive
+from refusion.cli.settings_help import facts_text
 from refusion.cli.trust import add_trust_options, trusted_code
+
+# PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
+if TYPE_CHECKING:
+    from refusion.audit.run import Request
 
 _DEFAULT = FitOptions()
 _SMALLEST_CROP = 16
@@ -34,7 +38,10 @@ def audit(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or a picture is at fault.
     """
-    return run_audit(read_request(arguments, description))
+    request = read_request(arguments, description)
+    from refusion.audit.run import run_audit
+
+    return run_audit(request)
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> Request:
@@ -46,14 +53,16 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     given = _parser(description).parse_args(list(arguments))
     given.trust_code = trusted_code(given)
     del given.network_kinds
+    from refusion.audit.run import Request
+
     return Request(**vars(given))
 
 
 def _parser(description: str) -> Parser:
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description, epilog=f"baselines:\n{facts_text('baselines')}")
     methods = parser.add_argument_group("methods", "any number; the average and each source alone always come along")
     for option, value, text in (
-        ("--baseline", "[NAME=]B", f"classical methods: {', '.join(BASELINES)} [without any method: the task's]"),
+        ("--baseline", "[NAME=]B", "classical methods, see below [without any method: the task's]"),
         ("--fused", "[NAME=]DIR", "fused pictures in DIR/train and DIR/val, named as their sources"),
         ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file or models:/… URI"),
     ):

@@ -8,20 +8,15 @@ python jobs/evaluate.py --checkpoint ours=RUN/MIF/best --fused theirs=DIR --base
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from refusion.baselines import BASELINES
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import AddMethods, Parser, positive
+from refusion.cli.settings_help import facts_text
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.evaluation.report import FORMATS
-from refusion.evaluation.request import Request
-from refusion.evaluation.run import run_evaluation
-from refusion.metrics.listing import help_text
-from refusion.metrics.lookup import DEFAULT_CONVENTION
+from refusion.evaluation.request import FORMATS, Request
 
 _SPLIT = "val"
 
@@ -32,7 +27,11 @@ def evaluate(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or a picture is at fault.
     """
-    return run_evaluation(read_request(arguments, description))
+    request = read_request(arguments, description)
+    # PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
+    from refusion.evaluation.run import run_evaluation
+
+    return run_evaluation(request)
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> Request:
@@ -60,17 +59,13 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
 
 
 def _parser(description: str) -> Parser:
-    parser = Parser(
-        description=description,
-        epilog=_facts(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    facts = f"baselines:\n{facts_text('baselines')}\n{facts_text('metrics')}"
+    parser = Parser(description, epilog=facts.replace("%", "%%"))
     methods = parser.add_argument_group("methods", "any number, mixed; the first is the one others are tested against")
     for option, value, text in (
         ("--fused", "[NAME=]DIR", "fused pictures, named as their sources"),
         ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file, models:/… URI, or pretrained"),
-        ("--baseline", "[NAME=]B", f"fuse by a classical method: {', '.join(BASELINES)}"),
+        ("--baseline", "[NAME=]B", "fuse by a classical method, see below"),
     ):
         methods.add_argument(option, action=AddMethods, dest="methods", default=[], metavar=value, help=text)
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
@@ -79,7 +74,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--data", metavar="DIR", help="instead: a folder with TASK/SPLIT/{a,b}, or builtin")
     parser.add_argument("--split", metavar="S", help=f"which split of --data [{_SPLIT}]")
     parser.add_argument("--metrics", nargs="+", metavar="M", help="see below, or all [the convention's usual ones]")
-    parser.add_argument("--convention", default=DEFAULT_CONVENTION, metavar="C", help="see below [%(default)s]")
+    parser.add_argument("--convention", default=Request.convention, metavar="C", help="see below [%(default)s]")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")
     parser.add_argument("--align", choices=("crop",), help="let fused pictures differ from their sources by a border")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="scores, one row per picture")
@@ -93,9 +88,3 @@ def _parser(description: str) -> Parser:
     add_adapt_options(parser)
     add_trust_options(parser)
     return parser
-
-
-def _facts() -> str:
-    """Baselines, conventions and metrics, for ``--help``."""
-    baselines = [f"  {name}: {baseline.title}" for name, baseline in BASELINES.items()]
-    return "\n".join(["baselines:", *baselines, help_text()]).replace("%", "%%")

@@ -8,29 +8,22 @@ python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from rich.console import Console
-
-from refusion.adapt import Adaptation, load_learned_loss
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.evaluation.scenes import pairs_of_folders
-from refusion.fuse import fuse_pair
-from refusion.images.pairs import Pair, match_pairs
-from refusion.images.reading import read_image, write_image
-from refusion.ops.backend import configure
-from refusion.runtime.progress_bar import progress_bar
 from refusion.shipped import PRETRAINED
 from refusion.tasks import find_task
-from refusion.tracking.loading import find_checkpoint, load_module
+
+# PyTorch and MLflow take seconds to import: only once the command line is understood.
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -39,7 +32,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or a picture is at fault.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description)
     parser.add_argument(
         "--checkpoint",
         default=PRETRAINED,
@@ -56,6 +49,17 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     add_trust_options(parser)
     options = parser.parse_args(list(arguments))
     task = find_task(options.task)
+    from rich.console import Console
+
+    from refusion.adapt import Adaptation, load_learned_loss
+    from refusion.evaluation.scenes import pairs_of_folders
+    from refusion.fuse import fuse_pair
+    from refusion.images.pairs import Pair, match_pairs
+    from refusion.images.reading import write_image
+    from refusion.ops.backend import configure
+    from refusion.runtime.progress_bar import progress_bar
+    from refusion.tracking.loading import find_checkpoint, load_module
+
     console = Console()
     device = _device(options.device)
     trusted = trusted_code(options)
@@ -88,6 +92,8 @@ def fuse(arguments: Sequence[str], description: str) -> int:
 
 
 def _sources(a: Path, b: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    from refusion.images.reading import read_image
+
     sources = read_image(a), read_image(b)
     if sources[0].shape[:2] != sources[1].shape[:2]:
         (height_a, width_a), (height_b, width_b) = (source.shape[:2] for source in sources)
@@ -96,6 +102,8 @@ def _sources(a: Path, b: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
 
 def _device(name: str) -> torch.device:
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError as error:

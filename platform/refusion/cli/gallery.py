@@ -9,14 +9,11 @@ The part of the picture in which the methods differ most is framed and shown mag
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from refusion.cli.options import Parser
 from refusion.errors import UserError
-from refusion.results.pictures import gallery_of
-from refusion.results.scores import read_score_file
 from refusion.tasks import find_task
 
 
@@ -26,7 +23,7 @@ def gallery(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the scores or a picture are at fault.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description)
     parser.add_argument("--task", required=True, metavar="T", help="fusion task")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with TASK/SPLIT/{a,b}, or 'builtin'")
     parser.add_argument("--split", default="val", help="which pairs [val]")
@@ -38,6 +35,9 @@ def gallery(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.png", help="the row of pictures")
     options = parser.parse_args(list(arguments))
     task = find_task(options.task).name
+    from refusion.results.pictures import gallery_of
+    from refusion.results.scores import read_score_file
+
     methods = read_score_file(options.scores)
     name, png = gallery_of(task, options.data, options.split, methods, options.pictures, options.methods)
     try:

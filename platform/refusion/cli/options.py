@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 import sys
-import types
 import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
+from refusion.cli.settings_help import allowed, default_text, settings_help
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
 from refusion.errors import UserError
-from refusion.runtime.manifest import JobRequest
+
+# Examples in a docstring begin with one of these.
+_PROGRAMS = ("python ", "ray ", "refusion ")
+_MACHINES = "machines"
+# Plain settings by the title under which ``--help`` lists them; the others come under the last.
+_GROUPS = {"data": ("tasks", "data", "skip_bad_pairs", "seed"), _MACHINES: ()}
+_DEFAULTS = {"tasks": "those that the data has"}
+_WRITTEN = {"data": "DIR|builtin"}
+# Fields of runtime.manifest.JobRequest, which takes a second to import.
+_JOB_OPTIONS = {
+    "run_name": ("NAME", "name of the new {kind} [date, time and four characters]"),
+    "storage": ("DIR|URI", "where {kind}s are kept [$REFUSION_HOME/{kind}s]"),
+    "tracking_uri": ("URI", "MLflow's store [MLFLOW_TRACKING_URI, or a local one]"),
+    "experiment": ("NAME", "MLflow experiment [refusion]"),
+    "resume": ("NAME", "go on with this {kind}"),
+}
 
 
 def run_command(command: Callable[[Sequence[str], str], int], description: str | None) -> typing.NoReturn:
@@ -39,8 +52,12 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     sys.exit(status)
 
 
-def parse_dotted(rest: Sequence[str]) -> list[dict[str, Any]]:
+def parse_dotted(rest: Sequence[str], others: Collection[str] = ()) -> list[dict[str, Any]]:
     """``--section.key value`` arguments as nested mappings, one each and in their order; values are read as YAML.
+
+    Args:
+        rest: the arguments.
+        others: the command's own options, which one that is not understood may have meant.
 
     Raises:
         UserError: an argument is no option, or an option lacks its value.
@@ -52,14 +69,12 @@ def parse_dotted(rest: Sequence[str]) -> list[dict[str, Any]]:
         if not option.startswith("--"):
             raise UserError(f"{option!r} is not understood: settings are written --section.key value (see --help)")
         name, equals, value = option.removeprefix("--").partition("=")
+        if "." not in name:
+            raise UserError(_unknown_option(name, others))
         if not equals:
             if not arguments or arguments[0].startswith("--"):
-                if "." not in name:
-                    raise UserError(_unknown_option(name))
                 raise UserError(f"--{name} lacks its value")
             value = arguments.pop(0)
-        if "." not in name:
-            raise UserError(_unknown_option(name))
         try:
             change = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -70,33 +85,93 @@ def parse_dotted(rest: Sequence[str]) -> list[dict[str, Any]]:
     return changes
 
 
-def _unknown_option(name: str) -> str:
-    options = [leaf.replace("_", "-") for leaf, _ in leaves(Settings)] + [
-        "config",
-        "preset",
-        "resume",
-        "run-name",
-        "storage",
-    ]
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    return f"there is no option --{name}" + (f"; did you mean --{near[0]}?" if near else "; --help lists all options")
-
-
-def settings_help() -> str:
-    """Lists all settings with their meanings and defaults, for ``--help``."""
-    lines = ["settings (each as --section.key value, or for one task --per_task.TASK.section.key value):"]
-    for name, field in leaves(Settings):
-        if "." in name:
-            default = field.default.model_dump() if isinstance(field.default, BaseModel) else field.default
-            lines.append(f"  --{name}  {field.description} [{default}]")
-    return "\n".join(lines)
+def _unknown_option(name: str, others: Collection[str] = ()) -> str:
+    """Returns the sentence on an option that is not there: the settings of that name in sections, or similar ones."""
+    settings = [leaf for leaf, _ in leaves(Settings)]
+    dashed = name.replace("-", "_")
+    inside = [leaf for leaf in settings if "." in leaf and leaf.rpartition(".")[2] == dashed]
+    if not inside and (section := [leaf for leaf in settings if leaf.startswith(f"{dashed}.")]):
+        return f"--{name} is a section of settings: write --{section[0]} and the like (see --help)"
+    options = [option.removeprefix("--") for option in others] + [leaf.replace("_", "-") for leaf in settings]
+    near = inside or difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if near:
+        *first, last = (f"--{leaf}" for leaf in near)
+        meant = f"{', '.join(first)} or {last}" if first else last
+        return f"there is no option --{name}; did you mean {meant}?"
+    return f"there is no option --{name}; --help lists all options"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with our exit status and one sentence instead of the usage text."""
+    """argparse with our exit status and one sentence instead of the usage text.
+
+    Args:
+        description: a command's docstring; its lines that are commands stand on lines of their own in ``--help``.
+        settings: the command also takes settings as ``--section.key value``, which ``--help`` then lists.
+        options: of argparse's own.
+    """
+
+    def __init__(self, description: str = "", *, settings: bool = False, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(description=laid_out(description).replace("%", "%%"), **options)
+        self._settings = settings
+
+    def format_help(self) -> str:
+        """Returns the text of ``--help``."""
+        needed = [f"{action.option_strings[0]} {action.metavar}" for action in self._actions if action.required]
+        others = ["[options]", *["[--section.key value …]"] * self._settings]
+        self.usage = " ".join(["%(prog)s", *needed, *others])
+        if self._settings:
+            self.epilog = settings_help().replace("%", "%%")
+        return super().format_help()
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Reads the arguments; refuses what is not understood with the option that was probably meant."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            name = rest[0].removeprefix("--").partition("=")[0]
+            near = difflib.get_close_matches(f"--{name}", self.option_names(), n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]}?" if near else "--help lists all options"
+            raise UserError(
+                f"there is no option --{name}; {hint}"
+                if rest[0].startswith("--")
+                else f"{rest[0]!r} is not understood (see --help)"
+            )
+        return options
+
+    def option_names(self) -> list[str]:
+        """Returns the options' long spellings."""
+        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
 
     def error(self, message: str) -> typing.NoReturn:
+        """Refuses the arguments.
+
+        Raises:
+            UserError: always.
+        """
         raise UserError(f"{message} (see --help)")
+
+
+def laid_out(description: str) -> str:
+    """Returns a docstring with each example command on a line of its own, below the comment on it.
+
+    >>> print(laid_out("Trains.\\n\\npython jobs/train.py --gpu      # fast\\nray job list"))
+    Trains.
+    <BLANKLINE>
+      # fast
+      python jobs/train.py --gpu
+      ray job list
+    """
+    lines: list[str] = []
+    continued = False
+    for line in description.splitlines():
+        if continued or line.startswith(_PROGRAMS):
+            command, _, comment = line.partition("  # ")
+            lines += [f"  # {comment.strip()}"] * bool(comment) + [f"  {command.rstrip()}"]
+            continued = line.endswith("\\")
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
@@ -105,19 +180,25 @@ def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] 
     Args:
         without: settings for which the command has options of its own.
     """
+    groups = {title: parser.add_argument_group(title) for title in _GROUPS}
     for name, field in leaves(Settings):
         if "." in name or name in without:
             continue
+        group = groups[next((title for title, names in _GROUPS.items() if name in names), _MACHINES)]
         option = f"--{name.replace('_', '-')}"
+        written, limits = allowed(field)
+        default = _DEFAULTS.get(name, default_text(field))
+        notes = [f"[{default}]"] * bool(default) + [f"({limits})"] * bool(limits)
+        text = " ".join([str(field.description), *notes]).replace("%", "%%")
         if field.annotation is bool:
-            parser.add_argument(option, action="store_true", default=None, help=field.description)
+            group.add_argument(option, action="store_true", default=None, help=field.description)
         elif bool in typing.get_args(field.annotation):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=field.description)
+            group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif typing.get_origin(field.annotation) is tuple:
-            parser.add_argument(option, nargs="+", default=None, help=field.description)
+            text = f"{text}: {written.removesuffix(' …').replace('|', ' ')}" if "|" in written else text
+            group.add_argument(option, nargs="+", default=None, metavar="TASK", help=text)
         else:
-            kind = _plain_type(field.annotation)
-            parser.add_argument(option, default=None, metavar=kind, help=f"{field.description} [{field.default}]")
+            group.add_argument(option, default=None, metavar=_WRITTEN.get(name, written), help=text)
 
 
 def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -127,27 +208,20 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
         parser: of the command.
         kind: "run" or "sweep".
     """
-    parser.add_argument("--run-name", metavar="NAME", help=f"name of the new {kind} [date, time and four characters]")
-    parser.add_argument("--storage", metavar="DIR|URI", help=f"where {kind}s are kept [$REFUSION_HOME/{kind}s]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
-    parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment [refusion]")
-    parser.add_argument("--resume", metavar="NAME", help=f"go on with this {kind}")
+    group = parser.add_argument_group(f"the {kind}")
+    for name, (metavar, text) in _JOB_OPTIONS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text.format(kind=kind))
 
 
-def add_preset_option(parser: argparse.ArgumentParser) -> None:
+def add_preset_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--preset``, whose settings lie below those of ``--config`` and of the command line."""
-    names = ", ".join(preset_names())
+    names = "|".join(preset_names())
     parser.add_argument("--preset", metavar="NAME", help=f"settings that come with the project: {names} [the defaults]")
 
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the options of ``add_job_options``, None where one was not given."""
-    return {field.name: getattr(options, field.name) for field in dataclasses.fields(JobRequest)}
-
-
-def _plain_type(annotation: Any) -> str:
-    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return "N" if int in members else "TEXT"
+    return {name: getattr(options, name) for name in _JOB_OPTIONS}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

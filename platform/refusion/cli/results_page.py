@@ -9,15 +9,11 @@ RESULTS/audit*.csv of analysis/reward_audit.py. What stands on the page between 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from refusion.cli.options import Parser
 from refusion.errors import UserError
-from refusion.evaluation.csv_file import write_atomically
-from refusion.results.page import Sources
-from refusion.results.template import fill
 
 
 def results_page(arguments: Sequence[str], description: str) -> int:
@@ -26,7 +22,7 @@ def results_page(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the page or a file is at fault.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description)
     parser.add_argument(
         "--results", type=Path, default=Path("analysis/results"), metavar="DIR", help="CSV files [analysis/results]"
     )
@@ -44,6 +40,10 @@ def results_page(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--ours", default="ours", metavar="NAME", help="our method's name in the scores [ours]")
     parser.add_argument("--published", default="published", metavar="NAME", help="the authors' [published]")
     options = parser.parse_args(list(arguments))
+    from refusion.evaluation.csv_file import write_atomically
+    from refusion.results.page import Sources
+    from refusion.results.template import fill
+
     sources = Sources(options.results, options.data, options.weights, options.base, options.ours, options.published)
     if not options.results.is_dir():
         raise UserError(f"--results {options.results}: there is no such folder")

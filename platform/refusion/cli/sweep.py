@@ -11,14 +11,10 @@ python jobs/sweep.py --resume 20260131-120000-ab12                              
 from __future__ import annotations
 
 import argparse
-import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from refusion.cli.options import (
     Parser,
@@ -28,20 +24,24 @@ from refusion.cli.options import (
     given_job_options,
     given_options,
     parse_dotted,
-    settings_help,
 )
-from refusion.config.layers import read_settings_file
+from refusion.cli.settings_help import allowed, default_text
+from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
 from refusion.errors import UserError
-from refusion.runtime.console import console
-from refusion.search.manifest import SweepRequest
-from refusion.search.options import PBT_KINDS, SweepOptions, old_spellings, with_new_names
-from refusion.search.sweep import run_sweep
+from refusion.search.options import PBT_KINDS, SweepOptions, old_spellings, read_options, with_new_names
 from refusion.tasks import TASKS
+
+# PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from refusion.search.manifest import SweepRequest
 
 _SECTIONS = ("base", "space", "sweep")
 # A sweep has options of its own for these.
 _OWN = ("tasks", "workers")
+_WRITTEN = {"scheduler": "KIND", "objective": "METRICS"}
 
 
 def sweep(arguments: Sequence[str], description: str) -> int:
@@ -50,52 +50,65 @@ def sweep(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or the data is at fault, or the cluster cannot hold one trial.
     """
-    requests = read_requests(arguments, description)
+    parts = read_parts(arguments, description)
+    for part in parts:
+        if part["resume"] is None:
+            read_options(part["options"])
+            check(part["changes"])
+    requests = [_request(part) for part in parts]
+    from refusion.runtime.console import console
+
     return max(_one_of(request, len(requests) > 1, console()) for request in requests)
 
 
 def _one_of(request: SweepRequest, titled: bool, where: Console) -> int:
+    from refusion.search.sweep import run_sweep
+
     if titled:
         where.rule(", ".join(request.options.get("task", ())) or str(request.resume))
     return run_sweep(request, where)
 
 
 def read_requests(arguments: Sequence[str], description: str = "") -> list[SweepRequest]:
-    """Read the command line: one sweep, or with ``--one-per-task`` one for each task, named NAME-TASK.
+    """Reads the command line: one sweep, or with ``--one-per-task`` one for each task, named NAME-TASK.
 
     Raises:
         UserError: an option is unknown or lacks its value, or the sweep file is wrong.
     """
-    parser = Parser(
-        description=description,
-        epilog=settings_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]")
-    add_preset_option(parser)
-    _add_own_options(parser)
-    parser.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
+    return [_request(part) for part in read_parts(arguments, description)]
+
+
+def _request(part: Mapping[str, Any]) -> SweepRequest:
+    from refusion.search.manifest import SweepRequest
+
+    return SweepRequest(**part)
+
+
+def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any]]:
+    """Returns the arguments of each ``SweepRequest``, as `read_requests`."""
+    parser = Parser(description, settings=True)
+    search = parser.add_argument_group("search")
+    search.add_argument("--config", type=Path, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]")
+    add_preset_option(search)
+    _add_own_options(search)
+    search.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
     add_plain_options(parser, without=_OWN)
     add_job_options(parser, "sweep")
     options, rest = parser.parse_known_args(list(arguments))
     given = {name: getattr(options, name) for name in SweepOptions.model_fields if getattr(options, name) is not None}
     if "task" in given:
         given["task"] = _tasks(given["task"])
-    changes = [given_options(options), *parse_dotted(rest)]
-    common = SweepRequest(
-        given,
-        changes,
-        **given_job_options(options),
-    )
-    request = common if options.resume is not None and options.config is None else _with_file(common, options.config)
+    changes = [given_options(options), *parse_dotted(rest, parser.option_names())]
+    part = {"options": given, "changes": changes, **given_job_options(options)}
+    if options.resume is None or options.config is not None:
+        part = _with_file(part, options.config)
     if options.preset:
-        request = replace(request, changes=[read_preset(options.preset), *request.changes])
-    return _per_task(request) if options.one_per_task else [request]
+        part["changes"] = [read_preset(options.preset), *part["changes"]]
+    return _per_task(part) if options.one_per_task else [part]
 
 
-def _with_file(request: SweepRequest, config: Path | None) -> SweepRequest:
-    kind = "pbt" if request.options.get("scheduler") in PBT_KINDS else "schedules"
+def _with_file(part: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
+    kind = "pbt" if part["options"].get("scheduler") in PBT_KINDS else "schedules"
     file = settings_file(config or Path(f"sweep-{kind}"))
     content = read_settings_file(file)
     unknown = [name for name in content if name not in _SECTIONS]
@@ -109,11 +122,11 @@ def _with_file(request: SweepRequest, config: Path | None) -> SweepRequest:
         raise UserError(f"--config {file}: there is no space to search; name parameters under `space:`")
     said = content.get("sweep") or {}
     own = with_new_names({str(name).replace("-", "_"): value for name, value in said.items()})
-    options = {**own, **request.options}
+    options = {**own, **part["options"]}
     if isinstance(options.get("task"), str | list):
         options["task"] = _tasks(options["task"])
-    changes = [content.get("base") or {}, *request.changes]
-    return replace(request, options=options, changes=changes, space=space, space_file=str(file))
+    changes = [content.get("base") or {}, *part["changes"]]
+    return {**part, "options": options, "changes": changes, "space": space, "space_file": str(file)}
 
 
 def _tasks(names: str | Sequence[Any]) -> list[str]:
@@ -121,34 +134,24 @@ def _tasks(names: str | Sequence[Any]) -> list[str]:
     return list(TASKS) if upper == ["ALL"] else upper
 
 
-def _per_task(request: SweepRequest) -> list[SweepRequest]:
-    name = request.resume or request.run_name
+def _per_task(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    name = part["resume"] or part["run_name"]
     if name is None:
         raise UserError("--one-per-task: name the sweeps by --run-name NAME; they are called NAME-TASK")
-    tasks = request.options.get("task") or list(TASKS)
-    found = []
-    for task in tasks:
-        options, own = {**request.options, "task": [task]}, f"{name}-{task}"
-        found.append(
-            replace(request, options=options, resume=own)
-            if request.resume
-            else replace(request, options=options, run_name=own)
-        )
-    return found
+    tasks = part["options"].get("task") or list(TASKS)
+    named = "resume" if part["resume"] else "run_name"
+    return [{**part, "options": {**part["options"], "task": [task]}, named: f"{name}-{task}"} for task in tasks]
 
 
-def _add_own_options(parser: argparse.ArgumentParser) -> None:
+def _add_own_options(parser: argparse._ActionsContainer) -> None:
     """The sweep's options; each defaults to None, that is, not given."""
     for name, field in SweepOptions.model_fields.items():
         options = [f"--{spelling.replace('_', '-')}" for spelling in (name, *old_spellings(name))]
-        default = f" [{field.default}]" if field.default and not field.is_required() else ""
-        text = f"{field.description}{default}".replace("%", "%%")
+        written, limits = allowed(field)
+        notes = [f"[{default}]" for default in [default_text(field)] if default]
+        notes += [f"({limits})"] * bool(limits)
+        text = " ".join([str(field.description), *notes]).replace("%", "%%")
         if typing.get_origin(field.annotation) is tuple:
             parser.add_argument(*options, dest=name, nargs="+", default=None, metavar=name.upper(), help=text)
         else:
-            parser.add_argument(*options, dest=name, default=None, metavar=_kind(field.annotation), help=text)
-
-
-def _kind(annotation: Any) -> str:
-    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return "N" if int in members else "X" if float in members else "KIND"
+            parser.add_argument(*options, dest=name, default=None, metavar=_WRITTEN.get(name, written), help=text)

@@ -5,19 +5,16 @@ python analysis/sweep_report.py --sweep NAME --out DIR
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from refusion.cli.options import Parser
 from refusion.errors import UserError
-from refusion.reporting.study import Study, read_study
-from refusion.reporting.sweep_page import headline, sweep_page
-from refusion.reporting.tables import best_values, rich_table, trial_table
-from refusion.tracking.store import resolve_tracking_uri, ui_command
-from refusion.tracking.sweeps import BEST_FILE, read_sweep
+
+# pandas, matplotlib and MLflow take seconds to import: only once the command line is understood.
+if TYPE_CHECKING:
+    from refusion.reporting.study import Study
 
 PAGE, TABLE = "report.html", "trials.csv"
 
@@ -28,12 +25,20 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: there is no such sweep, or the folder cannot be written.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description)
     parser.add_argument("--sweep", required=True, metavar="NAME", help="name of the sweep")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
     parser.add_argument("--experiment", default="refusion", metavar="NAME", help="MLflow experiment [refusion]")
     options = parser.parse_args(list(arguments))
+    from rich.console import Console
+
+    from refusion.reporting.study import read_study
+    from refusion.reporting.sweep_page import headline
+    from refusion.reporting.tables import best_values, rich_table
+    from refusion.tracking.store import resolve_tracking_uri, ui_command
+    from refusion.tracking.sweeps import read_sweep
+
     uri = resolve_tracking_uri(options.tracking_uri)
     study = read_study(read_sweep(uri, options.experiment, options.sweep))
     write_report(study, ui_command(uri), options.out)
@@ -52,6 +57,10 @@ def write_report(study: Study, ui: str, folder: Path) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
+    from refusion.reporting.sweep_page import sweep_page
+    from refusion.reporting.tables import trial_table
+    from refusion.tracking.sweeps import BEST_FILE
+
     texts = {PAGE: sweep_page(study, ui), TABLE: trial_table(study).to_csv(index=False)}
     if study.sweep.best_yaml is not None:
         texts[BEST_FILE] = study.sweep.best_yaml

@@ -9,9 +9,9 @@ python jobs/train_all_tasks.py --resume 20260131-120000-ab12                # go
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refusion.cli.options import (
     Parser,
@@ -21,13 +21,13 @@ from refusion.cli.options import (
     given_job_options,
     given_options,
     parse_dotted,
-    settings_help,
 )
-from refusion.config.layers import read_settings_file
+from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
-from refusion.runtime.console import console
-from refusion.training.job import train_all
-from refusion.training.manifest import RunRequest
+
+# PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
+if TYPE_CHECKING:
+    from refusion.training.manifest import RunRequest
 
 
 def train_all_tasks(arguments: Sequence[str], description: str) -> int:
@@ -36,7 +36,11 @@ def train_all_tasks(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or the data is at fault.
     """
-    return train_all(read_request(arguments, description), console())
+    request = read_request(arguments, description)
+    from refusion.runtime.console import console
+    from refusion.training.job import train_all
+
+    return train_all(request, console())
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
@@ -45,25 +49,21 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
     Raises:
         UserError: an option is unknown or lacks its value.
     """
-    parser = Parser(
-        description=description,
-        epilog=settings_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE.yaml",
-        help="settings to lay over the defaults, or a preset's name",
-    )
-    add_preset_option(parser)
+    parser = Parser(description, settings=True)
+    files = parser.add_argument_group("settings from a file, below those of the command line")
+    files.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings, or a preset's name")
+    add_preset_option(files)
     add_plain_options(parser)
     add_job_options(parser, "run")
-    parser.add_argument("--start", metavar="KIND", help="short for --network.start: average, random or pretrained")
+    start = parser.add_argument_group("short for a setting")
+    start.add_argument("--start", metavar="average|random|pretrained", help="--network.start")
     options, rest = parser.parse_known_args(list(arguments))
     changes = [read_preset(options.preset)] if options.preset else []
     changes += [read_settings_file(settings_file(options.config))] if options.config else []
     changes += [{"network": {"start": options.start}}] if options.start else []
-    changes += [given_options(options), *parse_dotted(rest)]
+    changes += [given_options(options), *parse_dotted(rest, parser.option_names())]
+    if options.resume is None:
+        check(changes)
+    from refusion.training.manifest import RunRequest
+
     return RunRequest(changes, **given_job_options(options))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from refusion.evaluation.formats import as_latex, as_markdown, as_text
+from refusion.evaluation.request import FORMATS, Format
 from refusion.evaluation.results import REFERENCE, MethodScores
 from refusion.evaluation.table import INCOMPLETE, SIGNIFICANT, Table, is_higher_better, table_of_one, table_of_several
 from refusion.metrics import CATALOGUE, CONVENTIONS
 from refusion.statistics import MeanInterval, mean_interval, paired_tests
 from refusion.tasks import find_task
-
-Format = Literal["text", "markdown", "latex"]
-FORMATS: tuple[Format, ...] = ("text", "markdown", "latex")
 
 _LEVEL = 0.05
 _NAMES_SHOWN = 5

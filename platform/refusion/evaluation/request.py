@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from refusion.evaluation.methods import Kind
-from refusion.evaluation.report import Format
+
+Format = Literal["text", "markdown", "latex"]
+FORMATS: tuple[Format, ...] = ("text", "markdown", "latex")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from refusion.evaluation.csv_file import check_writable, csv_text, score_table, 
 from refusion.evaluation.methods import Method, find_methods, with_adapted
 from refusion.evaluation.parallel import score_all
 from refusion.evaluation.recording import record
-from refusion.evaluation.report import Format, report_text
-from refusion.evaluation.request import Request
+from refusion.evaluation.report import report_text
+from refusion.evaluation.request import Format, Request
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scenes import (
     MinimumSize,

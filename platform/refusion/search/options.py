@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
-from refusion.search.objective.objective import DEFAULT
 from refusion.tasks import TaskName
 
+DEFAULT_OBJECTIVE = "SSIM,Qabf,VIF,SCD"
 SearchKind = Literal["random", "grid", "optuna"]
 SCHEDULERS = ("asha", "hyperband", "median", "pbt", "pb2", "none")
 # Population-based schedulers change values while a trial trains, and choose its next values themselves.
@@ -39,9 +39,11 @@ class SweepOptions(BaseModel):
 
     task: tuple[TaskName, ...] = Field(min_length=1, description="task or tasks that each trial trains, or 'all'")
     trials: int = Field(16, ge=1, description="trials besides trial 0, the default settings; all of a grid if less")
-    objective: str = Field(DEFAULT, description="SSIM | SSIM,Qabf:2,VIF (weighted average rank) | pareto:SSIM,Qabf")
-    search: SearchKind = Field("optuna", description="random | grid | optuna")
-    sampler: Literal["tpe", "gp"] = Field("tpe", description="of optuna: tpe | gp")
+    objective: str = Field(
+        DEFAULT_OBJECTIVE, description="SSIM | SSIM,Qabf:2,VIF (weighted average rank) | pareto:SSIM,Qabf"
+    )
+    search: SearchKind = Field("optuna", description="how the next trial's values are found")
+    sampler: Literal["tpe", "gp"] = Field("tpe", description="of optuna")
     scheduler: Annotated[str, AfterValidator(_known_scheduler)] = Field(
         "asha", description="asha | hyperband | median | pbt | pb2 | none | module:Class (your own, for Ray Tune)"
     )

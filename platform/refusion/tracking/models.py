@@ -16,8 +16,9 @@ from mlflow.exceptions import MlflowException
 
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.tracking.failures import reason_of
 from refusion.tracking.registry import CHECKPOINT, LOGGED_NAME, MODEL_FILES, origin
-from refusion.tracking.store import first_line, http_retry_limits, redacted, require_store, resolve_tracking_uri
+from refusion.tracking.store import http_retry_limits, redacted, require_store, resolve_tracking_uri
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def find_model(uri_of_model: str, tracking_uri: str | None = None) -> FoundModel
             return FoundModel(folder, ", ".join(text for text in (place.name, origin(place.tags)) if text))
     except MlflowException as error:
         raise UserError(
-            f"there is no model {uri_of_model} in {redacted(store)} ({first_line(error)}): "
+            f"there is no model {uri_of_model} in {redacted(store)} ({reason_of(error)}): "
             "check its name and --tracking-uri"
         ) from error
 

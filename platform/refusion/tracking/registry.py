@@ -21,9 +21,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from sqlalchemy.exc import SQLAlchemyError
 
-from refusion.tracking.numbering import NUMBERING, epoch_of, step_of
+from refusion.tracking.epochs import NUMBERING, epoch_of, step_of
+from refusion.tracking.failures import reason_of
 from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import first_line, no_progress_bar
+from refusion.tracking.store import no_progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def registered_as(uri: str, task: str, run_id: str) -> str:
             return f"models:/{name}/{numbers[0]}, which is also models:/{name}@{BEST}"
         held = origin(client.get_model_version(name, best).tags) if best else ""
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        log.warning("MLflow's store is away (%s)", first_line(error))
+        log.warning("MLflow's store is away (%s)", reason_of(error))
         return ""
     return f"models:/{name}/{numbers[0]}; models:/{name}@{BEST} stays version {best}, {held}".rstrip(", ")
 

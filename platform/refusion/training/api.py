@@ -12,7 +12,7 @@ from rich.console import Console
 from refusion.config.presets import read_preset
 from refusion.config.settings import Settings
 from refusion.runtime.console import console
-from refusion.tracking.histories import epoch_metrics
+from refusion.tracking.epochs import epoch_metrics
 from refusion.training.job import run_job
 from refusion.training.manifest import RunRequest
 from refusion.training.recording import BEST

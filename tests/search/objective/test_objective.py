@@ -9,7 +9,6 @@ import pytest
 from refusion.errors import UserError
 from refusion.metrics import CATALOGUE
 from refusion.search.objective.objective import (
-    DEFAULT,
     Goal,
     Objective,
     average_ranks,
@@ -18,6 +17,7 @@ from refusion.search.objective.objective import (
     scores_at,
     standings,
 )
+from refusion.search.options import DEFAULT_OBJECTIVE
 
 NAN = math.nan
 ONE = ("IVIF",)
@@ -49,14 +49,14 @@ def test_every_metric_counts_once_per_task() -> None:
     assert Objective.parse("SSIM", ("IVIF", "MIF")).kind == "rank"
 
 
-@pytest.mark.parametrize("text", ["SSIM", "SSIM,Qabf:2.5", "pareto:VIF,EN", DEFAULT])
+@pytest.mark.parametrize("text", ["SSIM", "SSIM,Qabf:2.5", "pareto:VIF,EN", DEFAULT_OBJECTIVE])
 def test_the_text_reads_back(text: str) -> None:
     objective = Objective.parse(text, ONE)
     assert Objective.parse(objective.text, ONE) == objective
 
 
 def test_the_direction_comes_from_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert all(goal.higher for goal in Objective.parse(DEFAULT, ONE).goals)
+    assert all(goal.higher for goal in Objective.parse(DEFAULT_OBJECTIVE, ONE).goals)
     monkeypatch.setitem(CATALOGUE, "SSIM", dataclasses.replace(CATALOGUE["SSIM"], direction="lower"))
     objective = Objective.parse("SSIM", ONE)
     assert scores_at(objective, {1: history({"SSIM": 0.2}), 2: history({"SSIM": 0.1})}, 1) == {1: -0.2, 2: -0.1}
@@ -141,7 +141,7 @@ def test_ranks_do_not_depend_on_the_scale_of_a_metric() -> None:
 
 
 def test_equal_trials_score_equally_and_the_lower_number_is_best() -> None:
-    objective = Objective.parse(DEFAULT, ONE)
+    objective = Objective.parse(DEFAULT_OBJECTIVE, ONE)
     same = history({"SSIM": 0.5, "Qabf": 0.5, "VIF": 0.5, "SCD": 0.5})
     histories = {5: same, 3: same, 4: same}
     assert scores_at(objective, histories, 1) == {3: 0.5, 4: 0.5, 5: 0.5}

@@ -13,8 +13,8 @@ import numpy as np
 from refusion.errors import UserError
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.search.objective.ranking import Array, fronts, mean_ranks, pareto_shares, share_beaten, wins
+from refusion.search.options import DEFAULT_OBJECTIVE
 
-DEFAULT = "SSIM,Qabf,VIF,SCD"
 _PARETO: Literal["pareto"] = "pareto"
 
 # Trial number → finished epochs → metric → number.
@@ -102,7 +102,7 @@ def _weights(parts: Sequence[str], text: str) -> dict[str, float]:
 def _metric(written: str, text: str) -> str:
     known = {name.lower(): name for name in METRICS}
     if not written:
-        raise UserError(f"--objective {text}: name metrics, separated by commas, such as {DEFAULT}")
+        raise UserError(f"--objective {text}: name metrics, separated by commas, such as {DEFAULT_OBJECTIVE}")
     if written.lower() in known:
         return known[written.lower()]
     near = difflib.get_close_matches(written.lower(), list(known), n=1, cutoff=0.4)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refusion.cli.main import COMMANDS
+from refusion.cli.settings_help import allowed, default_text, facts_text, settings_help
+from refusion.config.layers import leaves
+from refusion.config.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FIELDS = dict(leaves(Settings))
+SLOW = ("torch", "ray", "mlflow", "pandas", "scipy", "cv2", "matplotlib", "optuna", "pyarrow")
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
+def without_slow_imports(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program where what takes seconds to import cannot be imported."""
+    program = f"import sys, runpy; sys.modules.update(dict.fromkeys({SLOW}))\n"
+    program += f"sys.argv = {list(arguments)}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_every_setting_of_the_sections_has_a_line(wide: None) -> None:
+    lines = settings_help().splitlines()
+    for name, field in FIELDS.items():
+        if "." in name:
+            (line,) = [line for line in lines if line.startswith(f"  --{name} ")]
+            assert str(field.description) in " ".join([line, *lines[lines.index(line) + 1 :][:1]])
+    assert "schedule: length of the training, its rates, and its inner steps" in lines
+    assert "Undefined" not in "".join(lines) and "[None]" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("schedule.epochs", ("N", "at least 1", "50")),
+        ("seed", ("N", "at least 0", "0")),
+        ("images.swap", ("true|false", "", "true")),
+        ("images.crop", ("N|{0: N, EPOCH: N}", "at least 8, at most 4096", "128")),
+        ("validation.images", ("N|{0: N, EPOCH: N}", "at least 1", "")),
+        ("network.kind", ("refusion|module:Class", "", "refusion")),
+        ("objective.reward", ("published|salient|detail|module:function", "", "published")),
+        ("outer.kind", ("normalised|adam", "", "normalised")),
+        ("schedule.inner_rate", ("X|{kind: …}", "", "{kind: tied, ratio: 1}")),
+        ("tasks", ("IVIF|MIF|MFIF|MEIF …", "", "IVIF MIF MFIF MEIF")),
+    ],
+)
+def test_allowed_values_limits_and_default(name: str, expected: tuple[str, str, str]) -> None:
+    assert (*allowed(FIELDS[name]), default_text(FIELDS[name])) == expected
+
+
+def test_each_kind_of_rate_is_listed_once_with_its_settings(wide: None) -> None:
+    text = settings_help()
+    (step,) = [line for line in text.splitlines() if line.startswith("    kind: step ")]
+    assert "every N: epochs between two steps [10]; factor X: what the rate is multiplied by" in step
+    (rest,) = [line for line in text.splitlines() if line.startswith("    kind: … ")]
+    assert rest.endswith("constant, step, cosine, piecewise as of --schedule.rate")
+
+
+def test_no_line_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = [line for line in settings_help().splitlines() if len(line) > 80 and line.startswith("   ")]
+    assert not wide
+
+
+def test_the_lists_that_are_kept_as_texts_are_what_the_code_has() -> None:
+    spec = importlib.util.spec_from_file_location("metrics_table", ROOT / "docs" / "metrics_table.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, text in module.help_texts().items():
+        assert facts_text(name) == text.rstrip("\n"), "write the texts anew by docs/metrics_table.py"
+
+
+@pytest.mark.parametrize("program", [command.file for command in COMMANDS.values()])
+def test_help_and_a_wrong_option_need_nothing_that_is_slow_to_import(program: str) -> None:
+    shown = without_slow_imports(program, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("usage: ") and "Undefined" not in shown.stdout
+    wrong = without_slow_imports(program, "--epochs", "3")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: ") and wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("jobs/train_all_tasks.py", "--schedule.epoch", "3"), "there is no setting --schedule.epoch here; did you"),
+        (("jobs/train_all_tasks.py", "--schedule.epochs", "0"), "--schedule.epochs must be at least 1 (it is 0)"),
+        (("jobs/sweep.py", "--task", "IVIF", "--images.corp", "3"), "there is no setting --images.corp here; did you"),
+        (("jobs/sweep.py", "--trials", "3"), "--task is missing"),
+    ],
+)
+def test_a_wrong_setting_needs_nothing_that_is_slow_to_import(arguments: tuple[str, ...], message: str) -> None:
+    done = without_slow_imports(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
