@@ -18,8 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from PIL import Image
 
-from refusion.tracking.histories import WITHIN_EPOCH
-from refusion.tracking.numbering import step_of
+from refusion.tracking.epochs import WITHIN_EPOCH, step_of
 from refusion.tracking.registry import MODEL_FILES, Version, register_version
 from refusion.tracking.retry_queue import RetryQueue
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run

@@ -21,8 +21,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from sqlalchemy.exc import SQLAlchemyError
 
+from refusion.tracking.epochs import NUMBERING, epoch_of, step_of
 from refusion.tracking.failures import reason_of
-from refusion.tracking.numbering import NUMBERING, epoch_of, step_of
 from refusion.tracking.provenance import installed_version
 from refusion.tracking.store import no_progress_bar
 

@@ -15,7 +15,7 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Run, ViewType
 from sqlalchemy.exc import SQLAlchemyError
 
-from refusion.tracking.numbering import NUMBERING, epoch_of
+from refusion.tracking.epochs import NUMBERING, epoch_of
 from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
 from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, truncate
 

@@ -20,8 +20,8 @@ from mlflow.entities import Run, RunTag
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
+from refusion.tracking.epochs import epoch_of
 from refusion.tracking.failures import reason_of
-from refusion.tracking.numbering import epoch_of
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
 from refusion.tracking.settings import TAG_LIMIT
 from refusion.tracking.store import http_retry_limits, no_progress_bar, redacted, require_store
@@ -29,9 +29,8 @@ from refusion.tracking.store import http_retry_limits, no_progress_bar, redacted
 KIND_TAG, SWEEP = "kind", "sweep"
 TRIAL_TAG, VALUES_TAG, ENDED_TAG, LINEAGE_TAG, BEST_TAG = "trial", "values", "ended", "lineage", "best_trial"
 SPEC_FILE, BEST_FILE, COMPARISON_FILE = "sweep.yaml", "best.yaml", "comparison.json"
-RUNNING = "running"
+RUNNING, SYSTEM = "running", "system/"
 _PAGE = 1000
-SYSTEM = "system/"
 log = logging.getLogger(__name__)
 
 

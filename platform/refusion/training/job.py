@@ -24,7 +24,7 @@ from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
-from refusion.tracking.numbering import run_counts_from_zero
+from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, run_address, ui_command

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from mlflow import MlflowClient
 
-from refusion.tracking.histories import epoch_metrics
-from refusion.tracking.numbering import EPOCHS_FROM_TAG, run_counts_from_zero
+from refusion.tracking.epochs import EPOCHS_FROM_TAG, epoch_metrics, run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import recorded_epochs, start_job_run, start_task_run
 
