@@ -5,14 +5,7 @@ cd "$(dirname "$0")/.."
 
 echo "Starting Ray on this machine, half a minute. Ctrl-C ends the training cleanly and says how to go on."
 # Its own ports, token and folder: a cluster that already runs on this machine is neither used nor stopped.
-PORTS=($(python - <<'PY'
-import socket
-sockets = [socket.socket() for _ in range(4)]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))
-PY
-))
+PORTS=($(python -c 'from refusion.runtime.ports import free_ports; print(*free_ports(4))'))
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN

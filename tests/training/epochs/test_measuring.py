@@ -1,4 +1,4 @@
-"""What comes before the first step: steps are timed, and the untrained modules are measured as epoch 0."""
+"""Preparation of a training: steps are timed, and the untrained modules are measured as epoch 0."""
 
 from __future__ import annotations
 
