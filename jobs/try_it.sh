@@ -50,14 +50,19 @@ ray job submit --no-wait -- bash -c "$JOB" "$PLACE" jobs/train_all_tasks.py --pr
   { cat "$PLACE/submit.log" >&2; exit 1; }
 tail -n +1 -f "$PLACE/job.log" &
 SHOWN=$!
+INTERRUPTED=
 interrupt() {
+  INTERRUPTED=yes
   # A second one does not wait for the first.
   trap 'exit 130' INT TERM
-  kill -INT "$(cat "$PLACE/pid" 2>/dev/null)" 2>/dev/null || exit 130
+  # Not INT, which Ray's processes leave ignored.
+  kill -TERM "$(cat "$PLACE/pid" 2>/dev/null)" 2>/dev/null || exit 130
 }
 trap interrupt INT TERM
 until [ -s "$PLACE/status" ]; do
   kill -0 "$HEAD" 2>/dev/null || { echo "Ray has ended before the job:" >&2; tail -n 20 "$LOG" >&2; exit 1; }
   sleep 0.5 || true
 done
-exit "$(cat "$PLACE/status")"
+STATUS=$(cat "$PLACE/status")
+if [ -n "$INTERRUPTED" ] && [ "$STATUS" != 0 ]; then STATUS=130; fi
+exit "$STATUS"

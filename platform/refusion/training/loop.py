@@ -39,6 +39,8 @@ _CHECK_EVERY = 10
 _META_COST = 3.0
 # … and on this share of an epoch being spent on its validation.
 _VALIDATION_SHARE = 0.2
+# Seconds of a training that few expect who have not asked for it.
+_LONG = 6 * 3600
 _LABELS: dict[Kind, str] = {"meta": "meta-iteration", "fusion": "fusion update", "validation": "validated pair"}
 
 
@@ -103,7 +105,8 @@ class TaskTraining:
                 for kind, label in _LABELS.items()
                 if self.pace.of(kind, plan.cost(kind)) is not None
             )
-            self.note(f"about {clock(seconds)} to go, as measured on the first steps ({', '.join(each)})")
+            shorter = "; --preset quick or standard is shorter" if seconds > _LONG else ""
+            self.note(f"about {clock(seconds)} to go, as measured on the first steps ({', '.join(each)}){shorter}")
         return report
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
