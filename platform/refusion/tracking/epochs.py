@@ -42,7 +42,7 @@ def run_counts_from_zero(uri: str, run_id: str) -> bool:
 
 
 def epoch_metrics(uri: str, run_id: str) -> pd.DataFrame:
-    """One row per epoch of a run, with columns ``epoch`` (0: before the first step) and the names of its metrics, sorted.
+    """One row per epoch of a run, columns ``epoch`` (0: before the first step) and the names of its metrics, sorted.
 
     Where an epoch was recorded twice, as after a restart, the newer value counts.
     """
