@@ -17,6 +17,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import psutil
@@ -100,10 +101,10 @@ def _prepared(name: str, options: argparse.Namespace) -> Callable[[], torch.Tens
     """The method on its weights and sources, which are the same for all; warmed up on a corner of them."""
     module = _module(options)
     if name == METHODS[0]:
-        sizes = {"width": module.project_in_1.out_channels, "heads": module.FM.temperature1.shape[0]}
+        sizes: dict[str, Any] = {"width": module.project_in_1.out_channels, "heads": module.FM.temperature1.shape[0]}
         blocks = len(module.encoder1)
         expansion = module.FM.project_E1.out_channels // (2 * sizes["width"])
-        reference = ReferenceFusionModule(**sizes, blocks=blocks, expansion=expansion).eval()
+        reference = ReferenceFusionModule(**sizes, blocks=blocks, expansion=expansion, output=module.output).eval()
         reference.load_state_dict(module.state_dict())
         module = reference
     sources = sources_of(options.height, options.width).to(options.device)

@@ -36,7 +36,7 @@ def test_changes_are_laid_over_a_base() -> None:
 
 
 def test_a_number_laid_over_a_schedule_changes_its_value() -> None:
-    settings = check([schedule(rate={"every": 3}), schedule(rate=2e-4)])
+    settings = check([schedule(rate={"kind": "step", "every": 3}), schedule(rate=2e-4)])
     assert settings.schedule.rate == StepRate(value=2e-4, every=3)
 
 
@@ -45,13 +45,15 @@ def test_a_number_laid_over_the_tied_inner_rate_unties_it() -> None:
 
 
 def test_another_kind_keeps_value_and_warm_up_only() -> None:
-    settings = check([schedule(rate={"value": 3e-4, "warmup": 2, "every": 5}), schedule(rate={"kind": "cosine"})])
+    settings = check(
+        [schedule(rate={"kind": "step", "value": 3e-4, "warmup": 2, "every": 5}), schedule(rate={"kind": "cosine"})]
+    )
     assert settings.schedule.rate == CosineRate(value=3e-4, warmup=2)
 
 
 def test_the_same_kind_keeps_everything() -> None:
-    settings = check([schedule(rate={"every": 5}), schedule(rate={"kind": "step", "factor": 0.5})])
-    assert settings.schedule.rate == StepRate(value=1e-4, every=5, factor=0.5)
+    settings = check([schedule(rate={"kind": "step", "every": 5}), schedule(rate={"kind": "step", "factor": 0.5})])
+    assert settings.schedule.rate == StepRate(value=2e-3, every=5, factor=0.5)
 
 
 def test_an_inner_rate_can_be_tied_again() -> None:
@@ -60,7 +62,7 @@ def test_an_inner_rate_can_be_tied_again() -> None:
 
 
 def test_piecewise_values_keep_nothing_of_another_kind_and_leave_nothing_to_it() -> None:
-    to_piecewise = [schedule(rate={"warmup": 2, "every": 5}), schedule(rate={"kind": "piecewise", "values": {0: 1e-3}})]
+    to_piecewise = [schedule(rate={"warmup": 2}), schedule(rate={"kind": "piecewise", "values": {0: 1e-3}})]
     assert check(to_piecewise).schedule.rate == PiecewiseRate(values=((0, 1e-3),))
     assert check([*to_piecewise, schedule(rate=2e-4)]).schedule.rate == ConstantRate(value=2e-4)
     assert check([*to_piecewise, schedule(rate={"kind": "cosine", "value": 1})]).schedule.rate == CosineRate(value=1)
@@ -249,7 +251,7 @@ def test_a_settings_file_is_a_mapping(tmp_path: Path) -> None:
     file = tmp_path / "quick.yaml"
     file.write_text("schedule:\n  epochs: 2\n  rate: {kind: cosine, value: 1.0e-3}\n")
     settings = check([read_settings_file(file)])
-    assert (settings.schedule.epochs, settings.schedule.rate) == (2, CosineRate(value=1e-3))
+    assert (settings.schedule.epochs, settings.schedule.rate) == (2, CosineRate(value=1e-3, end=1e-6))
 
 
 def test_an_empty_settings_file_changes_nothing(tmp_path: Path) -> None:

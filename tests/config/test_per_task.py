@@ -12,8 +12,8 @@ from refusion.config.schedules import CosineRate, PiecewiseRate, StepRate
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
-COSINE = {"schedule": {"rate": {"kind": "cosine", "value": 1e-3}}}
-FILE = {"images": {"crop": 64}, "per_task": {"IVIF": COSINE, "MIF": {"images": {"batch": 8}}}}
+STEP = {"schedule": {"rate": {"kind": "step", "value": 1e-3}}}
+FILE = {"images": {"crop": 64}, "per_task": {"IVIF": STEP, "MIF": {"images": {"batch": 8}}}}
 
 
 def own(task: str, sections: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def own(task: str, sections: dict[str, Any]) -> dict[str, Any]:
 
 def test_each_task_has_its_own_over_the_common_ones() -> None:
     settings = check([FILE])
-    assert for_task(settings, "IVIF").schedule.rate == CosineRate(value=1e-3)
+    assert for_task(settings, "IVIF").schedule.rate == StepRate(value=1e-3)
     assert for_task(settings, "IVIF").images == settings.images
     assert (for_task(settings, "MIF").images.crop, for_task(settings, "MIF").images.batch) == (64, 8)
     assert for_task(settings, "MFIF") == check([{"images": {"crop": 64}}])
@@ -30,7 +30,7 @@ def test_each_task_has_its_own_over_the_common_ones() -> None:
 
 def test_a_tasks_settings_are_whole_and_have_no_tasks_of_their_own() -> None:
     settings = check([FILE])
-    assert for_task(settings, "IVIF") == check([{"images": {"crop": 64}}, COSINE])
+    assert for_task(settings, "IVIF") == check([{"images": {"crop": 64}}, STEP])
     assert for_task(settings, "IVIF").per_task == {}
 
 
@@ -40,28 +40,28 @@ def test_without_any_they_are_the_common_settings() -> None:
 
 def test_a_later_option_goes_over_every_task() -> None:
     settings = check([FILE, {"schedule": {"rate": 2e-4}}, {"images": {"batch": 4}}])
-    assert for_task(settings, "IVIF").schedule.rate == CosineRate(value=2e-4)
-    assert settings.schedule.rate == StepRate(value=2e-4)
+    assert for_task(settings, "IVIF").schedule.rate == StepRate(value=2e-4)
+    assert settings.schedule.rate == CosineRate(value=2e-4, end=1e-6)
     assert for_task(settings, "MIF").images.batch == 4
     assert set(settings.per_task) == {"IVIF"}
 
 
 def test_a_later_option_for_one_task_leaves_the_others() -> None:
     settings = check([FILE, own("ivif", {"schedule": {"rate": {"value": 5e-3}}})])
-    assert for_task(settings, "IVIF").schedule.rate == CosineRate(value=5e-3)
+    assert for_task(settings, "IVIF").schedule.rate == StepRate(value=5e-3)
     assert settings.schedule.rate == Settings().schedule.rate
     assert for_task(settings, "MIF").images.batch == 8
 
 
 def test_within_one_layer_a_tasks_own_goes_over_the_common() -> None:
     settings = check([{"schedule": {"rate": 1e-2}, **own("MIF", {"schedule": {"rate": {"warmup": 1.0}}})}])
-    assert for_task(settings, "MIF").schedule.rate == StepRate(value=1e-2, warmup=1.0)
+    assert for_task(settings, "MIF").schedule.rate == CosineRate(value=1e-2, end=1e-6, warmup=1.0)
 
 
 def test_they_are_laid_over_a_base_that_has_some() -> None:
     base = check([FILE])
     settings = check([{"seed": 3}, own("IVIF", {"images": {"crop": 32}})], base)
-    assert for_task(settings, "IVIF").schedule.rate == CosineRate(value=1e-3)
+    assert for_task(settings, "IVIF").schedule.rate == StepRate(value=1e-3)
     assert (for_task(settings, "IVIF").seed, for_task(settings, "IVIF").images.crop) == (3, 32)
 
 

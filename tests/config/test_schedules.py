@@ -24,7 +24,7 @@ from refusion.config.settings import ScheduleSettings
 
 
 def test_the_published_rate_is_divided_by_ten_every_ten_epochs() -> None:
-    rate = ScheduleSettings().rate
+    rate = StepRate(value=1e-4)
     assert [rate.at(epoch, 50) for epoch in (0, 9.99, 10, 25, 49)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6, 1e-8])
 
 
@@ -66,7 +66,7 @@ def test_a_piecewise_inner_rate_follows_its_own_values_and_a_tied_one_those_of_t
 
 
 def test_a_tied_inner_rate_follows_the_rate() -> None:
-    schedule = ScheduleSettings(epochs=20, inner_rate=TiedRate(ratio=3.0))
+    schedule = ScheduleSettings(epochs=20, rate=StepRate(value=1e-4), inner_rate=TiedRate(ratio=3.0))
     assert schedule.inner_rate_at(12) == pytest.approx(3e-5)
 
 
@@ -94,7 +94,7 @@ def test_one_epoch_alone_takes_the_start() -> None:
 
 
 def test_beta_ramps_up_to_its_full_value() -> None:
-    ramp = ObjectiveSettings(beta=2.0)
+    ramp = ObjectiveSettings(beta=2.0, beta_ramp="linear")
     assert [ramp.beta_at(epoch, 4) for epoch in range(4)] == [0.5, 1.0, 1.5, 2.0]
     assert ObjectiveSettings(beta=2.0, beta_ramp="constant").beta_at(0, 4) == 2.0
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import refusion.config
+from refusion.config.layers import check
 from refusion.config.network import NetworkSettings
 from refusion.config.objective import ObjectiveSettings
+from refusion.config.presets import read_preset
 from refusion.config.schedules import ConstantRate, CosineRate, LinearSteps, PiecewiseRate, StepRate, TiedRate
 from refusion.config.settings import ImagesSettings, OuterSettings, ScheduleSettings, Settings, ValidationSettings
 
@@ -19,24 +21,16 @@ def test_settings_are_offered_by_the_package() -> None:
     assert refusion.config.Settings is Settings
 
 
-def test_the_defaults_are_the_published_schedule() -> None:
-    schedule = Settings().schedule
-    assert (schedule.epochs, schedule.meta_iterations, schedule.fusion_steps, schedule.inner_steps) == (
-        50,
-        600,
-        None,
-        1,
-    )
-    assert schedule.rate == StepRate(value=1e-4, every=10, factor=0.1)
-    assert schedule.inner_rate == TiedRate(ratio=1.0)
+def test_the_defaults_are_what_the_results_were_made_with() -> None:
+    """The preset has more to say of tasks, validation and threads, and of nothing else."""
+    preset = check([read_preset("results")])
+    for section in ("schedule", "meta", "outer", "objective", "images", "network"):
+        assert getattr(Settings(), section) == getattr(preset, section)
 
 
-def test_the_defaults_are_the_published_network_outer_step_and_objective() -> None:
-    settings = Settings()
-    assert settings.network == NetworkSettings(width=16, heads=8, blocks=2, expansion=2, reconstruction_width=32)
-    assert (settings.outer.kind, settings.outer.accumulate, settings.outer.ratio) == ("normalised", 2, 1.0)
-    assert settings.objective == ObjectiveSettings(alpha=1.0, beta=1.0, beta_ramp="linear", gradient="learned")
-    assert (settings.images.batch, settings.images.swap) == (2, True)
+def test_by_default_the_fusion_module_is_the_published_network() -> None:
+    network = Settings().network
+    assert (network.kind, network.width, network.heads, network.blocks, network.expansion) == ("refusion", 16, 8, 2, 2)
 
 
 def test_all_four_tasks_are_trained_on_one_worker_unless_told_otherwise() -> None:

@@ -42,6 +42,12 @@ def test_equals_autograd(steps: int, gradient: GradientTerm, with_targets: bool)
         assert relative_error(ours, reference) < 1e-9
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_equals_autograd_for_a_mixture_of_the_sources(steps: int) -> None:
+    given = setting(steps)._replace(fusion=FusionModule(4, 2, 1, output="mixture").double())
+    assert relative_error(meta_gradient(*given), meta_gradient_by_autograd(*given)) < 1e-9
+
+
 @pytest.mark.parametrize("steps", [2, 3])
 def test_equals_autograd_for_modules_that_need_the_general_way(steps: int) -> None:
     given = setting(steps)

@@ -58,14 +58,16 @@ def arguments() -> tuple[torch.Tensor, torch.Tensor, FusionWeights]:
 
 
 def test_the_published_loss_has_the_coefficients_of_its_epoch() -> None:
-    objective = ObjectiveSettings.model_validate({"alpha": {0: 1.0, 2: 0.5}, "beta": 2.0, "gradient": "maxabs"})
+    objective = ObjectiveSettings.model_validate(
+        {"alpha": {0: 1.0, 2: 0.5}, "beta": 2.0, "beta_ramp": "linear", "gradient": "maxabs"}
+    )
     assert [loss_at(objective, epoch, 4) for epoch in range(4)] == [
-        FusionLoss(1.0, 0.5, "maxabs"),
-        FusionLoss(1.0, 1.0, "maxabs"),
-        FusionLoss(0.5, 1.5, "maxabs"),
-        FusionLoss(0.5, 2.0, "maxabs"),
+        FusionLoss(1.0, 0.5, "maxabs", "linear"),
+        FusionLoss(1.0, 1.0, "maxabs", "linear"),
+        FusionLoss(0.5, 1.5, "maxabs", "linear"),
+        FusionLoss(0.5, 2.0, "maxabs", "linear"),
     ]
-    assert reward_of(objective) is reconstruction_loss
+    assert reward_of(ObjectiveSettings(reward="published")) is reconstruction_loss
 
 
 def test_a_function_of_the_users_is_called_with_what_its_signature_has(module: Write) -> None:
@@ -74,7 +76,9 @@ def test_a_function_of_the_users_is_called_with_what_its_signature_has(module: W
     plain = loss_at(told({"kind": f"{name}:loss"}).objective, 0, 4)
     expected = (weights.intensity * (sources - fused).abs().sqrt()).mean()
     torch.testing.assert_close(plain(fused, sources, weights), expected)
-    weighed = loss_at(told({"kind": f"{name}:weighed", "alpha": 3.0, "beta": 2.0}).objective, 1, 4)
+    weighed = loss_at(
+        told({"kind": f"{name}:weighed", "alpha": 3.0, "beta": 2.0, "beta_ramp": "linear"}).objective, 1, 4
+    )
     expected = (weights.intensity * (sources - fused).square()).mean() * 3.0 + 1.0
     torch.testing.assert_close(weighed(fused, sources, weights), expected)
     reward = reward_of(told({"reward": f"{name}:reward"}).objective)

@@ -29,7 +29,7 @@ def copies(tensors: list[nn.Parameter]) -> list[torch.Tensor]:
 def test_a_normalised_step_has_the_rate_as_its_largest_change(size: float) -> None:
     ours = parameters()
     before = copies(ours)
-    OuterOptimiser(ours, OuterSettings(accumulate=1)).add(gradients(0, size), rate=0.25)
+    OuterOptimiser(ours, OuterSettings(kind="normalised", accumulate=1)).add(gradients(0, size), rate=0.25)
     moved = torch.cat([(then - now).flatten() for then, now in zip(before, ours, strict=True)]).detach()
     along = torch.cat([gradient.flatten() for gradient in gradients(0)])
     torch.testing.assert_close(moved, 0.25 * along / along.abs().max(), rtol=1e-12, atol=1e-12)
@@ -38,7 +38,7 @@ def test_a_normalised_step_has_the_rate_as_its_largest_change(size: float) -> No
 
 def test_a_step_is_made_of_as_many_meta_gradients_as_are_accumulated() -> None:
     ours = parameters()
-    outer = OuterOptimiser(ours, OuterSettings(accumulate=3))
+    outer = OuterOptimiser(ours, OuterSettings(kind="normalised", accumulate=3))
     before = copies(ours)
     assert [outer.add(gradients(seed), 0.1) for seed in (0, 1)] == [False, False]
     assert all(torch.equal(then, now) for then, now in zip(before, ours, strict=True))
@@ -46,26 +46,26 @@ def test_a_step_is_made_of_as_many_meta_gradients_as_are_accumulated() -> None:
 
     expected = parameters()
     sums = [sum(parts, torch.zeros(())) for parts in zip(*(gradients(seed) for seed in range(3)), strict=True)]
-    OuterOptimiser(expected, OuterSettings(accumulate=1)).add(sums, 0.1)
+    OuterOptimiser(expected, OuterSettings(kind="normalised", accumulate=1)).add(sums, 0.1)
     torch.testing.assert_close(ours, expected)
 
 
 def test_sums_begin_anew_after_a_step() -> None:
     ours, fresh = parameters(), parameters()
-    outer = OuterOptimiser(ours, OuterSettings(accumulate=1))
+    outer = OuterOptimiser(ours, OuterSettings(kind="normalised", accumulate=1))
     outer.add(gradients(0), 0.1)
     with torch.no_grad():
         for mine, theirs in zip(fresh, ours, strict=True):
             mine.copy_(theirs)
     outer.add(gradients(1), 0.1)
-    OuterOptimiser(fresh, OuterSettings(accumulate=1)).add(gradients(1), 0.1)
+    OuterOptimiser(fresh, OuterSettings(kind="normalised", accumulate=1)).add(gradients(1), 0.1)
     torch.testing.assert_close(ours, fresh, rtol=0, atol=0)
 
 
 def test_a_meta_gradient_of_zero_moves_nothing() -> None:
     ours = parameters()
     before = copies(ours)
-    OuterOptimiser(ours, OuterSettings(accumulate=1)).add([torch.zeros_like(p) for p in ours], 0.1)
+    OuterOptimiser(ours, OuterSettings(kind="normalised", accumulate=1)).add([torch.zeros_like(p) for p in ours], 0.1)
     assert all(torch.equal(then, now) for then, now in zip(before, ours, strict=True))
 
 
@@ -111,7 +111,7 @@ def test_an_interrupted_optimiser_goes_on_bit_by_bit(kind: Any, tmp_path: Any) -
 
 
 def test_a_saved_state_does_not_change_with_its_optimiser() -> None:
-    outer = OuterOptimiser(parameters(), OuterSettings(accumulate=4))
+    outer = OuterOptimiser(parameters(), OuterSettings(kind="normalised", accumulate=4))
     outer.add(gradients(0), 0.1)
     saved = outer.state_dict()
     outer.add(gradients(1), 0.1)

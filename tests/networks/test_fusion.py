@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from refusion.networks import FusionModule
+from refusion.networks.fusion import Output
 from refusion.ops.autodiff import jvp
 
 
@@ -34,10 +35,24 @@ def test_a_batch_is_fused_image_by_image() -> None:
     torch.testing.assert_close(module(sources), alone, rtol=0, atol=1e-6)
 
 
-def test_derivatives_of_second_order_and_forward_mode_agree() -> None:
+def test_a_mixture_copies_either_source_or_adds_to_them() -> None:
+    module = FusionModule(4, 2, 1, output="mixture")
+    sources = torch.tensor([[[[0.0, 0.3]], [[1.0, 0.7]]]])
+    shares = torch.tensor([[50.0, -50.0]])[None, None]
+    none, much = torch.zeros_like(shares), torch.full_like(shares, 9.0)
+    # A black pixel comes out half a grey level brighter.
+    copied = module.image(torch.cat((shares, none), dim=1), sources)
+    torch.testing.assert_close(copied, torch.tensor([[[[0.5 / 255, 0.7]]]]))
+    halves = module.image(torch.cat((none, none), dim=1), sources)
+    torch.testing.assert_close(halves, torch.tensor([[[[0.5, 0.5]]]]))
+    assert (module.image(torch.cat((shares, much), dim=1), sources) > 0.9).all()
+
+
+@pytest.mark.parametrize("output", ["image", "mixture"])
+def test_derivatives_of_second_order_and_forward_mode_agree(output: Output) -> None:
     """The three ways in which training differentiates the module give one Hessian product."""
     torch.manual_seed(0)
-    module = FusionModule(4, 2, 1).double()
+    module = FusionModule(4, 2, 1, output=output).double()
     sources = torch.rand(1, 2, 6, 5, dtype=torch.float64, requires_grad=True)
     direction = torch.randn_like(sources, requires_grad=False)
 

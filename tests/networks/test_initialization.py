@@ -5,6 +5,7 @@ import torch
 from skimage.data import camera, coins
 
 from refusion.networks import FusionModule, start_from_average
+from refusion.networks.fusion import Output
 from refusion.objectives import FusionWeights, fusion_loss
 
 
@@ -20,10 +21,10 @@ def correlation(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("width", [8, 16])
-def test_the_first_image_is_the_average_nearly(seed: int, width: int) -> None:
+@pytest.mark.parametrize(("width", "output"), [(8, "image"), (16, "image"), (16, "mixture")])
+def test_the_first_image_is_the_average_nearly(seed: int, width: int, output: Output) -> None:
     torch.manual_seed(seed)
-    fusion = FusionModule(width)
+    fusion = FusionModule(width, output=output)
     sources = pictures()
     start_from_average(fusion)
     fused = fusion(sources).detach()

@@ -7,13 +7,14 @@ import torch
 
 from refusion.networks import FusionModule, fuse_tiled
 from refusion.networks import tiled_inference as in_strips
+from refusion.networks.fusion import Output
 from refusion.networks.reference import ReferenceFusionModule
 
 
-def modules(**sizes: int) -> tuple[FusionModule, ReferenceFusionModule]:
+def modules(output: Output = "image", **sizes: int) -> tuple[FusionModule, ReferenceFusionModule]:
     """Ours and the reference with equal weights, biases among them."""
     torch.manual_seed(0)
-    module, reference = FusionModule(**sizes), ReferenceFusionModule(**sizes)
+    module, reference = FusionModule(**sizes, output=output), ReferenceFusionModule(**sizes, output=output)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -42,8 +43,9 @@ def test_agrees_with_the_plain_network(tiles: None, shape: tuple[int, ...]) -> N
     torch.testing.assert_close(fuse_tiled(module, sources), expected, rtol=0, atol=1e-5)
 
 
-def test_agrees_in_double_precision_to_its_last_digits(tiles: None) -> None:
-    module, reference = modules(width=8, heads=2, blocks=1)
+@pytest.mark.parametrize("output", ["image", "mixture"])
+def test_agrees_in_double_precision_to_its_last_digits(tiles: None, output: Output) -> None:
+    module, reference = modules(output, width=8, heads=2, blocks=1)
     sources = torch.rand(2, 2, 23, 31, dtype=torch.float64)
     with torch.no_grad():
         expected = reference.double()(sources)

@@ -130,8 +130,9 @@ def test_images_go_to_a_gpu_from_pinned_memory(
     done: list[object] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda images: done.append("pinned") or images)
     monkeypatch.setattr(torch.Tensor, "to", lambda images, *to, **how: done.append((*to, how)) or images)
+    without_noise = check([{"objective": {"channel_noise": 0.0}}], tiny)
     for device, pinned in ((CPU, []), (torch.device("cuda"), ["pinned"])):
-        made = Batches(train_store, tiny, "IVIF", Shard(), device)
+        made = Batches(train_store, without_noise, "IVIF", Shard(), device)
         for make in (lambda made=made: made.fusion(0), lambda made=made: made.meta(0, 1)):
             done.clear()
             make()

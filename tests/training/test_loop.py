@@ -40,6 +40,11 @@ def told(training: TaskTraining, *changes: dict[str, Any]) -> TaskTraining:
     return replace(training, settings=check(changes, training.settings))
 
 
+def without_signals(notes: list[str]) -> list[str]:
+    """Notes but for those on the signal of a training that is far too short to have one."""
+    return [note for note in notes if "have collapsed" not in note and "do not agree" not in note]
+
+
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:
     return {
         f"{name}.{key}": value.clone()
@@ -54,7 +59,7 @@ def run(training: TaskTraining) -> tuple[TrainingState, list[EpochReport]]:
 
 
 def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training: TaskTraining) -> None:
-    state, reports = run(training)
+    state, reports = run(told(training, {"objective": {"beta_ramp": "linear"}}))
     assert [report.epoch for report in reports] == [0, 1]
     for report in reports:
         scores = set(METRICS) | {f"baseline/{name}" for name in METRICS}
@@ -108,7 +113,7 @@ def test_without_a_compiler_training_says_so_once_and_goes_on(
     monkeypatch.setattr(library, "compiled", lambda: "no C++ compiler")
     notes: list[str] = []
     without, _ = run(replace(training, note=notes.append))
-    (note,) = notes
+    (note,) = without_signals(notes)
     assert note.startswith("--compile: ") and note.endswith(": no C++ compiler")
     assert native_library() is None
     for name, value in weights(run(training)[0]).items():
@@ -135,7 +140,7 @@ def test_a_processor_without_bfloat16_trains_in_float32_and_says_so(
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     notes: list[str] = []
     without, _ = run(replace(told(training, {"precision": "bfloat16"}), note=notes.append))
-    assert notes == [
+    assert without_signals(notes) == [
         "--precision bfloat16: trains in float32, since this CPU computes in bfloat16 no faster than in float32"
     ]
     for name, value in weights(run(training)[0]).items():

@@ -30,21 +30,25 @@ class NetworkSettings(Section):
     reconstruction_kind: NetworkKind = Field(BUILTIN_NETWORK, description="R: refusion, or module:Class")
     reconstruction_options: dict[str, Any] = Field({}, description="keyword arguments of that class")
     width: int = Field(16, ge=1, description="channels of F and P")
-    reconstruction_width: int = Field(32, ge=1, description="channels of R")
+    reconstruction_width: int = Field(16, ge=1, description="channels of R")
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
+    output: Literal["image", "mixture"] = Field(
+        "image",
+        description="the built-in F finds the image's logits, or each pixel's shares of the sources and what to add",
+    )
     equivariant: bool = Field(
-        False, description="the built-in P treats both orders of the sources alike, by adding the logits of both"
+        True, description="the built-in P treats both orders of the sources alike, by adding the logits of both"
     )
     centred: bool = Field(
         False, description="the built-in P's logits have mean 0 over a picture: no source is given up in the whole"
     )
     prior: Literal["none", "saliency"] = Field(
-        "none", description="the built-in P begins with equal weights, or with saliency's and learns what to change"
+        "saliency", description="the built-in P begins with equal weights, or with saliency's and learns what to change"
     )
     reconstruction_from_fused: bool = Field(
-        False, description="the built-in R learns what to add to the fused image, instead of finding it first"
+        True, description="the built-in R learns what to add to the fused image, instead of finding it first"
     )
     start: Literal["average", "random", "pretrained"] = Field(
         "average",

@@ -22,12 +22,12 @@ class ObjectiveSettings(Section):
         description="fusion loss: published, or a function of yours of (fused, sources, weights) as module:function",
     )
     reward: Annotated[str, or_import_path("module:function", PUBLISHED, SALIENT, DETAIL)] = Field(
-        PUBLISHED,
+        DETAIL,
         description="reconstruction loss: published, salient (each source counts where it has something to say), "
         "detail (salient, gradients first), or a function of yours of (rebuilt, sources) as module:function",
     )
     channel_noise: NonNegativeFloat = Field(
-        0.0, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
+        0.1, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
     )
     alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
         1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
@@ -35,14 +35,14 @@ class ObjectiveSettings(Section):
     beta: NumberOrPiecewise[NonNegativeFloat] = Field(
         1.0, description="weight of the gradient term (at the end of the ramp): a number, or piecewise"
     )
-    beta_ramp: Literal["linear", "constant"] = Field("linear", description="linear: β·(epoch + 1)/epochs")
+    beta_ramp: Literal["linear", "constant"] = Field("constant", description="linear: β·(epoch + 1)/epochs")
     gradient: Literal["learned", "signed", "maxabs"] = Field(
-        "learned",
+        "signed",
         description="learned weights v of squared sums of magnitudes (learned) or of signed differences (signed), or "
         "the larger gradient (maxabs)",
     )
     weighting: Literal["squared", "linear"] = Field(
-        "squared", description="squared differences are weighed by the weights squared (published) or as they are"
+        "linear", description="squared differences are weighed by the weights squared (published) or as they are"
     )
     learned: Literal["both", "intensity", "gradient"] = Field(
         "both", description="weights that the built-in P learns; the others stay one half"

@@ -1,4 +1,4 @@
-"""Typed, validated settings of a run; the defaults are the published network and schedule."""
+"""Typed, validated settings of a run; the defaults are what works (docs/results.md), the published ones a preset."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from refusion.config.network import NetworkSettings
 from refusion.config.objective import ObjectiveSettings
 from refusion.config.per_epoch import NumberOrPiecewise, at
 from refusion.config.schedules import (
+    CosineRate,
     InnerRate,
     InnerSteps,
     LinearSteps,
     PositiveFloat,
     Rate,
     Section,
-    StepRate,
     TiedRate,
     kinds,
     of_kind,
@@ -32,11 +32,11 @@ Count = Annotated[int, Field(ge=1)]
 class ScheduleSettings(Section):
     """Length of the training, its rates, and its inner steps."""
 
-    epochs: int = Field(50, ge=1, description="epochs of meta-iterations followed by fusion steps")
-    meta_iterations: int = Field(600, ge=0, description="inner + outer updates per epoch; 0: the loss stays as it is")
-    fusion_steps: int | None = Field(None, ge=1, description="fusion updates per epoch; default one pass")
+    epochs: int = Field(8, ge=1, description="epochs of meta-iterations followed by fusion steps")
+    meta_iterations: int = Field(60, ge=0, description="inner + outer updates per epoch; 0: the loss stays as it is")
+    fusion_steps: int | None = Field(300, ge=1, description="fusion updates per epoch; null: one pass over the pairs")
     rate: Annotated[Rate, of_kind("step")] = Field(
-        StepRate(value=1e-4),
+        CosineRate(value=2e-3, end=1e-6),
         description=f"rate of F and R: a number, or kind {'|'.join(kinds(Rate))} and its settings",
     )
     inner_rate: Annotated[InnerRate, of_kind("constant")] = Field(
@@ -67,12 +67,12 @@ class OuterSettings(Section):
     """Step of the loss proposal module along the meta-gradient."""
 
     kind: Literal["normalised", "adam"] = Field(
-        "normalised", description="plain step of fixed max-norm (published), or Adam with a small eps"
+        "adam", description="plain step of fixed max-norm (published), or Adam with a small eps"
     )
     ratio: NumberOrPiecewise[PositiveFloat] = Field(
-        1.0, description="outer rate divided by rate: a number, or piecewise {0: …, epoch: …, …}"
+        ((0, 1e-6), (1, 0.5)), description="outer rate divided by rate: a number, or piecewise {0: …, epoch: …, …}"
     )
-    accumulate: int = Field(2, ge=1, description="meta-iterations whose meta-gradients are added up for one step")
+    accumulate: int = Field(1, ge=1, description="meta-iterations whose meta-gradients are added up for one step")
     adam_eps: PositiveFloat = Field(1e-12, description="Adam's eps; meta-gradients are as small as 1e-8")
 
 
@@ -80,7 +80,7 @@ class MetaSettings(Section):
     """Space in which the inner update moves, and R's part in it."""
 
     space: Literal["parameters", "image"] = Field(
-        "parameters",
+        "image",
         description="inner update on F's parameters (published), or on the fused image itself, η then being per pixel",
     )
 
@@ -89,13 +89,13 @@ class ImagesSettings(Section):
     """Crops and batches of image pairs."""
 
     crop: NumberOrPiecewise[Annotated[int, Field(ge=8, le=4096)]] = Field(
-        128, description="side of the square crops, pixels: a number, or piecewise {0: …, epoch: …, …}"
+        64, description="side of the square crops, pixels: a number, or piecewise {0: …, epoch: …, …}"
     )
     subset: NumberOrPiecewise[Count] | None = Field(
         None, description="number of train pairs, evenly spread: a number, or piecewise; default all"
     )
-    batch: int = Field(2, ge=1, description="pairs in the global batch, before the swapped copies")
-    swap: bool = Field(True, description="feed each batch also with the two sources swapped")
+    batch: int = Field(4, ge=1, description="pairs in the global batch, before the swapped copies")
+    swap: bool = Field(False, description="feed each batch also with the two sources swapped")
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
 
 

@@ -14,7 +14,8 @@ from refusion.config.network import BUILTIN_NETWORK, NetworkSettings
 from refusion.errors import UserError
 from refusion.shipped import FUSION_FILE, LOSS_PROPOSAL_FILE, SETTINGS_FILE, shipped_folder
 
-_SIZES = ("width", "heads", "blocks", "expansion")
+# Those that F and P are made in; a file that does not name its output is of the published kind.
+_SIZES = {"width": None, "heads": None, "blocks": None, "expansion": None, "output": "image"}
 
 
 def start_from_shipped(fusion: nn.Module, loss_proposal: nn.Module, network: NetworkSettings, task: str) -> None:
@@ -30,7 +31,8 @@ def start_from_shipped(fusion: nn.Module, loss_proposal: nn.Module, network: Net
             f"leave --network.kind {network.kind} out"
         )
     shipped: dict[str, Any] = yaml.safe_load((folder / SETTINGS_FILE).read_text(encoding="utf-8"))["network"]
-    needed = [f"--network.{name} {shipped[name]}" for name in _SIZES if shipped[name] != getattr(network, name)]
+    sizes = {name: shipped.get(name, default) for name, default in _SIZES.items()}
+    needed = [f"--network.{name} {size}" for name, size in sizes.items() if size != getattr(network, name)]
     if needed:
         raise UserError(
             f"--network.start pretrained: the module of {task} that comes along has other sizes; "

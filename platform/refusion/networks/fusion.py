@@ -6,12 +6,20 @@ state-dict names are those of the released weight files.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import refusion.ops as ops
 from refusion.networks.blocks import check_heads, conv1x1, conv3x3, depthwise3x3, stage
+
+Output = Literal["image", "mixture"]
+"""Results of F's last convolution: the image's logits, or shares of the sources and what to add."""
+
+# Half a grey level: beyond it the logit's derivative would be large.
+_LEAST = 1 / 510
 
 
 class CrossAttentionFusion(nn.Module):
@@ -69,6 +77,11 @@ class CrossAttentionFusion(nn.Module):
 class FusionModule(nn.Module):
     """F: the sources (B, 2, H, W) in [0, 1], a first, then b, to the fused image (B, 1, H, W) in (0, 1); any H, W ≥ 1.
 
+    Args:
+        width, heads, blocks, expansion: sizes.
+        output: "image" finds the image's logits (published); "mixture" finds each pixel's share of source a, and what
+            to add to the logits of the mixture, so that details of either source need not be drawn anew.
+
     Attributes:
         supports_vjp_of_jvp: its forward-mode derivative can be differentiated backward. Modules that use PyTorch's
             own LayerNorm or `F.normalize` cannot say so: in PyTorch 2.13 the result lacks terms.
@@ -88,9 +101,12 @@ class FusionModule(nn.Module):
 
     supports_vjp_of_jvp = True
 
-    def __init__(self, width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2) -> None:
+    def __init__(
+        self, width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2, output: Output = "image"
+    ) -> None:
         super().__init__()
         check_heads(width, heads)
+        self.output = output
         self.project_in_1 = conv3x3(1, width)
         self.project_in_2 = conv3x3(1, width)
         self.encoder1 = stage(width, heads, expansion, blocks)
@@ -98,7 +114,7 @@ class FusionModule(nn.Module):
         self.FM = CrossAttentionFusion(width, heads, expansion)
         self.decoder = stage(2 * width, heads, expansion, blocks)
         self.project_out_0 = conv3x3(2 * width, width)
-        self.project_out_1 = conv3x3(width, 1)
+        self.project_out_1 = conv3x3(width, 2 if output == "mixture" else 1)
 
     def forward(self, sources: torch.Tensor) -> torch.Tensor:
         a, b = ops.to_channels_last(sources).chunk(2, dim=3)
@@ -106,4 +122,13 @@ class FusionModule(nn.Module):
         x2 = self.encoder2(ops.conv3x3(b, self.project_in_2.weight))
         x = self.decoder(self.FM(x1, x2))
         x = F.leaky_relu(ops.conv3x3(x, self.project_out_0.weight), 0.01)
-        return torch.sigmoid(ops.to_channels_first(ops.conv3x3(x, self.project_out_1.weight)))
+        return self.image(ops.to_channels_first(ops.conv3x3(x, self.project_out_1.weight)), sources)
+
+    def image(self, found: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
+        """Makes the fused image (B, 1, H, W) of what the last convolution found and the sources (B, 2, H, W)."""
+        if self.output == "image":
+            return torch.sigmoid(found)
+        share, added = found.chunk(2, dim=1)
+        a, b = sources.chunk(2, dim=1)
+        mixture = b + torch.sigmoid(share) * (a - b)
+        return torch.sigmoid(added + torch.logit(mixture.clamp(_LEAST, 1 - _LEAST)))

@@ -26,7 +26,9 @@ def start_from_average(fusion: FusionModule) -> None:
         _pass_on(projection.weight[0], {0: 1.0})
     _pass_on(fusion.project_out_0.weight[0], {0: 0.5, width: 0.5})
     fusion.project_out_1.weight.mul_(_OTHER_CHANNELS)
-    _pass_on(fusion.project_out_1.weight[0, :1], {0: 1.0})
+    # Random channels alone, and small: a mixture of even shares is the average itself.
+    if fusion.output == "image":
+        _pass_on(fusion.project_out_1.weight[0, :1], {0: 1.0})
 
 
 def _pass_on(kernels: torch.Tensor, shares: dict[int, float]) -> None:

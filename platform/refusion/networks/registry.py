@@ -96,7 +96,7 @@ def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True,
     torch.Size([1, 1, 16, 16])
     """
     sizes = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
-    fusion = build_fusion(network.kind, network.options, {"width": network.width, **sizes})
+    fusion = build_fusion(network.kind, network.options, {"width": network.width, **sizes, "output": network.output})
     loss_proposal = _build(
         "loss_proposal",
         network.loss_proposal_kind,
@@ -128,13 +128,13 @@ def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True,
     return Modules(fusion, loss_proposal.eval(), reconstruction.eval())
 
 
-def build_fusion(kind: str, options: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+def build_fusion(kind: str, options: Mapping[str, Any], sizes: Mapping[str, Any]) -> nn.Module:
     """Builds F alone, with random weights.
 
     Args:
         kind: "refusion", or the import path of a class, whose code is run.
         options: keyword arguments of that class.
-        sizes: width, heads, blocks and expansion of the built-in network.
+        sizes: width, heads, blocks, expansion and output of the built-in network.
 
     Raises:
         UserError: as `build_modules`.

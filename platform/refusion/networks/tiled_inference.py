@@ -63,7 +63,7 @@ def fuse_tiled(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
     x2 = _stage(ops.conv3x3(b, module.project_in_2.weight), module.encoder2)
     x = _stage(_cross_attention_fusion(x1, x2, module.FM), module.decoder)
     x = F.leaky_relu(ops.conv3x3(x, module.project_out_0.weight), 0.01, inplace=True)
-    return torch.sigmoid(ops.to_channels_first(ops.conv3x3(x, module.project_out_1.weight)))
+    return module.image(ops.to_channels_first(ops.conv3x3(x, module.project_out_1.weight)), sources)
 
 
 def _tiles(x: torch.Tensor) -> Iterator[_Rows]:

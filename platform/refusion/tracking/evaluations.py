@@ -11,9 +11,9 @@ from typing import Any
 from mlflow import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from refusion.tracking.failures import reason_of
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import TASK_TAG, start_job_run
-from refusion.tracking.store import first_line
 
 KIND = "evaluation"
 
@@ -66,7 +66,7 @@ def record_evaluation(uri: str, experiment_id: str, evaluation: Evaluation) -> s
     try:
         run_id = start_job_run(uri, experiment_id, evaluation.run_name, evaluation.params, tags)
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        return f"{evaluation.run_name}: {first_line(error)}"
+        return f"{evaluation.run_name}: {reason_of(error)}"
     recorder = TaskRecorder(uri, run_id)
     recorder.epoch(0, evaluation.metrics)
     recorder.dataset(evaluation.task, evaluation.pairs_digest, evaluation.source, evaluation.count, evaluation.split)

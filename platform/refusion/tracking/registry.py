@@ -24,9 +24,9 @@ from mlflow.models import Model
 
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.tracking.failures import reason_of
 from refusion.tracking.provenance import installed_version
 from refusion.tracking.store import (
-    first_line,
     http_retry_limits,
     no_progress_bar,
     redacted,
@@ -202,7 +202,7 @@ def model_checkpoint(uri_of_model: str, tracking_uri: str) -> Path:
             return _local_checkpoint(location, tracking_uri, uri_of_model)
     except MlflowException as error:
         raise UserError(
-            f"there is no model {uri_of_model} in {redacted(tracking_uri)} ({first_line(error)}): "
+            f"there is no model {uri_of_model} in {redacted(tracking_uri)} ({reason_of(error)}): "
             "check its name and --tracking-uri"
         ) from error
 

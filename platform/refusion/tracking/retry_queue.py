@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from mlflow.exceptions import MlflowException
 
-from refusion.tracking.store import first_line, http_retry_limits
+from refusion.tracking.failures import reason_of
+from refusion.tracking.store import http_retry_limits
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -116,14 +117,14 @@ class RetryQueue:
     def record_loss(self, what: str, error: Exception) -> None:
         """Counts and logs a write that will never be done."""
         self.lost += 1
-        log.warning("%s cannot be written to MLflow and is left out: %s", what, first_line(error))
+        log.warning("%s cannot be written to MLflow and is left out: %s", what, reason_of(error))
 
     def _warn_once(self, write: _Write, error: Exception) -> None:
         if not self._offline:
             log.warning(
                 "MLflow could not take %s (%s): training goes on, and it is tried again",
                 write.what,
-                first_line(error),
+                reason_of(error),
             )
         self._offline = True
 

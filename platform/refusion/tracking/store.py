@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
@@ -20,8 +18,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
 from refusion.home import installed_command, refusion_home
+from refusion.tracking.database import (
+    DATABASES,
+    artifacts_folder,
+    check_database,
+    is_database,
+    open_database,
+    quiet,
+    redacted_database,
+    sqlite_address,
+    sqlite_file,
+)
+from refusion.tracking.failures import cause_and_remedy
 
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
 # MLflow creates it by itself, with its artifacts in ./mlruns of the first process's working directory.
 _MLFLOWS_OWN_EXPERIMENT = "Default"
@@ -37,8 +46,10 @@ def resolve_tracking_uri(option: str | None) -> str:
             not know, or its folder cannot be created.
     """
     environment = os.environ.get("MLFLOW_TRACKING_URI")
-    uri = option or environment or f"sqlite:///{refusion_home() / 'mlflow.db'}"
-    origin = "--tracking-uri" if option or not environment else "MLFLOW_TRACKING_URI"
+    if not option and not environment:
+        return _in_a_folder(refusion_home() / "mlflow.db", "REFUSION_HOME")
+    uri = option or environment or ""
+    origin = "--tracking-uri" if option else "MLFLOW_TRACKING_URI"
     scheme = uri.partition(":")[0].partition("+")[0].lower() if ":" in uri else ""
     if uri == "databricks" or scheme in (*SERVERS, "databricks"):
         return uri.rstrip("/")
@@ -60,12 +71,21 @@ def _absolute_sqlite(uri: str, origin: str) -> str:
         raise UserError(f"{origin} {uri!r} is no SQLite address: write sqlite:///FILE.db") from error
     if url.host or not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise UserError(f"{origin} {uri!r} names no file that several processes can share: write sqlite:///FILE.db")
-    path = Path(url.database).expanduser().absolute()
+    if any("/" in option.partition("=")[0] for option in uri.partition("?")[2].split("&")):
+        raise UserError(f"{origin} {uri!r}: what follows the ? is taken for options; write %3F for a ? in a path")
+    query = url.set(database=None).render_as_string(hide_password=False).partition("?")[2]
+    file = sqlite_file(uri) or Path(url.database)
+    return _in_a_folder(file.expanduser().absolute(), origin, f"?{query}" if query else "")
+
+
+def _in_a_folder(file: Path, origin: str, query: str = "") -> str:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return sqlite_address(file, query)
     except OSError as error:
-        raise UserError(f"{origin}: the folder {path.parent} cannot be created ({error.strerror})") from error
-    return url.set(database=str(path)).render_as_string(hide_password=False)
+        remedy = "set it to a folder that you may write to" if origin == "REFUSION_HOME" else "name another one"
+        reason = f"the folder {file.parent} cannot be created ({error.strerror})"
+        raise UserError(f"{origin}: {reason}; {remedy}") from error
 
 
 def redacted(uri: str) -> str:
@@ -73,7 +93,7 @@ def redacted(uri: str) -> str:
     if uri.partition(":")[0] in SERVERS:
         parts = urlsplit(uri)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return make_url(uri).render_as_string() if "://" in uri and not uri.startswith("databricks") else uri
+    return redacted_database(uri) if is_database(uri) else uri
 
 
 @contextmanager
@@ -116,39 +136,35 @@ def open_store(uri: str, experiment: str) -> str:
         experiment: name of the experiment.
 
     Raises:
-        UserError: the store cannot be reached (within seconds) or opened, or the experiment is deleted.
+        UserError: the store cannot be reached (within seconds), opened or written, is of another version of MLflow,
+            or the experiment is deleted.
     """
     name = experiment.strip()
-    local = uri.partition(":")[0].partition("+")[0] in DATABASES
+    local = is_database(uri)
     if not name or (local and name == _MLFLOWS_OWN_EXPERIMENT):
         raise UserError(f"--experiment {experiment!r} cannot be used for this store: choose another name")
     if local:
-        _probe_database(uri)
+        open_database(uri)
     try:
-        with http_retry_limits(retries=0, seconds=5), _silenced("mlflow.store.db.utils", "alembic"):
+        with http_retry_limits(retries=0, seconds=5), quiet("mlflow.store.db.utils", "alembic"):
             client = MlflowClient(tracking_uri=uri)
             found = client.get_experiment_by_name(name) or _create_experiment(client, uri, name, local)
     except MlflowException as error:
-        # MLflow's own message about a connection is a paragraph long.
-        reason = "it does not answer" if "failed with exception" in str(error) else first_line(error)
-        raise UserError(
-            f"the MLflow store {redacted(uri)} cannot be used ({reason}): start it or give another --tracking-uri"
-        ) from error
+        cause, remedy = cause_and_remedy(error)
+        raise UserError(f"the MLflow store {redacted(uri)} cannot be used ({cause}): {remedy}") from error
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"the experiment {name!r} of {redacted(uri)} is deleted: restore it with "
-            f"`mlflow experiments restore --experiment-id {found.experiment_id}` or choose another --experiment"
+            f"`{_restore_command(uri, str(found.experiment_id))}` or choose another --experiment"
         )
     return str(found.experiment_id)
 
 
 def _create_experiment(client: MlflowClient, uri: str, name: str, local: bool) -> Experiment:
-    database = make_url(uri).database if uri.startswith("sqlite") else None
-    folder = Path(database).parent if database else refusion_home()
     try:
         client.create_experiment(
             name,
-            artifact_location=(folder / "mlartifacts").as_uri() if local else None,
+            artifact_location=artifacts_folder(uri).as_uri() if local else None,
             # The UI then opens with the columns of training, not with traces of language models.
             tags={"mlflow.experimentKind": "custom_model_development"},
         )
@@ -162,28 +178,23 @@ def _create_experiment(client: MlflowClient, uri: str, name: str, local: bool) -
     return found
 
 
-def _probe_database(uri: str) -> None:
-    """Opens the database once, since MLflow tries ten times, for more than a minute, before it reports a failure."""
-    try:
-        engine = sqlalchemy.create_engine(uri)
-        sqlalchemy.inspect(engine).get_table_names()
-        engine.dispose()
-    except (SQLAlchemyError, ImportError) as error:
-        cause = getattr(error, "orig", None) or error
-        raise UserError(
-            f"the MLflow store {redacted(uri)} cannot be opened ({first_line(cause)}): give another --tracking-uri"
-        ) from error
+def _restore_command(uri: str, experiment_id: str) -> str:
+    mlflow = shlex.quote(installed_command("mlflow"))
+    command = f"{mlflow} experiments restore --experiment-id {experiment_id}"
+    return f"MLFLOW_TRACKING_URI={shlex.quote(redacted(uri))} {command}"
 
 
 def require_store(uri: str) -> None:
-    """Checks that a store exists before it is read, since MLflow would create an empty one.
+    """Checks that a store exists before it is read, since MLflow would create an empty one, or upgrade an older one.
 
     Raises:
-        UserError: the SQLite file does not exist.
+        UserError: the SQLite file does not exist, or the database is not of this version of MLflow.
     """
-    database = make_url(uri).database if uri.startswith("sqlite") else None
-    if database and not Path(database).is_file():
-        raise UserError(f"there is no MLflow store at {database}: give its address with --tracking-uri")
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
+        raise UserError(f"there is no MLflow store at {file}: give its address with --tracking-uri")
+    if is_database(uri):
+        check_database(uri)
 
 
 def ui_command(uri: str) -> str:
@@ -192,28 +203,8 @@ def ui_command(uri: str) -> str:
     Artifacts are found without further options: their absolute location is written in the store. The two options are
     for experiments made in the UI later, which otherwise put theirs into the current folder.
     """
-    if uri.partition(":")[0].partition("+")[0] not in DATABASES:
+    if not is_database(uri):
         return redacted(uri)
-    database = make_url(uri).database if uri.startswith("sqlite") else None
-    folder = Path(database).parent if database else refusion_home()
-    artifacts = shlex.quote(str(folder / "mlartifacts"))
+    artifacts = shlex.quote(str(artifacts_folder(uri)))
     mlflow = shlex.quote(installed_command("mlflow"))
     return f"{mlflow} ui --backend-store-uri {shlex.quote(redacted(uri))} --artifacts-destination {artifacts}"
-
-
-def first_line(error: BaseException) -> str:
-    """Returns an exception's message, or name, short enough for one sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(" :.")
-
-
-@contextmanager
-def _silenced(*loggers: str) -> Iterator[None]:
-    """Silences the announcements of each table by MLflow and Alembic on stderr."""
-    before = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)

@@ -20,15 +20,15 @@ from mlflow.entities import Run, RunTag
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
+from refusion.tracking.failures import reason_of
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
 from refusion.tracking.settings import TAG_LIMIT
-from refusion.tracking.store import first_line, http_retry_limits, no_progress_bar, redacted, require_store
+from refusion.tracking.store import http_retry_limits, no_progress_bar, redacted, require_store
 
 KIND_TAG, SWEEP = "kind", "sweep"
 TRIAL_TAG, VALUES_TAG, ENDED_TAG, LINEAGE_TAG, BEST_TAG = "trial", "values", "ended", "lineage", "best_trial"
 SPEC_FILE, BEST_FILE, COMPARISON_FILE = "sweep.yaml", "best.yaml", "comparison.json"
-RUNNING = "running"
-SYSTEM = "system/"
+RUNNING, SYSTEM = "running", "system/"
 _PAGE = 1000
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def try_start_trial_run(*arguments: Any) -> str | None:
         with http_retry_limits(retries=1, seconds=15):
             return start_trial_run(*arguments)
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        log.warning("MLflow's store is away (%s); the trial is written there later", first_line(error))
+        log.warning("MLflow's store is away (%s); the trial is written there later", reason_of(error))
         return None
 
 
@@ -180,7 +180,7 @@ def log_sweep_results(
             log_text(uri, run_id, json.dumps(comparison, indent=1), COMPARISON_FILE)
         MlflowClient(tracking_uri=uri).log_batch(run_id, tags=[RunTag(BEST_TAG, str(best_trial))])
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        return first_line(error)
+        return reason_of(error)
     return None
 
 
@@ -202,7 +202,7 @@ def read_sweep(uri: str, experiment: str, name: str) -> RecordedSweep:
                 raise UserError(f"--sweep {name!r}: {_known_sweeps(client, found.experiment_id, experiment)}")
             return _read(client, run)
     except MlflowException as error:
-        raise UserError(f"the sweep {name!r} cannot be read from {redacted(uri)} ({first_line(error)})") from error
+        raise UserError(f"the sweep {name!r} cannot be read from {redacted(uri)} ({reason_of(error)})") from error
 
 
 def _known_sweeps(client: MlflowClient, experiment_id: str, experiment: str) -> str:

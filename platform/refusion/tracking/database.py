@@ -1,0 +1,244 @@
+"""Databases of MLflow stores: their addresses, made whole or not at all, opened only by the MLflow that wrote them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import filelock
+import mlflow
+import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from refusion.errors import UserError
+from refusion.home import installed_command, refusion_home
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
+# Creating the tables takes seconds, on a busy network disk perhaps a minute.
+_LOCK_SECONDS = 300.0
+# Packages whose names are not those of the modules that SQLAlchemy misses.
+_DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_NAME_LIMIT = 255
+
+
+def is_database(uri: str) -> bool:
+    """Returns True for the address of a database, False for that of a server."""
+    return uri.partition(":")[0].partition("+")[0].lower() in DATABASES
+
+
+def sqlite_address(file: Path, query: str = "") -> str:
+    """Returns the address of an SQLite file for MLflow, which takes it as it stands here, never percent-encoded.
+
+    MLflow takes the text after ``sqlite:///`` for a path where it makes the folder, and decodes it where it opens the
+    file. A folder whose path is not the same in both is reached by a link of a plain name.
+
+    Raises:
+        UserError: the file's own name is such a one.
+    """
+    if not _is_plain(str(file)):
+        if not _is_plain(file.name):
+            raise UserError(f"MLflow cannot open a database of the name {file.name!r}: choose one without ? and %")
+        file = _plain_link(file.parent) / file.name
+    return f"sqlite:///{file}{query}"
+
+
+def _is_plain(text: str) -> bool:
+    return "?" not in text and unquote(text) == text
+
+
+def _links() -> Path:
+    return Path(tempfile.gettempdir()) / f"refusion-{os.getuid()}"
+
+
+def _plain_link(folder: Path) -> Path:
+    """Returns a link to a folder, made where it is missing; its name can be read back by ``sqlite_file``."""
+    place = _links()
+    link = place / quote(str(folder), safe="").replace("%", "=")
+    if len(link.name) > _NAME_LIMIT:
+        raise UserError(f"MLflow cannot open a database in {folder}: set REFUSION_HOME to a folder without ? and %")
+    place.mkdir(mode=0o700, exist_ok=True)
+    if place.stat().st_uid != os.getuid():
+        raise UserError(f"{place} belongs to somebody else: set TMPDIR to a folder of your own")
+    if not link.is_symlink():
+        link.symlink_to(folder, target_is_directory=True)
+    return link
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Returns the file of an SQLite address, itself and not by a link, or None for any other address."""
+    if not uri.startswith("sqlite"):
+        return None
+    database = make_url(uri).database
+    if not database:
+        return None
+    file = Path(database)
+    if file.parent.parent == _links():
+        return Path(unquote(file.parent.name.replace("=", "%"))) / file.name
+    return file
+
+
+def artifacts_folder(uri: str) -> Path:
+    """Returns the folder of artifacts of a database: beside an SQLite file, else in our home."""
+    file = sqlite_file(uri)
+    return (file.parent if file else refusion_home()) / "mlartifacts"
+
+
+def redacted_database(uri: str) -> str:
+    """Returns a database's address without its password."""
+    return uri if uri.startswith("sqlite") else make_url(uri).render_as_string()
+
+
+def open_database(uri: str) -> None:
+    """Creates MLflow's tables where the database has none; else checks that this MLflow has written them.
+
+    A second process waits for the first. An SQLite file appears only when it is whole.
+
+    Raises:
+        UserError: it cannot be opened or written, holds something else, or was written by another version of MLflow.
+    """
+    file = sqlite_file(uri)
+    if check_database(uri):
+        _require_writable(uri, file)
+        return
+    lock = file.with_name(f"{file.name}.lock") if file else refusion_home() / "mlflow.lock"
+    with _locked(lock, uri):
+        if check_database(uri):
+            return
+        if file is None:
+            _create_tables(uri)
+            return
+        new = file.with_name(f"{file.name}.new")
+        new.unlink(missing_ok=True)
+        _create_tables(sqlite_address(new))
+        new.replace(file)
+
+
+@contextmanager
+def _locked(lock: Path, uri: str) -> Iterator[None]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(lock, timeout=_LOCK_SECONDS):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(
+            f"the MLflow store {redacted_database(uri)} is being set up by another process for "
+            f"{_LOCK_SECONDS / 60:.0f} minutes, which holds {lock}: end that process"
+        ) from error
+    except OSError as error:
+        raise _unopened(uri, error.strerror or str(error)) from error
+
+
+def _create_tables(uri: str) -> None:
+    with quiet("mlflow.store.db.utils", "alembic"):
+        try:
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError) as error:
+            raise _unopened(uri, cause_of(error)) from error
+
+
+def _require_writable(uri: str, file: Path | None) -> None:
+    # SQLite writes a journal beside its file.
+    if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        raise _unopened(uri, "the file and its folder must be writable")
+
+
+def check_database(uri: str) -> bool:
+    """Checks the tables of a database; returns False where there are none yet.
+
+    Raises:
+        UserError: it cannot be opened, holds something else, or was written by another version of MLflow.
+    """
+    file = sqlite_file(uri)
+    if file is not None and (not file.exists() or file.stat().st_size == 0):
+        return False
+    try:
+        engine = sqlalchemy.create_engine(uri)
+        with engine.connect() as connection:
+            tables = set(sqlalchemy.inspect(connection).get_table_names())
+            revisions = MigrationContext.configure(connection).get_current_heads()
+        engine.dispose()
+    except ModuleNotFoundError as error:
+        package = _DRIVERS.get(str(error.name), error.name)
+        raise UserError(
+            f"the MLflow store {redacted_database(uri)} needs a driver that is not installed: pip install {package}"
+        ) from error
+    except (SQLAlchemyError, ImportError) as error:
+        raise _unopened(uri, cause_of(error)) from error
+    if not tables - {"alembic_version"}:
+        return False
+    _check_tables(uri, tables, revisions)
+    return True
+
+
+def _check_tables(uri: str, tables: set[str], revisions: tuple[str, ...]) -> None:
+    shown = redacted_database(uri)
+    if not {"experiments", "runs"} <= tables:
+        raise UserError(
+            f"{shown} is no MLflow store, it holds tables of another program ({', '.join(sorted(tables)[:3])}): "
+            "give another --tracking-uri"
+        )
+    if any(table.startswith("_alembic_tmp_") for table in tables):
+        raise UserError(
+            f"the MLflow store {shown} was cut off while its tables were being changed: put back a copy, or move it "
+            "away and begin anew"
+        )
+    scripts = ScriptDirectory(str(_MIGRATIONS))
+    if revisions == tuple(scripts.get_heads()):
+        return
+    if set(revisions) <= {script.revision for script in scripts.walk_revisions()}:
+        raise UserError(
+            f"the MLflow store {shown} was written by an older MLflow, which cannot open it any more once it is "
+            f"upgraded: give another --tracking-uri, or keep a copy and upgrade it by `{_upgrade_command(uri)}`"
+        )
+    raise UserError(
+        f"the MLflow store {shown} was written by a newer MLflow than {mlflow.__version__}: install that one "
+        "(pip install --upgrade mlflow), or give another --tracking-uri"
+    )
+
+
+def _upgrade_command(uri: str) -> str:
+    file = sqlite_file(uri)
+    upgrade = [installed_command("mlflow"), "db", "upgrade", redacted_database(uri)]
+    copy = [f"cp {shlex.quote(str(file))} {shlex.quote(f'{file}.bak')}"] if file else []
+    return " && ".join([*copy, shlex.join(upgrade)])
+
+
+def _unopened(uri: str, reason: str) -> UserError:
+    return UserError(
+        f"the MLflow store {redacted_database(uri)} cannot be opened ({reason}): give another --tracking-uri"
+    )
+
+
+def cause_of(error: BaseException) -> str:
+    """Returns the database's own message, short enough for one sentence."""
+    return first_line(getattr(error, "orig", None) or error)
+
+
+def first_line(error: BaseException) -> str:
+    """Returns an exception's message, or name, short enough for one sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(" :.")
+
+
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Silences the announcements of each table by MLflow and Alembic on stderr."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
