@@ -14,6 +14,7 @@ from pathlib import Path
 # The code beside this file goes before an installed one: what was submitted is what runs.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
+import refusion.cli.early  # noqa: F401
 from refusion.cli.evaluate import evaluate
 from refusion.cli.options import run_command
 

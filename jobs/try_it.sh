@@ -4,14 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Its own ports, token and folder: a cluster that already runs on this machine is neither used nor stopped.
-PORTS=($(python - <<'PY'
-import socket
-sockets = [socket.socket() for _ in range(3)]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))
-PY
-))
+PORTS=($(python -c 'from refusion.runtime.ports import free_ports; print(*free_ports(4))'))
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
@@ -21,7 +14,7 @@ PLACE=$(mktemp -d /tmp/refusion.XXXXXX)
 LOG=$PLACE/head.log
 # The head and all that it starts form one session, so that exactly this is stopped at the end.
 setsid ray start --head --block --temp-dir="$PLACE" --node-ip-address=127.0.0.1 --port="${PORTS[0]}" --dashboard-host=127.0.0.1 \
-  --dashboard-port="${PORTS[1]}" --ray-client-server-port="${PORTS[2]}" >"$LOG" 2>&1 &
+  --dashboard-port="${PORTS[1]}" --ray-client-server-port="${PORTS[2]}" --dashboard-agent-listen-port="${PORTS[3]}" >"$LOG" 2>&1 &
 HEAD=$!
 stop() {
   echo "stopping the local Ray …"

@@ -42,6 +42,10 @@ def test_a_command_can_be_called_without_the_environment_being_active(monkeypatc
 def test_a_job_is_called_by_its_file_in_a_checkout_and_by_the_command_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    root = Path(__file__).resolve().parents[1]
+    monkeypatch.chdir(root)
     assert job_command("jobs/sweep.py", "sweep") == [installed_command("python"), "jobs/sweep.py"]
+    monkeypatch.chdir(tmp_path)
+    assert job_command("jobs/sweep.py", "sweep") == [installed_command("python"), str(root / "jobs" / "sweep.py")]
     monkeypatch.setattr(home, "__file__", str(tmp_path / "lib" / "refusion" / "home.py"))
     assert job_command("jobs/sweep.py", "sweep") == [installed_command("refusion"), "sweep"]

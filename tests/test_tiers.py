@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from distribution import RAY, rank_of, scope_of
 
+from refusion.errors import UserError
 from refusion.runtime import cluster
 
 SENTENCE = "starts Ray and has no marker ray"
@@ -16,7 +17,7 @@ SENTENCE = "starts Ray and has no marker ray"
 
 def test_ray_cannot_be_started_without_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(OSError, match=SENTENCE):
+    with pytest.raises(UserError, match=SENTENCE):
         cluster.connect()
 
 

@@ -13,14 +13,15 @@ def refusion_home() -> Path:
 
 
 def job_command(file: str, command: str) -> list[str]:
-    """Words that call a job: by its file where the package lies in a checkout, else by the console command.
+    """Words that call a job from this folder: by its file where the package is in a checkout, else by the command.
 
     Args:
         file: path of the job in a checkout, such as ``jobs/sweep.py``.
         command: the subcommand of ``refusion`` that does the same.
     """
-    if (Path(__file__).resolve().parents[2] / file).is_file():
-        return [installed_command("python"), file]
+    root = Path(__file__).resolve().parents[2]
+    if (root / file).is_file():
+        return [installed_command("python"), file if Path.cwd() == root else str(root / file)]
     return [installed_command("refusion"), command]
 
 

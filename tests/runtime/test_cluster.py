@@ -7,7 +7,7 @@ import yaml
 
 from refusion.config.settings import ImagesSettings, Settings
 from refusion.errors import UserError
-from refusion.runtime.cluster import Cluster, Node, addable
+from refusion.runtime.cluster import Cluster, Node, addable, connect
 
 LAPTOP = Cluster((Node(8, 0),))
 GPUS = Cluster((Node(4, 0),), (Node(48, 4), Node(48, 4)))
@@ -108,3 +108,37 @@ def test_the_clusters_own_limit_holds(tmp_path: Path) -> None:
 def test_unstated_resources_are_none(tmp_path: Path) -> None:
     file = written(tmp_path, {"max_workers": 1, "available_node_types": {"x": {"max_workers": 1}}})
     assert addable(file) == (Node(0, 0),)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "http://127.0.0.1:8265",
+            "is the address of a cluster's job server: submit the job to it, by "
+            "`ray job submit -- python jobs/train_all_tasks.py --data '/a b'`, or unset RAY_ADDRESS",
+        ),
+        ("localhost", "is no address of a cluster; write HOST:PORT, such as localhost:6379"),
+        ("6379", "is no address of a cluster"),
+        ("127.0.0.1:1", "nothing answers there"),
+    ],
+)
+def test_an_address_of_something_else_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr("sys.argv", ["jobs/train_all_tasks.py", "--data", "/a b"])
+    with pytest.raises(UserError) as refused:
+        connect()
+    assert str(refused.value).startswith(f"RAY_ADDRESS {address}: {said}")
+    monkeypatch.setattr("sys.argv", ["refusion train", "--gpu"])
+    if "://" in address:
+        with pytest.raises(UserError, match="`ray job submit -- refusion train --gpu`"):
+            connect()
+
+
+def test_a_folder_whose_path_is_too_long_for_ray_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 80)))
+    with pytest.raises(UserError, match=r"^Ray cannot be started on this machine .*; set RAY_TMPDIR to a folder with"):
+        connect()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,32 @@ def test_a_copy_can_go_where_nothing_was(folder: Folder) -> None:
     (folder / "epoch_1" / "state.pt").write_text("new")
     (folder / "run" / "final").replace_by(folder / "epoch_1")
     assert (folder / "run" / "final").names() == ["state.pt"]
+
+
+def test_the_earlier_copy_stays_whole_where_the_disk_is_full(tmp_path: Path) -> None:
+    """The process may write no file of more than 4 kB, which fails in the midst of a copy as a full disk does."""
+    for name, text in (("best", "earlier"), ("epoch_1", "later")):
+        (Folder.at(tmp_path) / name / "settings.yaml").write_text(text)
+    (tmp_path / "epoch_1" / "state.pt").write_bytes(bytes(100_000))
+    program = (
+        "import resource, sys; from refusion.runtime.storage import Folder; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+        "(Folder(sys.argv[1]) / 'best').replace_by(Folder(sys.argv[1]) / 'epoch_1')"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr
+    assert (tmp_path / "best" / "settings.yaml").read_text() == "earlier"
+    assert {path.name for path in tmp_path.iterdir()} == {"best", "epoch_1"}
+
+
+def test_a_file_address_is_a_path(tmp_path: Path) -> None:
+    assert Folder.at(f"file:{tmp_path}/a%20b") == Folder(f"{tmp_path}/a b")
+
+
+def test_a_folder_is_known_to_be_writable_before_it_is_needed(tmp_path: Path) -> None:
+    Folder.at(tmp_path / "new" / "runs").require_writable()
+    assert list((tmp_path / "new" / "runs").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "runs", Path("/proc/runs")):
+        with pytest.raises(UserError, match=rf"^{place} cannot be written to \(.*\): give another --storage"):
+            Folder.at(place).require_writable()

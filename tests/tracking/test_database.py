@@ -136,3 +136,10 @@ def test_somebody_elses_sqlite_file_is_refused(tmp_path: Path) -> None:
 def test_a_database_without_its_driver_names_the_package() -> None:
     with pytest.raises(UserError, match=r"//u:\*\*\*@host/db needs a driver .*: pip install .*psycopg"):
         open_database("postgresql://u:secret@host/db")
+
+
+def test_a_home_that_cannot_be_written_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REFUSION_HOME")
+    monkeypatch.setenv("HOME", "/proc/nobody")
+    with pytest.raises(UserError, match=r"^REFUSION_HOME: the folder /proc/nobody/.refusion cannot be .* set it to a"):
+        resolve_tracking_uri(None)

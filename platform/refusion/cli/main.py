@@ -35,8 +35,7 @@ def main() -> typing.NoReturn:
     """Run the subcommand that the command line names, and leave with its exit status."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("--help", "-h"):
-        print(overview())
-        sys.exit(0)
+        run_command(_show_overview, None)
     if name not in COMMANDS:
         run_command(_refuse, None)
     command = COMMANDS[name]
@@ -51,6 +50,11 @@ def overview() -> str:
     """Text of ``refusion --help``."""
     lines = [f"  {name:10}{command.text}" for name, command in COMMANDS.items()]
     return "\n".join(["usage: refusion COMMAND …", "", "commands (each has its own --help):", *lines])
+
+
+def _show_overview(_arguments: typing.Sequence[str], _description: str) -> int:
+    print(overview())
+    return 0
 
 
 def _refuse(arguments: typing.Sequence[str], _description: str) -> int:

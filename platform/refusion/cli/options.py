@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
+import os
 import sys
 import typing
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -41,15 +44,32 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
         command: takes the arguments and the job file's docstring, which opens ``--help``.
         description: that docstring.
     """
+    print_with_replacements()
+    # Not imported here: its import changes what Ctrl-C does.
+    if (early := sys.modules.get("refusion.cli.early")) is not None:
+        early.a_command_begins()
     try:
         status = command(sys.argv[1:], description or "")
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        with suppress(OSError):
+            print("interrupted", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 130
     sys.exit(status)
+
+
+def print_with_replacements() -> None:
+    """Makes stdout and stderr print a question mark for what their encoding lacks, as ASCII lacks a dash."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def parse_dotted(rest: Sequence[str], others: Collection[str] = ()) -> list[dict[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,14 @@ import refusion
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import import_environment
-from refusion.runtime import ray_internals
+from refusion.runtime import TRAIN_V2, ray_internals
+from refusion.runtime.ports import free_ports
 
 # More threads than this bring one worker nothing at usual crop sizes.
 _MOST_THREADS = 16
 _NODE_START_SECONDS = "1200"
+# As ray.init calls a cluster that it starts on this machine.
+LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -82,25 +87,28 @@ def connect() -> Cluster:
     and finds the user's own modules in the folders where this process finds them.
 
     Raises:
-        UserError: the cluster named by RAY_ADDRESS cannot be reached.
+        UserError: RAY_ADDRESS names no cluster, or one that cannot be reached, or Ray cannot be started here.
     """
     address = os.environ.get("RAY_ADDRESS") or None
+    if address is not None:
+        _check_address(address)
+    # A cluster that was killed leaves its address behind, on which ray.init would wait for ten minutes.
     if address is None and not answers(ray_internals.last_cluster_address()):
-        # A cluster that was killed leaves its address behind, on which ray.init would wait for ten minutes.
-        address = "local"
+        address = LOCAL
+    ports: dict[str, Any] = {}
+    if address == LOCAL:
         _close_to_others()
-    elif address is not None and not answers(address):
-        raise UserError(f"RAY_ADDRESS {address}: nothing answers there; check it with `ray status`, or unset it")
-    try:
-        ray.init(
-            address,
-            ignore_reinit_error=True,
-            logging_level="WARNING",
-            runtime_env={"py_modules": [str(Path(refusion.__file__).parent)], "env_vars": import_environment()},
-        )
-    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-        reason = (str(error).splitlines() or ["no answer"])[0]
-        raise UserError(f"the Ray cluster cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
+        (ports["dashboard_port"],) = free_ports(1)
+        found = {ray_internals.DASHBOARD_ADDRESS: f"http://127.0.0.1:{ports['dashboard_port']}"}
+    else:
+        found = {"RAY_ADDRESS": address or str(ray_internals.last_cluster_address())}
+    # Ray Train's own actors look for a cluster again, and fail where this machine has several.
+    environment = {**import_environment(), **found, TRAIN_V2: "1"}
+    _init(
+        address,
+        runtime_env={"py_modules": [str(Path(refusion.__file__).parent)], "env_vars": environment},
+        **ports,
+    )
     cluster = look()
     if len(cluster.nodes) == 1:
         os.environ.setdefault(ray_internals.WATCH_PREEMPTION, "0")
@@ -108,6 +116,57 @@ def connect() -> Cluster:
         # Machines take minutes to start; until then a worker group is no failure.
         os.environ.setdefault(ray_internals.WORKER_START_SECONDS, _NODE_START_SECONDS)
     return cluster
+
+
+def _init(address: str | None, **options: Any) -> None:
+    """Calls ray.init, and says in one sentence what most often goes wrong in it."""
+    try:
+        ray.init(address, ignore_reinit_error=True, logging_level="WARNING", **options)
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        reason = (str(error).splitlines() or ["no answer"])[0]
+        raise UserError(f"the Ray cluster cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error
+    except OSError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"Ray cannot be started on this machine ({reason}); set RAY_TMPDIR to a folder with a short path that you "
+            "may write to, such as /tmp"
+        ) from error
+    except (RuntimeError, ValueError, ray.exceptions.RuntimeEnvSetupError) as error:
+        if ray_internals.TOO_LARGE not in str(error):
+            raise
+        raise UserError(
+            f"{Path.cwd()} is too large for Ray to send it to its workers, as it does with what `uv run` starts; "
+            "list what they do not need in .rayignore, or set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0"
+        ) from error
+
+
+def _check_address(address: str) -> None:
+    """Refuses an address at which ray.init would fail or wait.
+
+    Raises:
+        UserError: says what to write instead.
+    """
+    if address.startswith(("http://", "https://")):
+        submit = shlex.join(["ray", "job", "submit", "--", *_called()])
+        raise UserError(
+            f"RAY_ADDRESS {address}: is the address of a cluster's job server: submit the job to it, by `{submit}`, "
+            "or unset RAY_ADDRESS to train on this machine"
+        )
+    host, _, port = address.rpartition(":")
+    if address in (LOCAL, "auto") or "://" in address:
+        return
+    if not (host and port.isdigit()):
+        raise UserError(
+            f"RAY_ADDRESS {address}: is no address of a cluster; write HOST:PORT, such as {address}:6379, or unset it"
+        )
+    if not answers(address):
+        raise UserError(f"RAY_ADDRESS {address}: nothing answers there; check it with `ray status`, or unset it")
+
+
+def _called() -> list[str]:
+    """Words that called this program, as they can be called elsewhere."""
+    program, *rest = sys.argv
+    return ["python", program, *rest] if program.endswith(".py") else [*program.split(), *rest]
 
 
 def _close_to_others() -> None:

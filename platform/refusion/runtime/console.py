@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import timedelta
 
 from rich.console import Console
@@ -9,10 +11,26 @@ from rich.console import Console
 _LOG_WIDTH = 120
 
 
+class JobConsole(Console):
+    """Console whose reader may go away, as behind `| head`: that interrupts the job, as Ctrl-C does."""
+
+    def on_broken_pipe(self) -> None:
+        """Says nothing more, and raises KeyboardInterrupt."""
+        silence_stdout()
+        raise KeyboardInterrupt
+
+
+def silence_stdout() -> None:
+    """Sends what is still printed nowhere, also what Python has yet to write when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def console() -> Console:
     """The console of a job: as wide as the terminal, or wide enough for the tables where there is none."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_LOG_WIDTH)
+    found = JobConsole()
+    return found if found.is_terminal else JobConsole(width=_LOG_WIDTH)
 
 
 def clock(seconds: float | None) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# What `ray job stop` and schedulers send, and what a terminal that goes away sends.
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
 
 @contextmanager
 def terminated_is_interrupted() -> Iterator[None]:
-    """Turns SIGTERM, which `ray job stop` and schedulers send, into Ctrl-C, so that MLflow's runs are closed."""
+    """Turns SIGTERM and SIGHUP into Ctrl-C, so that MLflow's runs are closed; SIGHUP stays ignored under nohup."""
 
     def interrupt(_signal: int, _frame: Any) -> None:
         raise KeyboardInterrupt
@@ -19,8 +22,12 @@ def terminated_is_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {ending: signal.getsignal(ending) for ending in _ENDINGS}
+    taken = {ending: handler for ending, handler in before.items() if handler != signal.SIG_IGN}
+    for ending in taken:
+        signal.signal(ending, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for ending, handler in taken.items():
+            signal.signal(ending, handler)

@@ -130,6 +130,14 @@ class Manifest:
                         f"put them back, or start a new {self.kind}"
                     )
 
+    def require_storage(self) -> None:
+        """Checks that runs can be written to the storage, before anything is recorded of this one.
+
+        Raises:
+            UserError: they cannot.
+        """
+        Folder(self.folder.uri.rpartition("/")[0]).require_writable()
+
     def write(self, content: Mapping[str, Any]) -> None:
         """Write the file with ``content`` and the place in MLflow; from here on the run or sweep exists."""
         common = {"tracking_uri": self.tracking_uri, "experiment": self.experiment}

@@ -30,6 +30,10 @@ WATCH_PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 WORKER_START_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 # By default it looks at its workers' reports every 2 s, which each decision of a sweep's scheduler would wait for.
 WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
+# Where Ray's state API, which Ray Train asks, finds the dashboard of a cluster.
+DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
+# Part of what is raised where a working directory exceeds what Ray packs, which has no exception of its own.
+TOO_LARGE = "exceeds the maximum size"
 
 
 def last_cluster_address() -> str | None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import pyarrow
 import pyarrow.fs
 
 from refusion.errors import UserError
@@ -27,12 +32,14 @@ class Folder:
             UserError: there is no such kind of storage.
         """
         text = str(place)
+        if text.startswith("file:") and not text.startswith("file://"):
+            text = unquote(urlsplit(text).path)
         folder = Folder(text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve()))
         try:
             folder._open()
         except (pyarrow.ArrowInvalid, ValueError, OSError) as error:
             reason = (str(error).splitlines() or [""])[0]
-            raise UserError(f"--storage {text}: is no folder or URI that can be used ({reason})") from error
+            raise UserError(f"--storage {place}: is no folder or URI that can be used ({reason})") from error
         return folder
 
     def _open(self) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -65,17 +72,73 @@ class Folder:
             stream.write(text.encode())
         filesystem.move(f"{path}.part", path)
 
+    def require_writable(self) -> None:
+        """Creates this folder where it is missing, and checks that files can be written to it.
+
+        Raises:
+            UserError: they cannot.
+        """
+        probe = self / f".probe-{secrets.token_hex(4)}"
+        filesystem, path = probe._open()
+        try:
+            probe.write_text("")
+            filesystem.delete_file(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise UserError(
+                f"{self.uri} cannot be written to ({reason}): give another --storage, or set REFUSION_HOME"
+            ) from error
+
     def replace_by(self, source: Folder) -> None:
-        """Make this folder a copy of ``source``; what stood here before is gone."""
+        """Make this folder a copy of ``source``; on a disk, what stood here stays whole until the copy does.
+
+        Raises:
+            OSError: the copy cannot be written, most often since the disk is full.
+        """
         filesystem, path = self._open()
-        if self.exists():
-            filesystem.delete_dir(path)
+        if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+            _replace_on_disk(source, Path(path))
+            return
+        source._copy_to(filesystem, path)
+        for info in filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True)):
+            name = str(info.path).removeprefix(f"{path}/")
+            if info.type == pyarrow.fs.FileType.File and not (source / name).exists():
+                filesystem.delete_file(info.path)
+
+    def _copy_to(self, filesystem: pyarrow.fs.FileSystem, path: str) -> None:
+        own_filesystem, own_path = self._open()
         filesystem.create_dir(path, recursive=True)
-        source_filesystem, source_path = source._open()
-        pyarrow.fs.copy_files(source_path, path, source_filesystem=source_filesystem, destination_filesystem=filesystem)
+        pyarrow.fs.copy_files(own_path, path, source_filesystem=own_filesystem, destination_filesystem=filesystem)
 
     def names(self) -> list[str]:
         """Names of the files and folders in this folder, sorted; none where it does not exist."""
         filesystem, path = self._open()
         found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
         return sorted(str(info.base_name) for info in found)
+
+
+def _replace_on_disk(source: Folder, place: Path) -> None:
+    """Writes the copy beside, brings it to the disk, and renames it."""
+    new, old = (place.with_name(f".{place.name}.{end}") for end in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        source._copy_to(pyarrow.fs.LocalFileSystem(), str(new))
+        for file in [*new.rglob("*"), new]:
+            _sync(file)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    _sync(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -6,6 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.search.display import Standing, View, result_table
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
+from refusion.search.notes import notes
 from refusion.search.objective.objective import Objective, standings
 from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.options import PAUSING, PBT_KINDS
@@ -33,13 +35,14 @@ from refusion.search.trials.records import to_go_on
 from refusion.search.trials.trainable import rows_of
 from refusion.search.trials.training import TrialPlan
 from refusion.search.tuning import tune_trials
-from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
 from refusion.training.display import check_and_tell
 
 
+@terminated_is_interrupted()
 def run_sweep(request: SweepRequest, console: Console) -> int:
     """Run a sweep, new or resumed.
 
@@ -56,6 +59,7 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     pairs = check_and_tell(manifest.base, console)
     found = {task.task: digests(task) for task in pairs}
     manifest.check_same_images(found)
+    manifest.require_storage()
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     earlier = _earlier(manifest)
     trials = trial_count(manifest)
@@ -64,41 +68,47 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     val = {task.task: split_val(task.val, share, base.validation, base.schedule.epochs) for task in pairs}
 
     parent = _parent_run(manifest, experiment_id, placement, trials)
-    manifest.save(found)
-    state = SweepState(manifest, Scoreboard(objective), parent, experiment_id)
-    state.records = manifest.journal.read() if manifest.resumed else {}
-    going_on = to_go_on(state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None)
-    state.records |= going_on
-    for number, record in state.records.items():
-        for epoch, numbers in record.history.items():
-            state.scoreboard.add(number, epoch, numbers)
-    if manifest.resumed:
-        state.make_up()
-    plan = _plan(manifest, pairs, val, placement)
-    console.print(
-        f"sweep {manifest.name}: {trials} trials and the default settings, {placement.concurrent} at a time, "
-        f"{placement.threads} thread{'s' if placement.threads > 1 else ''} each, in {manifest.folder.uri}",
-        markup=False,
-        soft_wrap=True,
-    )
-    if manifest.resumed:
-        ended = sum(1 for record in state.records.values() if record.ended)
-        console.print(f"{ended} trials have ended before, {len(going_on)} go on from their checkpoints")
-    queue = SuggestionQueue(state, going_on, earlier, placement.concurrent)
-    sweep = _Sweep(state, plan, placement, queue, trials, console)
-    try:
-        with terminated_is_interrupted():
+    with closed_on_failure(manifest.tracking_uri, parent):
+        manifest.save(found)
+        state = SweepState(manifest, Scoreboard(objective), parent, experiment_id)
+        state.records = manifest.journal.read() if manifest.resumed else {}
+        going_on = to_go_on(
+            state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None
+        )
+        state.records |= going_on
+        for number, record in state.records.items():
+            for epoch, numbers in record.history.items():
+                state.scoreboard.add(number, epoch, numbers)
+        if manifest.resumed:
+            state.make_up()
+        plan = _plan(manifest, pairs, val, placement)
+        console.print(
+            f"sweep {manifest.name}: {trials} trials and trial 0, {placement.concurrent} at a time, "
+            f"{placement.threads} thread{'s' if placement.threads > 1 else ''} each, in {manifest.folder.uri}",
+            markup=False,
+            soft_wrap=True,
+        )
+        for note in [] if manifest.resumed else notes(manifest, val):
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+        if manifest.resumed:
+            ended = sum(1 for record in state.records.values() if record.ended)
+            console.print(f"{ended} trials have ended before, {len(going_on)} go on from their checkpoints")
+        queue = SuggestionQueue(state, going_on, earlier, placement.concurrent)
+        sweep = _Sweep(state, plan, placement, queue, trials, console)
+        try:
             sweep.search()
             val_digests = {task: of_task["val"] for task, of_task in found.items()}
             outcome = conclude(state, val, val_digests, placement.threads, console)
-    except KeyboardInterrupt:
-        sweep.close("KILLED")
-        sweep.say_next()
-        raise
-    except BaseException:
-        sweep.close("FAILED")
-        raise
-    return sweep.tell(outcome)
+        except KeyboardInterrupt:
+            sweep.close("KILLED")
+            # Where nobody listens any more, as after SIGHUP.
+            with suppress(OSError):
+                sweep.say_next()
+            raise
+        except BaseException:
+            sweep.close("FAILED")
+            raise
+        return sweep.tell(outcome)
 
 
 def _plan(
@@ -127,6 +137,7 @@ def _parent_run(manifest: SweepManifest, experiment_id: str, placement: Placemen
         "trials": trials,
         "epochs": epochs,
         "space": manifest.space.plain(),
+        "fixed": manifest.fixed,
         "base": base,
         "objective": options.objective,
         "searcher": searcher,
@@ -212,7 +223,7 @@ class _Sweep:
         elif outcome.comparison is not None:
             self._line(outcome.comparison.sentence(f"trial {outcome.best}"))
         else:
-            self._line(f"trial {outcome.best} is the best; no comparison with the default settings: {outcome.why_none}")
+            self._line(f"trial {outcome.best} is the best; no comparison with trial 0: {outcome.why_none}")
         self.close("FINISHED" if outcome is not None else "FAILED")
         self.say_next(outcome)
         return 0 if outcome is not None else 1

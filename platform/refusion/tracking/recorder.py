@@ -8,7 +8,8 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,16 @@ DIGEST_LIMIT = 36
 # Seconds between the last attempts after the training, and after which no further one begins.
 FINISH_PAUSES = (1.0, 4.0)
 FINISH_TIMEOUT = 60.0
+
+
+@contextmanager
+def closed_on_failure(uri: str, run_id: str) -> Iterator[None]:
+    """Closes a run as killed where Ctrl-C or a signal leaves the block, and as failed where another exception does."""
+    try:
+        yield
+    except BaseException as error:
+        TaskRecorder(uri, run_id).finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
 
 
 class TaskRecorder:

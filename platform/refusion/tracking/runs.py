@@ -39,8 +39,7 @@ def start_job_run(
     """
     client = MlflowClient(tracking_uri=uri)
     run_id = _create(client, experiment_id, run_name, provenance_tags() | dict(tags))
-    log_settings(client, run_id, params)
-    return run_id
+    return _with_settings(client, run_id, params)
 
 
 def start_task_run(
@@ -70,7 +69,16 @@ def start_task_run(
     inherited = {name: tag for name, tag in client.get_run(parent_run_id).data.tags.items() if name in _INHERITED}
     own = {TASK_TAG: task, PARENT_TAG: parent_run_id}
     run_id = _create(client, experiment_id, run_name, provenance_tags() | inherited | dict(tags or {}) | own)
-    log_settings(client, run_id, settings)
+    return _with_settings(client, run_id, settings)
+
+
+def _with_settings(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> str:
+    """Writes the params of a new run; one that is interrupted meanwhile must not stay open, since nobody knows it."""
+    try:
+        log_settings(client, run_id, params)
+    except BaseException as error:
+        client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
     return run_id
 
 

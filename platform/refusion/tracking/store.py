@@ -83,7 +83,9 @@ def _in_a_folder(file: Path, origin: str, query: str = "") -> str:
         file.parent.mkdir(parents=True, exist_ok=True)
         return sqlite_address(file, query)
     except OSError as error:
-        raise UserError(f"{origin}: the folder {file.parent} cannot be created ({error.strerror})") from error
+        remedy = "set it to a folder that you may write to" if origin == "REFUSION_HOME" else "name another one"
+        reason = f"the folder {file.parent} cannot be created ({error.strerror})"
+        raise UserError(f"{origin}: {reason}; {remedy}") from error
 
 
 def redacted(uri: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -58,6 +59,7 @@ def train_all(request: RunRequest, console: Console) -> int:
     return 0 if all(outcome.succeeded for outcome in run_job(request, console).outcomes) else 1
 
 
+@terminated_is_interrupted()
 def run_job(request: RunRequest, console: Console) -> FinishedJob:
     """Train all tasks of a request, new or resumed.
 
@@ -70,6 +72,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
+    manifest.require_storage()
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
@@ -77,21 +80,22 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     settings = settings.model_copy(update={"threads": threads})
 
     parent = _parent_run(manifest, settings, experiment_id)
-    manifest.save(settings, {task.task: digests(task) for task in pairs})
-    at_once = min(runs_at_once, len(pairs))
-    console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
-        with terminated_is_interrupted():
-            outcomes = job.run(at_once, console)
+        manifest.save(settings, {task.task: digests(task) for task in pairs})
+        at_once = min(runs_at_once, len(pairs))
+        console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
+        outcomes = job.run(at_once, console)
+        job.tell(outcomes, console)
     except KeyboardInterrupt:
         job.close("KILLED")
-        job.say_next(console)
+        # Where nobody listens any more, as after SIGHUP.
+        with suppress(OSError):
+            job.say_next(console)
         raise
     except BaseException:
         job.close("FAILED")
         raise
-    job.tell(outcomes, console)
     run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
     return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
 
@@ -124,12 +128,12 @@ class _Job:
     threads: int
 
     def __post_init__(self) -> None:
-        self.progress_board = start_progress_board()
         self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
 
     def run(self, at_once: int, console: Console) -> list[Outcome]:
         """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
+        self.progress_board = start_progress_board()
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
             epochs = for_task(self.settings, pairs.task).schedule.epochs

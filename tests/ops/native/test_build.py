@@ -102,10 +102,17 @@ def test_an_error_of_the_compiler_is_one_line_and_leaves_nothing(sources: list[P
 def test_the_named_compiler_is_used_or_missed(
     sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[list[str]]
 ) -> None:
-    found = compiler._compiler()
+    (found,) = compiler._compiler()
     monkeypatch.setenv("CXX", found)
     shared_library(sources, tmp_path / "cache")
     assert compiled[0][0] == found
+    # Behind a launcher, which is a second word.
+    launcher = tmp_path / "ccache"
+    launcher.write_text('#!/bin/sh\nexec "$@"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{launcher} {found}")
+    assert shared_library(sources, tmp_path / "cache").doubled(1) == 2
+    assert compiled[1][:2] == [str(launcher), found]
     monkeypatch.setenv("CXX", "/nowhere/c++")
     with pytest.raises(OSError, match=r"^there is no C\+\+ compiler /nowhere/c\+\+ \(CXX\)$"):
         shared_library(sources, tmp_path / "cache")

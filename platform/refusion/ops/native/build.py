@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -38,7 +39,7 @@ def shared_library(sources: Sequence[Path], cache: Path | None = None) -> ctypes
         OSError: there is no compiler, or the library cannot be written or loaded; the message is one line.
     """
     source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    command = [_compiler(), *_FLAGS, *_MATHEMATICS, *_level()]
+    command = [*_compiler(), *_FLAGS, *_MATHEMATICS, *_level()]
     key = hashlib.sha256("\n".join([*command, platform.machine(), source]).encode()).hexdigest()[:32]
     folder = _folder(cache)
     path = folder / f"{key}.so"
@@ -47,12 +48,13 @@ def shared_library(sources: Sequence[Path], cache: Path | None = None) -> ctypes
     return ctypes.CDLL(str(path))
 
 
-def _compiler() -> str:
+def _compiler() -> list[str]:
     named = os.environ.get("CXX")
-    for name in [named] if named else _COMPILERS:
-        found = shutil.which(name)
+    # With a launcher before it, such as "ccache g++", or with options.
+    for words in [shlex.split(named)] if named else [[name] for name in _COMPILERS]:
+        found = shutil.which(words[0]) if words else None
         if found:
-            return found
+            return [found, *words[1:]]
     missing = f"{named} (CXX)" if named else f"({', '.join(_COMPILERS)})"
     raise OSError(f"there is no C++ compiler {missing}")
 

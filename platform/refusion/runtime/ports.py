@@ -1,0 +1,33 @@
+"""Ports of this machine that are free."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+# Above the ports of Ray's workers (10002 to 19999), below those that systems give to outgoing connections.
+_RANGE = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns so many different ports at which nothing listens, on no address of this machine.
+
+    Raises:
+        OSError: there are not so many.
+    """
+    found: list[int] = []
+    for port in random.sample(_RANGE, len(_RANGE)):
+        if _is_free(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"there are no {count} free ports between {_RANGE.start} and {_RANGE.stop}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("", port))
+        except OSError:
+            return False
+    return True
