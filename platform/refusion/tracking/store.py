@@ -201,8 +201,8 @@ def require_store(uri: str) -> None:
 
 def run_address(uri: str, experiment_id: str, run_id: str) -> str:
     """Returns the address of a run's page: on the server, or as the command of ``ui_command`` serves it here."""
-    server = uri.partition(":")[0] in SERVERS
-    return f"{redacted(uri) if server else LOCAL_UI}/#/experiments/{experiment_id}/runs/{run_id}"
+    local = uri.partition(":")[0].partition("+")[0] in DATABASES
+    return f"{LOCAL_UI if local else redacted(uri)}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def ui_command(uri: str) -> str:

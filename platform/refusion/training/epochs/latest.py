@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.state import TrainingState
@@ -78,6 +80,6 @@ class LatestCheckpoint:
                 load_checkpoint(Path(place), found)
                 if saved_best_by(Path(place)) != self.settings.validation.best_by:
                     found.best_score = None
-        except (UserError, OSError, ValueError):
+        except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
             return None
         return found if found.epoch == state.epoch and found.steps > state.steps else None
