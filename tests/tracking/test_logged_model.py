@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.networks import FusionModule
-from refusion.tracking.models import find_model
+from refusion.tracking.loading import find_model
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run
