@@ -53,10 +53,13 @@ def bootstrap(strata: Sequence[Array], seed: int, resamples: int = RESAMPLES, le
         level: share of the resampled sums inside the interval.
 
     Returns:
-        NaN in all fields where a stratum is empty.
+        NaN in all fields where a stratum is empty; no ends, that is NaN, where one has a single value.
     """
     if any(len(stratum) == 0 for stratum in strata):
         return Interval(math.nan, math.nan, math.nan)
+    mean = float(sum(stratum.mean() for stratum in strata))
+    if any(len(stratum) == 1 for stratum in strata):
+        return Interval(mean, math.nan, math.nan)
     random = np.random.default_rng(seed)
     sums = np.zeros(resamples)
     for stratum in strata:
@@ -66,7 +69,7 @@ def bootstrap(strata: Sequence[Array], seed: int, resamples: int = RESAMPLES, le
             block = sums[first : first + rows]
             block += stratum[random.integers(0, count, (len(block), count), dtype=np.int32)].mean(axis=1)
     low, high = np.quantile(sums, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(sum(stratum.mean() for stratum in strata)), float(low), float(high))
+    return Interval(mean, float(low), float(high))
 
 
 def mean_interval(

@@ -23,7 +23,7 @@ def test_the_headline_says_what_and_how_good(study: Study) -> None:
     first, last = headline(study)
     for said in ("5 parameters of IVIF", "tpe", "asha", "13 trials", "1 failed", "average rank in SSIM,Qabf,VIF,SCD"):
         assert said in first
-    assert last.startswith(f"Trial {study.best} is better than the default settings: it wins 75.0 %")
+    assert last.startswith(f"Trial {study.best} is better than trial 0, the base settings: it wins 75.0 %")
     assert "62.5 % to 87.5 %" in last
     assert "has not been compared" in headline(without_outcome(study))[-1]
     assert "no trial has surpassed" in headline(dataclasses.replace(study, best=0))[-1]

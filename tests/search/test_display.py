@@ -73,7 +73,7 @@ class Watched:
 def test_values_are_shown_without_sections_and_switches() -> None:
     values = {RATE: 0.00123456, "schedule.inner_steps.0": 2, "_steps": "line", "outer.kind": "adam"}
     assert shown_values(values) == "rate.value 0.00123, inner_steps.0 2, outer.kind adam"
-    assert shown_values({}) == "the default settings"
+    assert shown_values({}) == "the base settings"
 
 
 def test_a_line_says_how_the_sweep_stands() -> None:
@@ -109,6 +109,7 @@ def test_the_live_table_shows_who_runs_first_and_then_the_best() -> None:
     )
     rows = {3: Row("3", phase="IVIF meta 5/12")}
     text = rendered(live_table(standing(*records, running=(3, 4), rows=rows), OBJECTIVE, 0))
+    assert "score: share of the comparisons in SSIM, Qabf that a trial wins against" in " ".join(text.split())
     numbers = [cells[0] for line in text.splitlines() if (cells := line.strip("│┃ ").split(" "))[0].isdigit()]
     assert numbers == ["3", "4", "1", "2", "0"]
     assert row_of(text, 3)[1:] == ["1/3", "IVIF meta 5/12", "0.67", "SSIM 0.300  Qabf 0.150", "rate.value 0.002"]
@@ -117,7 +118,7 @@ def test_the_live_table_shows_who_runs_first_and_then_the_best() -> None:
     # What looks like markup is shown as it is.
     assert row_of(text, 2)[2] == "failed: [Errno 12] no [/memory]"
     assert row_of(text, 2)[5] == "crop [bold]"
-    assert row_of(text, 0)[5] == "the default settings"
+    assert row_of(text, 0)[5] == "the base settings"
     assert "3/5 trials ended, 2 running" in text
 
 
@@ -136,7 +137,7 @@ def test_a_log_tells_every_beginning_epoch_and_end_once(clocked: list[float]) ->
     watched = Watched(clocked)
     with watched.view:
         assert watched.after(1, trial(0), trial(1, 0.5, **{RATE: 1e-3})) == [
-            "trial 0: the default settings",
+            "trial 0: the base settings",
             "trial 1: rate.value 0.001",
             "trial 1: epoch 1/3 | SSIM 0.500  Qabf 0.250",
         ]
@@ -165,7 +166,7 @@ def test_what_earlier_parts_told_is_not_told_again(clocked: list[float]) -> None
 def test_a_log_is_renewed_twice_a_second_at_most(clocked: list[float]) -> None:
     watched = Watched(clocked)
     with watched.view:
-        assert watched.after(1, trial(0)) == ["trial 0: the default settings"]
+        assert watched.after(1, trial(0)) == ["trial 0: the base settings"]
         assert watched.after(0.2, trial(0, 0.3)) == []
         assert watched.after(0.4, trial(0, 0.3)) == ["trial 0: epoch 1/3 | SSIM 0.300  Qabf 0.150"]
 
@@ -224,7 +225,7 @@ def test_the_result_table_is_ordered_by_epochs_and_score() -> None:
     ]
     assert [cells[0] for cells in rows] == ["2", "0", "5", "3", "1"]
     assert rows[0] == ["2", "finished", "3", "1.00", "0.6000", "0.3000", "rate.value 0.001"]
-    assert rows[1] == ["0", "finished", "3", "2.00", "0.3000", "0.1500", "the default settings"]
+    assert rows[1] == ["0", "finished", "3", "2.00", "0.3000", "0.1500", "the base settings"]
     # The ranks at epoch 1 are among all five that came so far.
     assert rows[3][1:4] == ["diverged", "1", "1.00"]
     assert rows[2][1:3] == ["open", "2"]

@@ -99,11 +99,11 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
     if "task" in given:
         given["task"] = _tasks(given["task"])
     changes = [given_options(options), *parse_dotted(rest, parser.option_names())]
-    part = {"options": given, "changes": changes, **given_job_options(options)}
+    part = {"options": given, "changes": changes, "given": changes, **given_job_options(options)}
     if options.resume is None or options.config is not None:
         part = _with_file(part, options.config)
     if options.preset:
-        part["changes"] = [read_preset(options.preset), *part["changes"]]
+        part |= {"changes": [read_preset(options.preset), *part["changes"]], "preset": options.preset}
     return _per_task(part) if options.one_per_task else [part]
 
 

@@ -40,18 +40,21 @@ def headline(study: Study) -> list[str]:
     paragraphs = [
         f"{parameters} parameter{'s' * (parameters != 1)} of {', '.join(spec['tasks'])} searched by "
         f"{spec.get('searcher', '?')} with the scheduler {spec.get('scheduler', '?')} (seed {spec.get('seed', '?')}): "
-        f"{len(study.trials)} trials of at most {spec.get('epochs', '?')} epochs ({ended}), the default settings among "
-        f"them, scored by {_objective(study)}."
+        f"{len(study.trials)} trials of at most {spec.get('epochs', '?')} epochs ({ended}), trial 0 with the base "
+        f"settings among them, scored by {_objective(study)}."
     ]
+    if fixed := spec.get("fixed"):
+        given = ", ".join(f"{name} {value}" for name, value in fixed.items())
+        paragraphs.append(f"Fixed by the command line, and so not searched: {given}.")
     comparison = compared(study)
     if study.best is None:
         return [*paragraphs, "No trial has been validated yet, so that there is no best one."]
     if study.best == DEFAULT_TRIAL:
-        return [*paragraphs, "The default settings (trial 0) are the best: no trial has surpassed them."]
+        return [*paragraphs, "Trial 0, the base settings, is the best: no trial has surpassed it."]
     if comparison is None:
-        sentence = f"Trial {study.best} is the best so far; it has not been compared with the default settings."
+        sentence = f"Trial {study.best} is the best so far; it has not been compared with trial 0."
     else:
-        sentence = comparison.sentence(f"trial {study.best}", "the default settings")
+        sentence = comparison.sentence(f"trial {study.best}")
         sentence = f"{sentence[0].upper()}{sentence[1:]}."
     return [*paragraphs, sentence]
 
@@ -78,6 +81,10 @@ def _interval(found: Mapping[str, Any], name: str = "difference") -> Interval:
     return Interval(*(_number(found[name][part]) for part in ("mean", "low", "high")))
 
 
+def _ends(interval: Interval) -> str:
+    return f"{interval.low:+.4f} to {interval.high:+.4f}" if math.isfinite(interval.low) else number_text(None)
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
@@ -88,7 +95,7 @@ def sections(study: Study) -> list[Section]:
     found += [
         figure_section(
             "Score by parameter",
-            f"{SCORE} The star is the best trial, the dashed line the default settings; darker points finished more "
+            f"{SCORE} The star is the best trial, the dashed line trial 0; darker points finished more "
             "epochs." + _changed(study),
             lambda: slices(study),
         ),
@@ -152,7 +159,9 @@ def _held_out(study: Study) -> list[Section]:
             number_text(found.ours),
             number_text(found.reference),
             f"{found.difference.mean:+.4f}" if found.pairs else number_text(None),
-            f"{found.difference.low:+.4f} to {found.difference.high:+.4f}" if found.pairs else number_text(None),
+            f"{found.difference.low:+.4f} to {found.difference.high:+.4f}"
+            if math.isfinite(found.difference.low)
+            else number_text(None),
             str(found.pairs),
         ]
         for key, found in comparison.metrics.items()

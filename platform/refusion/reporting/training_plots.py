@@ -79,9 +79,9 @@ def _clip_outliers(axes: Axes, values: Sequence[float], bold: Sequence[float]) -
 def _add_legend(axes: Axes, study: Study) -> None:
     lines = [Line2D([], [], color=BEST, linewidth=2.2, label=f"trial {study.best}, the best")]
     if study.best == DEFAULT_TRIAL:
-        lines = [Line2D([], [], color=BEST, linewidth=2.2, label="default settings, the best")]
+        lines = [Line2D([], [], color=BEST, linewidth=2.2, label="trial 0, the best")]
     elif DEFAULT_TRIAL in study.histories:
-        lines.append(Line2D([], [], color=DEFAULT, linewidth=2.2, label="default settings"))
+        lines.append(Line2D([], [], color=DEFAULT, linewidth=2.2, label="trial 0"))
     lines.append(Line2D([], [], color=OTHERS, label="other trials"))
     axes.legend(handles=lines, fontsize=8, frameon=False, loc="best")
 

@@ -76,7 +76,7 @@ class Standing:
 def shown_values(values: Mapping[str, Any]) -> str:
     """A trial's values in one line, each under its name without the section."""
     if not values:
-        return "the default settings"
+        return "the base settings"
     return ", ".join(f"{_short(name)} {_text(value)}" for name, value in values.items() if not name.startswith("_"))
 
 
@@ -107,10 +107,19 @@ def _scores(objective: Objective, record: TrialRecord) -> str:
     return "  ".join(f"{name} {mean:.3f}" for name, mean in means.items() if mean is not None)
 
 
+def legend(objective: Objective) -> str:
+    """Returns the line on what the live score is."""
+    names = ", ".join(_columns(objective))
+    return (
+        f"score: share of the comparisons in {names} that a trial wins against the others, each two at the last epoch "
+        "that both have measured; 1 is best"
+    )
+
+
 def live_table(standing: Standing, objective: Objective, before: int) -> Group:
     """Table of the running and the best trials, with the time left."""
     place = standings(objective, {record.number: record.history for record in standing.records if record.history})
-    table = Table(expand=False)
+    table = Table(expand=False, caption=legend(objective), caption_justify="left")
     for title in ("trial", "epoch", "state", "score", "metrics", "values"):
         table.add_column(title, overflow="fold")
     ordered = sorted(
@@ -199,7 +208,7 @@ class View:
 
 
 def result_table(records: Sequence[TrialRecord], objective: Objective, best: int, top: int = 10) -> Table:
-    """The best trials and the default settings. Ranks are among the trials that reached the same epoch."""
+    """The best trials and trial 0. Ranks are among the trials that reached the same epoch."""
     histories = {record.number: record.history for record in records if record.history}
     place = standings(objective, histories)
     ranks = {epoch: average_ranks(objective, histories, epoch) for epoch in {record.epoch for record in records}}

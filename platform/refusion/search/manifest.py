@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from refusion.config.layers import check, for_task
-from refusion.config.presets import recorded_settings
+from refusion.config.presets import read_preset, recorded_settings
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
@@ -17,6 +17,7 @@ from refusion.runtime.run_names import with_absolute_data
 from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
 from refusion.search.schedulers.explore import check_pbt_space
 from refusion.search.schedulers.imported import imported_scheduler
+from refusion.search.space.fixed import fix_given
 from refusion.search.space.space import Space
 from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
@@ -34,18 +35,27 @@ class SweepRequest(JobRequest):
     Attributes:
         options: of the sweep, as plain values.
         changes: settings of all trials, each laid over what came before.
-        space: as ``Space.read`` takes it, and where it was read.
+        space, space_file: as ``Space.read`` takes it, and where it was read.
+        given: those of the changes that the command line itself says, which are not searched then.
+        preset: name of the settings that lie below the sweep file's.
     """
 
     options: Mapping[str, Any]
     changes: Sequence[Mapping[str, Any]]
     space: Mapping[str, Any] = field(default_factory=dict)
     space_file: str = ""
+    given: Sequence[Mapping[str, Any]] = ()
+    preset: str | None = None
 
 
 @dataclass(kw_only=True)
 class SweepManifest(Manifest):
-    """A sweep's manifest: its options, its space and the settings that all trials begin with."""
+    """A sweep's manifest: its options, its space and the settings that all trials begin with.
+
+    Attributes:
+        fixed: parameters that the command line took out of the space, with their values.
+        notes: lines for the console on what became of the request; of a new sweep.
+    """
 
     kind: ClassVar[Literal["run", "sweep"]] = "sweep"
     file: ClassVar[str] = "sweep.yaml"
@@ -53,6 +63,8 @@ class SweepManifest(Manifest):
     options: SweepOptions
     space: Space
     base: Settings
+    fixed: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def journal(self) -> Journal:
@@ -77,6 +89,7 @@ class SweepManifest(Manifest):
                 "name": self.name,
                 "options": self.options.model_dump(mode="json"),
                 "space": self.space.plain(),
+                "fixed": self.fixed,
                 "base": self.base.model_dump(mode="json"),
             }
         )
@@ -98,10 +111,11 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         return _resumed(request, request.resume)
     options = read_options(request.options)
     # The batch must divide among a trial's workers, whatever its size in a trial.
-    own = {"tasks": list(options.task), "workers": options.workers_per_trial}
-    base = _of_one_task(with_absolute_data(check([*request.changes, own])))
+    trained = {"tasks": list(options.task), "workers": options.workers_per_trial}
+    base = _of_one_task(with_absolute_data(check([*request.changes, trained])))
     try:
-        space = Space.read(request.space)
+        searched = fix_given(Space.read(request.space), request.given, base)
+        space = searched.space
         check_space(space, base)
         if options.search == "grid":
             space.grid()
@@ -120,9 +134,18 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
         )
     if is_import_path(options.scheduler):
         imported_scheduler(options.scheduler, base.schedule.epochs, base.seed)
-    return SweepManifest.begin(
-        request, resolve_tracking_uri(request.tracking_uri), options=options, space=space, base=base
-    )
+    notes = [note for note in (searched.sentence(), _on_preset(request, base)) if note]
+    own = {"options": options, "space": space, "base": base, "fixed": searched.fixed, "notes": notes}
+    return SweepManifest.begin(request, resolve_tracking_uri(request.tracking_uri), **own)
+
+
+def _on_preset(request: SweepRequest, base: Settings) -> str:
+    """Returns the sentence on settings of ``--preset`` that the sweep file's base or space replaces, if it does."""
+    if request.preset is None:
+        return ""
+    wanted = check([read_preset(request.preset), *request.given]).model_dump()
+    over = changed_settings(wanted, base.model_dump(), ("tasks", "workers", "data", "per_task"))
+    return f"--preset {request.preset}: over it go the sweep file's base ({', '.join(over)}) and what is searched"
 
 
 def _of_one_task(base: Settings) -> Settings:
@@ -165,4 +188,5 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
-    return SweepManifest.resume(request, content, uri, options=options, space=Space.read(content["space"]), base=base)
+    own = {"options": options, "space": Space.read(content["space"]), "base": base}
+    return SweepManifest.resume(request, content, uri, **own, fixed=content.get("fixed") or {})

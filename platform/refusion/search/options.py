@@ -38,7 +38,9 @@ class SweepOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     task: tuple[TaskName, ...] = Field(min_length=1, description="task or tasks that each trial trains, or 'all'")
-    trials: int = Field(16, ge=1, description="trials besides trial 0, the default settings; all of a grid if less")
+    trials: int = Field(
+        16, ge=1, description="trials besides trial 0, which has the base settings; all of a grid if less"
+    )
     objective: str = Field(
         DEFAULT_OBJECTIVE, description="SSIM | SSIM,Qabf:2,VIF (weighted average rank) | pareto:SSIM,Qabf"
     )

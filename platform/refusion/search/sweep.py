@@ -20,6 +20,7 @@ from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.search.display import Standing, View, result_table
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
+from refusion.search.notes import notes
 from refusion.search.objective.objective import Objective, standings
 from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.options import PAUSING, PBT_KINDS
@@ -82,11 +83,13 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
             state.make_up()
         plan = _plan(manifest, pairs, val, placement)
         console.print(
-            f"sweep {manifest.name}: {trials} trials and the default settings, {placement.concurrent} at a time, "
+            f"sweep {manifest.name}: {trials} trials and trial 0, {placement.concurrent} at a time, "
             f"{placement.threads} thread{'s' if placement.threads > 1 else ''} each, in {manifest.folder.uri}",
             markup=False,
             soft_wrap=True,
         )
+        for note in [] if manifest.resumed else notes(manifest, val):
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         if manifest.resumed:
             ended = sum(1 for record in state.records.values() if record.ended)
             console.print(f"{ended} trials have ended before, {len(going_on)} go on from their checkpoints")
@@ -134,6 +137,7 @@ def _parent_run(manifest: SweepManifest, experiment_id: str, placement: Placemen
         "trials": trials,
         "epochs": epochs,
         "space": manifest.space.plain(),
+        "fixed": manifest.fixed,
         "base": base,
         "objective": options.objective,
         "searcher": searcher,
@@ -219,7 +223,7 @@ class _Sweep:
         elif outcome.comparison is not None:
             self._line(outcome.comparison.sentence(f"trial {outcome.best}"))
         else:
-            self._line(f"trial {outcome.best} is the best; no comparison with the default settings: {outcome.why_none}")
+            self._line(f"trial {outcome.best} is the best; no comparison with trial 0: {outcome.why_none}")
         self.close("FINISHED" if outcome is not None else "FAILED")
         self.say_next(outcome)
         return 0 if outcome is not None else 1

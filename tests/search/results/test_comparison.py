@@ -134,9 +134,19 @@ def test_few_pairs_prove_nothing(count: int, better: bool) -> None:
     reference = {str(n): {"SSIM": 0.5} for n in range(count)}
     ours = {str(n): {"SSIM": 0.6 + n / 100} for n in range(count)}
     found = compare(SSIM, ours, reference)
-    assert found.gain.low > 0
+    # One pair says nothing about the others, so that it has no interval.
+    assert (found.gain.low > 0) is (count > 1)
+    assert ("interval" in found.sentence()) is (count > 1)
     assert found.better is better
     assert ("too few pairs" in found.sentence()) is not better
+
+
+def test_one_pair_of_each_task_has_no_interval() -> None:
+    objective = Objective.parse("SSIM,Qabf", ["IVIF", "MIF"])
+    ours = {f"{task}/one": {f"{task}/SSIM": 0.6, f"{task}/Qabf": 0.4} for task in ("IVIF", "MIF")}
+    found = compare(objective, ours, {name: dict.fromkeys(one, 0.5) for name, one in ours.items()})
+    assert "it wins 50.0 % of the comparisons" in found.sentence() and "interval" not in found.sentence()
+    assert found.plain()["gain"] == {"mean": 0.0, "low": None, "high": None}
 
 
 def test_json_takes_it(random: np.random.Generator) -> None:
@@ -160,7 +170,9 @@ def test_json_takes_it(random: np.random.Generator) -> None:
 def test_the_sentences(random: np.random.Generator) -> None:
     ours, reference = scores(random, shift=0.1), scores(random)
     value = compare(SSIM, ours, reference)
-    assert value.sentence("trial 7").startswith("trial 7 is better than the default settings: mean gain in SSIM +0.")
+    assert value.sentence("trial 7").startswith(
+        "trial 7 is better than trial 0, the base settings: mean gain in SSIM +0."
+    )
     rank: Comparison = compare(RANK, reference, ours)
     assert "is not shown to be better than" in rank.sentence()
     assert "% of the comparisons in SSIM, Qabf (95 % interval" in rank.sentence()

@@ -177,7 +177,7 @@ def test_a_model_is_registered_for_every_task(ending: Callable[..., Ending]) -> 
 @pytest.mark.parametrize(
     ("best", "held_out", "why"),
     [
-        (0, 2, "no trial is better than the default settings"),
+        (0, 2, "no trial is better than trial 0, the base settings"),
         (1, 0, "no val pairs were held out (--held-out 0, or too few pairs)"),
     ],
 )
@@ -198,7 +198,7 @@ def test_default_settings_that_did_not_come_as_far_are_no_yardstick(ending: Call
     end.state.records[0].history = {}
     outcome = end.conclude()
     assert outcome is not None
-    assert outcome.why_none == "the default settings (trial 0) were not trained as far as the best trial"
+    assert outcome.why_none == "trial 0, the base settings, was not trained as far as the best trial"
 
 
 def test_a_checkpoint_that_is_gone_costs_the_comparison_only(

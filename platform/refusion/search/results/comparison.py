@@ -53,7 +53,7 @@ class Comparison:
         """Content for JSON: dictionaries, numbers and text, None for what is no number."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
-    def sentence(self, ours: str = "the best trial", reference: str = "the default settings") -> str:
+    def sentence(self, ours: str = "the best trial", reference: str = "trial 0, the base settings") -> str:
         """The result in one sentence."""
         gain, pairs = self.gain, f"{self.pairs} held-out pair{'s' if self.pairs != 1 else ''}"
         if self.kind == "value":
@@ -65,7 +65,8 @@ class Comparison:
         finding = "is better than" if self.better else "is not shown to be better than"
         few = "; too few pairs to tell" if self.pairs < FEWEST_PAIRS else ""
         lost = f"; {self.unscored} of its images have no score" if self.unscored else ""
-        return f"{ours} {finding} {reference}: {what} (95 % interval {interval}; {pairs}{few}{lost})"
+        known = f"95 % interval {interval}; " if math.isfinite(gain.low) else ""
+        return f"{ours} {finding} {reference}: {what} ({known}{pairs}{few}{lost})"
 
     def _goals(self) -> list[str]:
         text = self.objective.removeprefix("pareto:")

@@ -112,11 +112,11 @@ def _measure(
     held = sum(len(of_task.held_out) for of_task in val.values())
     why = ""
     if best == 0:
-        why = "no trial is better than the default settings"
+        why = "no trial is better than trial 0, the base settings"
     elif not held:
         why = "no val pairs were held out (--held-out 0, or too few pairs)"
     elif 0 not in records or records[0].epoch != records[best].epoch:
-        why = "the default settings (trial 0) were not trained as far as the best trial"
+        why = "trial 0, the base settings, was not trained as far as the best trial"
     places = {number: state.checkpoint_of(number) for number in ((best,) if why else (best, 0))}
     gone = [number for number, place in places.items() if not place or not Folder(place).exists()]
     if gone:
