@@ -12,7 +12,7 @@ from rich.console import Console
 from refusion.config.presets import read_preset
 from refusion.config.settings import Settings
 from refusion.runtime.console import console
-from refusion.tracking.histories import epoch_metrics
+from refusion.tracking.epochs import epoch_metrics
 from refusion.training.job import run_job
 from refusion.training.manifest import RunRequest
 from refusion.training.recording import BEST
@@ -26,7 +26,7 @@ class TrainingResult:
     Attributes:
         run_name: of the job; ``train(resume=run_name)`` goes on with it.
         tracking_uri: MLflow's store.
-        metrics: one row per task and epoch: columns ``task``, ``epoch`` (from 0), losses, rates, and validation scores
+        metrics: one row per task and epoch: columns ``task``, ``epoch`` (from 1), losses, rates, and validation scores
             by their names.
         checkpoints: by task, the folders ``final`` and ``best``, each of which `load_module` takes.
     """
