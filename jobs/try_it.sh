@@ -12,6 +12,9 @@ export RAY_AUTH_TOKEN
 export RAY_USAGE_STATS_ENABLED=0
 # The job's last lines must not name a cluster that is gone by then; its lines and tables are this wide at most.
 export REFUSION_CLUSTER_ENDS=1 COLUMNS=100
+# A terminal that lacks a letter shows a question mark.
+export PYTHONIOENCODING="${PYTHONIOENCODING:-}"
+PYTHONIOENCODING="${PYTHONIOENCODING%%:*}:replace"
 unset RAY_ADDRESS
 PLACE=$(mktemp -d /tmp/refusion.XXXXXX)
 LOG=$PLACE/head.log

@@ -264,6 +264,7 @@ def test_a_task_that_fails_does_not_take_the_others_down(home: Path, data: Path,
         (["--run-name", "whole"], "--resume whole"),
         (["--resume", "whole", "--images.crop", "64"], "--images.crop"),
         (["--storage", "nix://somewhere"], "--storage"),
+        (["--storage", "/proc/runs"], "/proc/runs cannot be written to"),
         (["--config", "no-such.yaml"], "no-such.yaml"),
     ],
 )
