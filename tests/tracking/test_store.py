@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mlflow.cli import cli
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.tracking.store import http_retry_limits, open_store, resolve_tracking_uri, ui_command
+from refusion.tracking.store import http_retry_limits, open_store, resolve_tracking_uri, run_address, ui_command
 
 
 def test_option_goes_before_environment_before_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -69,8 +70,13 @@ def test_open_store_creates_once_and_keeps_artifacts_beside_the_file(uri: str) -
 def test_deleted_experiment_says_how_to_restore_it(uri: str) -> None:
     number = open_store(uri, "dropped")
     MlflowClient(tracking_uri=uri).delete_experiment(number)
-    with pytest.raises(UserError, match=f"restore --experiment-id {number}"):
+    with pytest.raises(UserError, match=f"restore --experiment-id {number}") as refused:
         open_store(uri, "dropped")
+    # The command acts on this store, wherever it is given.
+    restore = str(refused.value).split("`")[1]
+    done = subprocess.run(restore, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert open_store(uri, "dropped") == number
 
 
 @pytest.mark.parametrize("name", ["", " ", "Default"])
@@ -137,3 +143,14 @@ def test_ui_command_has_options_that_mlflow_knows(tmp_path: Path) -> None:
 def test_ui_of_a_server_is_its_address_redacted() -> None:
     assert ui_command("https://user:secret@tracking:5000/mlflow") == "https://tracking:5000/mlflow"
     assert "secret" not in ui_command("postgresql://user:secret@host/db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("sqlite:////home/me/mlflow.db", "http://127.0.0.1:5000/#/experiments/1/runs/abc"),
+        ("https://me:secret@host:8000/mlflow", "https://host:8000/mlflow/#/experiments/1/runs/abc"),
+    ],
+)
+def test_a_runs_page_has_an_address(uri: str, address: str) -> None:
+    assert run_address(uri, "1", "abc") == address
