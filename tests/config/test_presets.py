@@ -82,7 +82,12 @@ def test_published_names_every_setting_that_decides_what_is_computed() -> None:
 def test_published_is_the_published_network_and_schedule() -> None:
     settings = check([read_preset("published")], check([{"schedule": {"rate": {"kind": "cosine", "value": 1.0}}}]))
     assert settings.network == NetworkSettings(
-        width=16, reconstruction_width=32, equivariant=False, prior="none", reconstruction_from_fused=False
+        width=16,
+        reconstruction_width=32,
+        output="image",
+        equivariant=False,
+        prior="none",
+        reconstruction_from_fused=False,
     )
     schedule, outer, objective, images = settings.schedule, settings.outer, settings.objective, settings.images
     assert (schedule.epochs, schedule.meta_iterations, schedule.fusion_steps) == (50, 600, None)
