@@ -41,10 +41,12 @@ def test_ctrl_c_ends_the_job_and_says_how_to_go_on(tmp_path: Path) -> None:
     stuck = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
     stuck.start()
     lines: list[str] = []
+    latest = tmp_path / "runs" / "one" / "IVIF" / "latest"
     assert process.stdout is not None
     for line in process.stdout:
         lines.append(line.rstrip("\n"))
-        if "epoch 1/4 | meta" in line and (tmp_path / "runs" / "one" / "IVIF" / "latest" / "metrics.json").exists():
+        # Epoch 0 is recorded, and a state within the first epoch is kept.
+        if "epoch 0 (untrained): Qabf" in line and (latest / "metrics.json").exists():
             # As a terminal does, to the whole foreground group.
             os.killpg(process.pid, signal.SIGINT)
     stuck.cancel()
@@ -56,7 +58,7 @@ def test_ctrl_c_ends_the_job_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "ray job" not in text and "raysubmit" not in text
     after = text.partition("look at it in MLflow:")[2]
     assert "python jobs/train_all_tasks.py --resume one" in after
-    assert f"--checkpoint {tmp_path / 'runs' / 'one' / 'IVIF' / 'latest'}" in after
+    assert f"--checkpoint {latest}" in after
     # Commands and paths, and nothing else, are as long as they are.
     assert [line for line in lines if len(line) > 100 and str(tmp_path) not in line] == []
     store = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -64,4 +66,4 @@ def test_ctrl_c_ends_the_job_and_says_how_to_go_on(tmp_path: Path) -> None:
     runs = store.search_runs([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["KILLED", "KILLED"]
     child = next(run for run in runs if "task" in run.data.tags)
-    assert child.data.metrics["Qabf"] > 0 and child.data.metrics["within/loss/inner"] > 0
+    assert child.data.metrics["Qabf"] > 0

@@ -87,7 +87,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         manifest.save(settings, {task.task: digests(task) for task in pairs})
         at_once = min(runs_at_once, len(pairs))
         for line in _plan(settings, pairs):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, markup=False, highlight=False)
         some = f"{len(pairs)} task{'' if len(pairs) == 1 else 's'}, {at_once} at a time"
         console.print(f"run {manifest.name}: {some}, in {manifest.folder.uri}", markup=False, soft_wrap=True)
         outcomes = job.run(at_once, console)
