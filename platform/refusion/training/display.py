@@ -23,6 +23,11 @@ _SHOWN_SCORES = ("EN", "SSIM", "Qabf")
 _LOSSES = {"inner": "L_f inner", "outer": "L_r outer", "fusion": "L_f", "reconstruction": "L_r"}
 
 
+def lacking_line(lacking: Sequence[str], settings: Settings) -> str:
+    """Returns the line on tasks that the data does not have."""
+    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"
+
+
 def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
     """``check_pairs`` with bars on a terminal and one line per task, wherever it runs.
 
