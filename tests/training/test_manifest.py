@@ -132,9 +132,9 @@ def test_a_resumed_run_keeps_its_name() -> None:
     ("change", "named"),
     [
         ({"seed": 1}, "--seed"),
-        ({"images": {"crop": 64}}, "--images.crop"),
+        ({"images": {"crop": 96}}, "--images.crop"),
         ({"schedule": {"rate": 1e-3}}, "--schedule.rate.value"),
-        ({"schedule": {"rate": {"kind": "cosine"}}}, "--schedule.rate.kind"),
+        ({"schedule": {"rate": {"kind": "step"}}}, "--schedule.rate.kind"),
         ({"network": {"blocks": 1}}, "--network.blocks"),
     ],
 )
@@ -218,6 +218,6 @@ def test_settings_of_a_task_are_resumed_and_cannot_change() -> None:
     assert opened(own, resume="each").settings == manifest.settings
     longer = opened({"per_task": {"MIF": {"schedule": {"epochs": 6}}}}, {"checkpoints": {"keep": 1}}, resume="each")
     assert longer.settings.per_task["MIF"]["schedule"] == {"epochs": 6}
-    message = refusal({"per_task": {"MIF": {"images": {"batch": 4}}}}, resume="each")
+    message = refusal({"per_task": {"MIF": {"images": {"batch": 16}}}}, resume="each")
     assert message.startswith("--resume each: --per_task.MIF.images.batch cannot change in a resumed run")
-    assert "--images.crop cannot change" in refusal({"images": {"crop": 64}}, resume="each")
+    assert "--images.crop cannot change" in refusal({"images": {"crop": 96}}, resume="each")
