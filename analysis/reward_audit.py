@@ -6,7 +6,7 @@ train pictures; its loss on the val pictures is what the reward thinks of that w
 python analysis/reward_audit.py --task MFIF --data /data/fusion --reward published salient --channel-noise 0.1 \\
     --out audit.csv
 python analysis/reward_audit.py --task IVIF --data /data/fusion --baseline max guided \\
-    --checkpoint ours=RUN/IVIF/final --reward my_rewards:structural --width 16 32 --seeds 3 \\
+    --checkpoint ours=RUN/IVIF/best --reward my_rewards:structural --width 16 32 --seeds 3 \\
     --device cuda --out audit.csv
 
 Fits that the file already holds are not done again.

@@ -1,8 +1,8 @@
 """Score fused pictures, whoever made them: yours, a trained module's, a classical method's, side by side.
 
 python jobs/evaluate.py --fused my-results --task IVIF --a DIR/ir --b DIR/vi --out scores.csv
-python jobs/evaluate.py --checkpoint ~/.refusion/runs/NAME/IVIF/final --task IVIF --data builtin --out scores.csv
-python jobs/evaluate.py --checkpoint ours=RUN/MIF/final --fused theirs=DIR --baseline laplacian --task MIF \\
+python jobs/evaluate.py --checkpoint ~/.refusion/runs/NAME/IVIF/best --task IVIF --data builtin --out scores.csv
+python jobs/evaluate.py --checkpoint ours=RUN/MIF/best --fused theirs=DIR --baseline laplacian --task MIF \\
     --data /data/fusion --metrics all --format latex --out scores.csv
 """
 

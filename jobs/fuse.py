@@ -1,7 +1,7 @@
 """Fuse your own pictures with a trained module.
 
 python jobs/fuse.py --task IVIF --a ir.png --b visible.png --out fused                # the module that comes along
-python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/final --task IVIF --a ir.png --b visible.png --out fused
+python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/best --task IVIF --a ir.png --b visible.png --out fused
 python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
 python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
 """

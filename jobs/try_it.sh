@@ -9,6 +9,9 @@ export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 export RAY_USAGE_STATS_ENABLED=0
+# A terminal that lacks a letter shows a question mark.
+export PYTHONIOENCODING="${PYTHONIOENCODING:-}"
+PYTHONIOENCODING="${PYTHONIOENCODING%%:*}:replace"
 unset RAY_ADDRESS
 PLACE=$(mktemp -d /tmp/refusion.XXXXXX)
 LOG=$PLACE/head.log

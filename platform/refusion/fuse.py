@@ -52,7 +52,7 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
     for name in (_WEIGHTS, _SETTINGS):
         if not (folder / name).is_file():
             raise UserError(
-                f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/final, or a .pth file"
+                f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/best, or a .pth file"
             )
     module = _module_of(folder / _SETTINGS, trust_code)
     try:
@@ -135,7 +135,19 @@ def fuse_pair(module: nn.Module, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> np
         raise UserError(f"the two sources must be of one size, but are {_size(a)} and {_size(b)} pixels")
     first, second = (image.astype(np.float32) for image in (a, b))
     fused = fuse_luminance(module, np.stack([luminance(first), luminance(second)]))
-    return restore_colour(stretch_exact(fused), first, second)
+    return as_picture(fused, first, second)
+
+
+def as_picture(
+    fused: npt.NDArray[np.float32], a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """Returns fused luminance (H, W) in (0, 1) as the picture that is saved, and scored: stretched, with colour.
+
+    Args:
+        fused: the module's output.
+        a, b: its sources as read, 0–255.
+    """
+    return restore_colour(stretch_exact(fused), a, b)
 
 
 def _size(image: npt.NDArray[Any]) -> str:

@@ -33,6 +33,12 @@ def test_each_variant_changes_the_base_and_nothing_else_does(name: str, mended: 
     assert variant.random_direction == (name == "random direction")
 
 
+@pytest.mark.parametrize("learned", ["both", "gradient"])
+def test_saliency_takes_the_place_of_the_weights_that_are_learned(learned: str) -> None:
+    base = check([{"objective": {"learned": learned}}])
+    assert VARIANTS["saliency"].settings(base).network.loss_proposal_options == {"of": learned}
+
+
 def test_learned_is_always_among_them_and_first() -> None:
     assert [variant.name for variant in find_variants(["half", "half", "only w"])] == ["learned", "half", "only w"]
     usual = [variant.name for variant in find_variants(None)]

@@ -168,29 +168,31 @@ def test_inner_steps_of_every_form(given: Any, expected: Any) -> None:
         ({"outer": {"kind": "sgd"}}, "--outer.kind must be 'normalised' or 'adam' (it is 'sgd')"),
         (
             schedule(inner_steps={"start": 1}),
-            "--schedule.inner_steps must be a number, piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …], "
+            "--schedule.inner_steps must be a number, by epochs gone before {0: …, 5: …} or [[0, …], [5, …]], "
             "or {start: …, end: …}, each K from 1 to 20 (it is {'start': 1})",
         ),
         (
             schedule(inner_steps=[[1, 1]]),
-            "--schedule.inner_steps: piecewise values must begin with epoch 0 (it is [[1, 1]])",
+            "--schedule.inner_steps: piecewise values must begin with 0, no epoch gone before (it is [[1, 1]])",
         ),
         (
             {"images": {"crop": "large"}},
-            "--images.crop must be a number, or piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …] "
-            "(it is 'large')",
+            "--images.crop must be a number, or by epochs gone before {0: …, 5: …} or [[0, …], [5, …]] (it is 'large')",
         ),
         ({"images": {"crop": 4}}, "--images.crop must be at least 8 (it is 4)"),
         ({"images": {"crop": {0: 64, 5: 4}}}, "--images.crop must be at least 8 in every epoch (it is 4)"),
-        ({"images": {"crop": {5: 64}}}, "--images.crop: piecewise values must begin with epoch 0 (it is {5: 64})"),
+        (
+            {"images": {"crop": {5: 64}}},
+            "--images.crop: piecewise values must begin with 0, no epoch gone before (it is {5: 64})",
+        ),
         (
             {"outer": {"ratio": [[0, 1], [4, 2], [4, 3]]}},
             "--outer.ratio: the epochs of piecewise values must rise (it is [[0, 1], [4, 2], [4, 3]])",
         ),
         (
             {"validation": {"images": {"first": 3}}},
-            "--validation.images: piecewise values are written {epoch: value, …} or [[epoch, value], …], "
-            "each epoch a whole number (it is {'first': 3})",
+            "--validation.images: piecewise values are written {0: value, 5: value, …} or [[0, value], …], "
+            "each number the epochs gone before (it is {'first': 3})",
         ),
         (
             {"objective": {"beta": {0: "much"}}},
@@ -202,8 +204,8 @@ def test_inner_steps_of_every_form(given: Any, expected: Any) -> None:
         ),
         (
             schedule(inner_rate={"kind": "piecewise", "values": 3}),
-            "--schedule.inner_rate.values: piecewise values are written {epoch: value, …} or [[epoch, value], …], "
-            "each epoch a whole number (it is 3)",
+            "--schedule.inner_rate.values: piecewise values are written {0: value, 5: value, …} or [[0, value], …], "
+            "each number the epochs gone before (it is 3)",
         ),
         (schedule(rate={"kind": "piecewise"}), "--schedule.rate.values is missing"),
         ({"images": {"epochs": 5}}, "there is no setting --images.epochs here; did you mean --schedule.epochs?"),

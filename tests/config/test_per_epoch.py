@@ -35,10 +35,10 @@ def test_a_number_stays_a_number() -> None:
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
-        ([], "must begin with epoch 0"),
-        ({}, "must begin with epoch 0"),
-        ({1: 8}, "must begin with epoch 0"),
-        ([[2, 8], [0, 8]], "must begin with epoch 0"),
+        ([], "must begin with 0, no epoch gone before"),
+        ({}, "must begin with 0, no epoch gone before"),
+        ({1: 8}, "must begin with 0, no epoch gone before"),
+        ([[2, 8], [0, 8]], "must begin with 0, no epoch gone before"),
         ([[0, 8], [5, 9], [3, 9]], "must rise"),
         ([[0, 8], [0, 9]], "must rise"),
         ({0: 8, "0": 9}, "must rise"),

@@ -211,7 +211,7 @@ def test_one_learned_term_at_each_epoch_is_enough() -> None:
 
 
 def test_the_epoch_without_anything_to_learn_is_told() -> None:
-    with pytest.raises(ValidationError, match="from epoch 5 on, with alpha 0 no term has learned weights"):
+    with pytest.raises(ValidationError, match="after 5 epochs, with alpha 0 no term has learned weights"):
         ObjectiveSettings.model_validate({"alpha": {0: 1, 3: 0}, "beta": {0: 1, 5: 0}})
 
 

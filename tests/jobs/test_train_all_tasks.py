@@ -89,7 +89,11 @@ def test_the_log_shows_epochs_and_ends_with_the_results_and_the_next_commands(wh
     assert "epoch 2/2" in whole
     # Two workers each, and three CPUs.
     assert "MFIF: waiting" in whole
-    assert "trained" in whole and "(a + b) / 2" in whole
+    assert "of 2" in whole and "(a + b) / 2" in whole
+    progress = [line for line in whole.splitlines() if "IVIF: " in line]
+    assert any("epoch 1: Qabf 0." in line for line in progress)
+    assert max(map(len, progress)) <= 120 and len(set(progress)) == len(progress)
+    assert "IVIF: the best is epoch " in whole
     lines = whole.rstrip().splitlines()
     assert "mlflow" in lines[-3]
     assert lines[-1].strip().endswith("python jobs/train_all_tasks.py --resume whole")
@@ -104,10 +108,14 @@ def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, who
         assert child.data.params["schedule.epochs"] == "2"
         assert child.data.params["images.crop"] == "32"
         assert child.data.tags["convention"] == "authors"
-        assert parent.data.metrics[f"{task}/Qabf"] == pytest.approx(child.data.metrics["Qabf"])
+        numbers = parent.data.metrics
+        last, best = client(home).get_metric_history(child.info.run_id, "Qabf"), int(numbers[f"{task}/epoch"])
+        assert numbers[f"{task}/Qabf"] == max(point.value for point in last) == child.data.metrics["best/Qabf"]
+        assert numbers[f"{task}/Qabf"] == next(point.value for point in last if point.step == best)
+        assert (numbers[f"{task}/last/epoch"], child.data.metrics["best/epoch"]) == (2, best)
         for name in (*METRICS, "loss/inner", "loss/outer", "loss/fusion", "loss/reconstruction", "rate", "inner_steps"):
             history = client(home).get_metric_history(child.info.run_id, name)
-            assert [point.step for point in history] == [0, 1], name
+            assert [point.step for point in history] == [1, 2], name
         assert child.data.metrics["images_per_second"] > 0
 
 
@@ -124,7 +132,7 @@ def test_mlflow_has_pictures_by_step_and_the_datasets(home: Path, whole: str) ->
     for child in runs_of(home, "whole")[1].values():
         names = [file.path for file in client(home).list_artifacts(child.info.run_id, "images")]
         for kind in ("fused", "weights"):
-            for step in ("0", "1"):
+            for step in ("1", "2"):
                 assert any(kind in name and f"+step+{step}+" in name for name in names), names
         digests = {given.dataset.name: given.dataset.digest for given in child.inputs.dataset_inputs}
         assert len(digests) == 2
@@ -178,7 +186,7 @@ def test_a_killed_run_resumes_to_the_same_bits(home: Path, whole: str) -> None:
     assert parent.info.status == "FINISHED"
     assert set(children) == {"IVIF"}
     history = client(home).get_metric_history(children["IVIF"].info.run_id, "Qabf")
-    assert {point.step for point in history} == {0, 1}
+    assert {point.step for point in history} == {1, 2}
 
 
 def test_a_finished_run_resumed_stays_as_it_is(home: Path, whole: str) -> None:
@@ -227,6 +235,7 @@ def test_a_task_that_fails_does_not_take_the_others_down(home: Path, data: Path,
         (["--run-name", "whole"], "--resume whole"),
         (["--resume", "whole", "--images.crop", "64"], "--images.crop"),
         (["--storage", "nix://somewhere"], "--storage"),
+        (["--storage", "/proc/runs"], "/proc/runs cannot be written to"),
         (["--config", "no-such.yaml"], "no-such.yaml"),
     ],
 )

@@ -25,14 +25,17 @@ def state_with(kind: str, **schedule: Any) -> TrainingState:
 def test_the_weights_are_one_half_and_the_saliency() -> None:
     sources = torch.rand(2, 2, 24, 20, generator=torch.Generator().manual_seed(1))
     assert HalfProposal()(sources).unique().tolist() == [0.5]
-    assert torch.equal(SaliencyProposal()(sources), saliency(sources))
+    assert all(torch.equal(weights, saliency(sources)) for weights in SaliencyProposal()(sources))
+    for of, pair in (("intensity", 1), ("gradient", 0)):
+        weights = SaliencyProposal(of)(sources)
+        assert weights[pair].unique().tolist() == [0.5] and torch.equal(weights[1 - pair], saliency(sources))
 
 
 def test_saliency_prefers_the_source_that_is_in_focus() -> None:
     sharp = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(2))
     blurred = torch.nn.functional.avg_pool2d(sharp, 5, stride=1, padding=2, count_include_pad=False)
     weights = SaliencyProposal()(torch.cat((blurred, sharp), dim=1))
-    assert float(weights[:, 1].mean()) > 0.8
+    assert all(float(pair[:, 1].mean()) > 0.8 for pair in weights)
 
 
 @pytest.mark.parametrize("kind", ["HalfProposal", "SaliencyProposal"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from derivative_checks import assert_near, random
@@ -83,6 +85,19 @@ def test_without_a_compiler_the_reason_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", no_compiler)
     assert configure(compile="inductor").not_compiled == "No working C++ compiler found"
     assert not runs_inductor()
+
+
+@pytest.mark.slow
+def test_a_launcher_before_the_compiler_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    monkeypatch.setenv("CXX", f"ccache {compiler} -m64")
+    with config.patch({"cpp.cxx": config.cpp.cxx}):
+        assert configure(compile="inductor").not_compiled is None
+        assert config.cpp.cxx == (None, compiler)
 
 
 def test_a_compiler_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from refusion.tracking.registry import Version
 from refusion.tracking.store import open_store
 
 
@@ -50,3 +54,14 @@ def checkpoint(tmp_path: Path) -> Path:
     (folder / "state.pt").write_bytes(b"optimisers")
     (folder / "settings.yaml").write_text("task: IVIF\nnetwork: {width: 16, heads: 8, blocks: 2, expansion: 2}\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def version() -> Callable[..., Version]:
+    """Makes a version that was measured on two real pairs, with some of its facts changed."""
+
+    def make(task: str, run_id: str, epoch: int = 1, score: float = 0.5, **changes: Any) -> Version:
+        scores = {"Qabf": score, "SSIM": 0.25}
+        return replace(Version(task, run_id, epoch, "Qabf", scores, "authors", "pairs", 2, "folder"), **changes)
+
+    return make

@@ -4,6 +4,7 @@ import pickle
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cloudpickle
@@ -18,9 +19,12 @@ from mlflow import MlflowClient
 from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.networks import FusionModule
+from refusion.tracking.loading import find_model
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import model_checkpoint
+from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run
+
+MakeVersion = Callable[..., Version]
 
 
 @pytest.fixture
@@ -34,16 +38,16 @@ def fuse(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 @pytest.fixture
-def logged(uri: str, experiment: str, checkpoint: Path) -> str:
+def logged(uri: str, experiment: str, checkpoint: Path, version: MakeVersion) -> str:
     # MLflow's own modules warn while they are imported.
     assert mlflow.pyfunc.save_model
     run_id = start_job_run(uri, experiment, "model", {}, {})
     recorder = TaskRecorder(uri, run_id)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        version = recorder.model(checkpoint, "IVIF", 0, "Qabf", 0.5, "d", "c", "folder")
+        registered = recorder.model(checkpoint, version("IVIF", recorder.run_id, 0, 0.5))
     assert recorder.unsent == 0
-    return str(version)
+    return str(registered)
 
 
 @pytest.mark.usefixtures("logged", "fuse")
@@ -73,13 +77,13 @@ def test_loads_from_the_registry_without_unpickling(uri: str, monkeypatch: pytes
         model.predict({"a": b})
 
 
-def test_fuses_as_the_checkpoint_itself(uri: str, experiment: str, checkpoint: Path) -> None:
+def test_fuses_as_the_checkpoint_itself(uri: str, experiment: str, checkpoint: Path, version: MakeVersion) -> None:
     shape = {"width": 8, "heads": 2, "blocks": 1, "expansion": 2}
     safetensors.torch.save_file(FusionModule(**shape).state_dict(), str(checkpoint / "fusion.safetensors"))
     (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"task": "MFIF", "network": shape}))
     recorder = TaskRecorder(uri, start_job_run(uri, experiment, "real", {}, {}))
-    recorder.model(checkpoint, "MFIF", 0, "Qabf", 0.5, "d", "c", "folder")
-    model = mlflow.pyfunc.load_model(str(model_checkpoint("models:/refusion-MFIF@best", uri).parents[1]))
+    recorder.model(checkpoint, version("MFIF", recorder.run_id, 0, 0.5))
+    model = mlflow.pyfunc.load_model(str(find_model("models:/refusion-MFIF@best", uri).folder.parents[1]))
     draw = np.random.default_rng(0)
     a, b = draw.integers(0, 256, (24, 32), dtype=np.uint8), draw.integers(0, 256, (24, 32, 3), dtype=np.uint8)
     fused = model.predict({"a": a, "b": b})
@@ -88,13 +92,13 @@ def test_fuses_as_the_checkpoint_itself(uri: str, experiment: str, checkpoint: P
 
 
 def test_runs_a_users_network_only_where_the_environment_names_it(
-    uri: str, experiment: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, experiment: str, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, version: MakeVersion
 ) -> None:
     safetensors.torch.save_file(Tiny().state_dict(), str(checkpoint / "fusion.safetensors"))
     (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"network": {"kind": "foreign_networks:Tiny"}}))
     recorder = TaskRecorder(uri, start_job_run(uri, experiment, "foreign", {}, {}))
-    recorder.model(checkpoint, "MEIF", 0, "Qabf", 0.5, "d", "c", "folder")
-    model = str(model_checkpoint("models:/refusion-MEIF@best", uri).parents[1])
+    recorder.model(checkpoint, version("MEIF", recorder.run_id, 0, 0.5))
+    model = str(find_model("models:/refusion-MEIF@best", uri).folder.parents[1])
     for trusted in ("", "0", "other:Net"):
         monkeypatch.setenv("REFUSION_TRUST_CODE", trusted)
         with pytest.raises(UserError, match="its network is foreign_networks:Tiny"):

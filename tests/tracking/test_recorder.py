@@ -5,6 +5,7 @@ import logging
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from PIL import Image
 
 from refusion.tracking import recorder as module
 from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run, start_task_run
+
+MakeVersion = Callable[..., Version]
 
 
 @pytest.fixture
@@ -137,7 +141,12 @@ class Flaky:
 
 
 def test_outage_loses_nothing(
-    recorder: TaskRecorder, client: MlflowClient, tmp_path: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
+    recorder: TaskRecorder,
+    client: MlflowClient,
+    tmp_path: Path,
+    checkpoint: Path,
+    caplog: pytest.LogCaptureFixture,
+    version: MakeVersion,
 ) -> None:
     flaky = Flaky(client)
     recorder.__dict__["_client"] = flaky
@@ -147,7 +156,7 @@ def test_outage_loses_nothing(
     recorder.epoch(1, {"Qabf": 0.2})
     recorder.pictures(1, {"fused/p": picture})
     recorder.dataset("pairs", "d" * 64, "/data", 2, "training")
-    assert recorder.model(checkpoint, "MIF", 1, "Qabf", 0.2, "d", "c", "folder") is None
+    assert recorder.model(checkpoint, version("MIF", recorder.run_id, 1, 0.2)) is None
     assert recorder.unsent == 4
     warnings = [record for record in caplog.records if record.name.startswith("refusion")]
     # One for the records, one for the files: each may be away without the other.

@@ -1,38 +1,58 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from refusion.errors import UserError
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version, model_checkpoint, register_version, registered_name, takes_best
+from refusion.tracking.registry import Version, origin, register_version, registered_as, registered_name, takes_best
 from refusion.tracking.runs import start_job_run, start_task_run
 
-NEW = Version("IVIF", "0" * 32, 3, "Qabf", 0.5, "luminance", "pairs", "folder")
+
+def version(task: str, run_id: str, epoch: int = 1, score: float = 0.5, **changes: Any) -> Version:
+    """A version measured on two real pairs, with some of its facts changed."""
+    made = Version(task, run_id, epoch, "Qabf", {"Qabf": score, "SSIM": 0.25}, "authors", "pairs", 2, "folder")
+    return replace(made, **changes)
+
+
+NEW = version("IVIF", "0" * 32, 3)
+OTHER = replace(NEW, run_id="1" * 32)
+
+
+def scored(score: float, **changes: Any) -> Version:
+    """Another run's version with that score."""
+    return replace(OTHER, scores={"Qabf": score}, **changes)
 
 
 @pytest.mark.parametrize(
     ("holder", "new", "takes"),
     [
         (None, NEW, True),
-        (None, replace(NEW, data="builtin", score=float("nan")), True),
-        (replace(NEW, score=0.4), NEW, True),
-        (NEW, NEW, False),
-        (replace(NEW, score=0.6), NEW, False),
-        (replace(NEW, score=0.6, dataset_digest="others"), NEW, True),
-        (replace(NEW, score=0.6, score_name="SSIM"), NEW, True),
-        (replace(NEW, score=0.6, convention="rgb"), NEW, True),
-        (replace(NEW, score=0.6, data="builtin", dataset_digest="scenes"), NEW, True),
-        (NEW, replace(NEW, score=0.9, data="builtin", dataset_digest="scenes"), False),
-        (replace(NEW, data="builtin"), replace(NEW, data="builtin", score=0.6), True),
-        (replace(NEW, score=float("nan")), NEW, True),
-        (NEW, replace(NEW, score=float("nan")), False),
-        (NEW, replace(NEW, score=float("nan"), dataset_digest="others"), False),
+        (None, scored(math.nan, data="builtin"), True),
+        (scored(0.4), NEW, True),
+        (OTHER, NEW, False),
+        (scored(0.6), NEW, False),
+        (scored(math.nan), NEW, True),
+        (OTHER, replace(NEW, scores={"Qabf": math.nan}), False),
+        # Scores that do not compare: more pairs count more, then the newest.
+        (scored(0.6, dataset_digest="others"), NEW, True),
+        (scored(0.6, dataset_digest="others", pairs=1), NEW, True),
+        (scored(0.4, dataset_digest="others", pairs=3), NEW, False),
+        (scored(0.6, convention="rgb"), NEW, True),
+        (replace(OTHER, score_name="SSIM", scores={"SSIM": 0.6}), NEW, True),
+        (OTHER, replace(NEW, scores={"Qabf": math.nan}, dataset_digest="others"), False),
+        # Generated scenes never displace real pairs, which always displace them.
+        (scored(0.6, data="builtin", dataset_digest="scenes", pairs=99), NEW, True),
+        (OTHER, replace(NEW, data="builtin", dataset_digest="scenes", pairs=99), False),
+        (replace(OTHER, data="builtin"), replace(NEW, data="builtin", scores={"Qabf": 0.6}), True),
+        # The later best of the same run, chosen anew on other pairs.
+        (replace(NEW, epoch=1, scores={"Qabf": 0.6}, pairs=1), NEW, True),
+        (replace(NEW, epoch=1, scores={"Qabf": 0.6}, dataset_digest="more", pairs=9), NEW, True),
     ],
 )
 def test_who_takes_the_alias(holder: Version | None, new: Version, takes: bool) -> None:
@@ -41,9 +61,14 @@ def test_who_takes_the_alias(holder: Version | None, new: Version, takes: bool) 
 
 def test_version_that_someone_registered_by_hand_can_be_displaced() -> None:
     assert takes_best({}, NEW)
-    assert takes_best({**NEW.tags(), "score": "good"}, NEW)
+    assert takes_best({**OTHER.tags(), "score": "good"}, NEW)
     # Whatever it is, it may be real data.
     assert not takes_best({}, replace(NEW, data="builtin"))
+
+
+def test_a_version_that_was_scored_before_its_colour_was_restored_does_not_compare() -> None:
+    older = {name: text for name, text in scored(0.9).tags().items() if name not in ("scored", "pairs")}
+    assert takes_best(older, NEW)
 
 
 @pytest.fixture
@@ -57,39 +82,64 @@ def run_id(uri: str, experiment: str) -> str:
     return start_task_run(uri, experiment, job, "IVIF", "IVIF", {"network": {"width": 16}})
 
 
-def _log(recorder: TaskRecorder, checkpoint: Path, task: str, step: int, score: float, **other: str) -> str | None:
-    facts = {"dataset_digest": "pairs", "convention": "luminance", "data": "folder"} | other
-    return recorder.model(checkpoint, task, step, "Qabf", score, **facts)  # type: ignore[arg-type]
+def _run(uri: str, parent: str, name: str) -> TaskRecorder:
+    """A task's run of its own below that run."""
+    experiment = MlflowClient(tracking_uri=uri).get_run(parent).info.experiment_id
+    return TaskRecorder(uri, start_task_run(uri, experiment, parent, "IVIF", name, {"network": {"width": 16}}))
+
+
+def _log(recorder: TaskRecorder, checkpoint: Path, task: str, epoch: int, score: float, **other: Any) -> str | None:
+    return recorder.model(checkpoint, version(task, recorder.run_id, epoch, score, **other))
 
 
 def test_versions_and_alias_move_by_the_rule(uri: str, run_id: str, client: MlflowClient, checkpoint: Path) -> None:
-    recorder = TaskRecorder(uri, run_id)
-    steps = [
-        (_log(recorder, checkpoint, "IVIF", 0, 0.4, data="builtin", dataset_digest="scenes"), "1"),
-        (_log(recorder, checkpoint, "IVIF", 1, 0.3), "2"),
-        (_log(recorder, checkpoint, "IVIF", 2, 0.2), "2"),
-        (_log(recorder, checkpoint, "IVIF", 3, 0.1 + 0.2 + 1e-9), "4"),
-        (_log(recorder, checkpoint, "IVIF", 4, 0.9, data="builtin", dataset_digest="scenes"), "4"),
+    scenes = {"data": "builtin", "dataset_digest": "scenes"}
+    score = 0.1 + 0.2 + 1e-9
+    given: list[tuple[float, dict[str, Any], int]] = [
+        (0.4, scenes, 1),
+        (0.3, {}, 2),
+        (0.2, {}, 2),
+        (score, {}, 4),
+        (0.9, scenes, 4),
+        (0.9, {"dataset_digest": "one", "pairs": 1}, 4),
     ]
-    assert recorder.unsent == 0
-    assert [number for number, _ in steps] == ["1", "2", "3", "4", "5"]
-    assert client.get_registered_model("refusion-IVIF").aliases == {"best": 4}
-    tags = client.get_model_version("refusion-IVIF", "4").tags
-    assert tags == Version("IVIF", run_id, 3, "Qabf", 0.1 + 0.2 + 1e-9, "luminance", "pairs", "folder").tags()
-    assert float(tags["score"]) == 0.1 + 0.2 + 1e-9
+    for number, (value, other, best) in enumerate(given, start=1):
+        recorder = _run(uri, run_id, f"rule {number}")
+        assert _log(recorder, checkpoint, "IVIF", 3, value, **other) == str(number)
+        assert recorder.unsent == 0
+        assert client.get_registered_model("refusion-IVIF").aliases == {"best": best}
+    found = client.get_model_version("refusion-IVIF", "4")
+    assert found.tags == version("IVIF", found.run_id, 3, score).tags() | {"run_name": "rule 4"}
+    assert float(found.tags["score"]) == float(found.tags["score.Qabf"]) == score
+    assert found.tags["score.SSIM"] == "0.25"
+    for said in ("epoch 3 of run rule 4", "2 val pairs", "digest pairs", "Qabf 0.3000, SSIM 0.2500"):
+        assert said in found.description
+    assert "one version per run" in client.get_registered_model("refusion-IVIF").description
+    (output,) = client.get_run(found.run_id).outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert str(model.status) == "READY"
+    assert model.params == {"network.width": "16"}
+    assert {metric.key: metric.value for metric in model.metrics or []} == {"Qabf": score, "SSIM": 0.25}
+    last = f"models:/refusion-IVIF/6; models:/refusion-IVIF@best stays version 4, {origin(found.tags)}"
+    assert registered_as(uri, "IVIF", recorder.run_id) == last
+    assert registered_as(uri, "MEIF", found.run_id) == ""
 
-    models = [client.get_logged_model(output.model_id) for output in client.get_run(run_id).outputs.model_outputs]
-    assert {str(model.status) for model in models} == {"READY"}
-    assert models[0].params == {"network.width": "16"}
-    assert sorted(metric.value for model in models for metric in model.metrics or []) == [
-        0.2, 0.3, 0.1 + 0.2 + 1e-9, 0.4, 0.9
-    ]  # fmt: skip
+
+def test_a_run_has_one_version_its_best(uri: str, run_id: str, client: MlflowClient, checkpoint: Path) -> None:
+    recorder = _run(uri, run_id, "one")
+    numbers = [_log(recorder, checkpoint, "ONE", epoch, epoch / 10) for epoch in (1, 2, 4)]
+    assert numbers == ["1", "2", "3"]
+    (only,) = client.search_model_versions("name = 'refusion-ONE'")
+    assert (str(only.version), only.tags["epoch"]) == ("3", "4")
+    assert (
+        registered_as(uri, "ONE", recorder.run_id) == "models:/refusion-ONE/3, which is also models:/refusion-ONE@best"
+    )
 
 
 def test_score_of_the_same_step_is_stored_once(uri: str, run_id: str, client: MlflowClient, checkpoint: Path) -> None:
     recorder = TaskRecorder(uri, run_id)
     recorder.epoch(50, {"SSIM": 0.7})
-    recorder.model(checkpoint, "MEIF", 50, "SSIM", 0.7, "d", "c", "folder")
+    recorder.model(checkpoint, version("MEIF", run_id, 50, scores={"Qabf": 0.5, "SSIM": 0.7}))
     assert [point.value for point in client.get_metric_history(run_id, "SSIM")] == [0.7]
 
 
@@ -103,95 +153,6 @@ def test_alias_returns_after_its_holder_was_deleted(
     assert client.get_model_version_by_alias("refusion-MFIF", "best").version == 2
 
 
-def test_checkpoint_comes_back_by_every_address(uri: str, run_id: str, client: MlflowClient, checkpoint: Path) -> None:
-    job_run = client.get_run(run_id)
-    own = start_task_run(uri, job_run.info.experiment_id, run_id, "MIF", "by address", {})
-    recorder = TaskRecorder(uri, own)
-    _log(recorder, checkpoint, "MIF", 0, 0.5)
-    (checkpoint / "fusion.safetensors").write_bytes(b"later weights")
-    _log(recorder, checkpoint, "MIF", 1, 0.4)
-    (model_id,) = (output.model_id for output in client.get_run(own).outputs.model_outputs if output.step == 0)
-    expected = {
-        "models:/refusion-MIF@best": b"weights",
-        "models:/refusion-MIF/1": b"weights",
-        "models:/refusion-MIF/2": b"later weights",
-        "models:/refusion-MIF/latest": b"later weights",
-        f"models:/{model_id}": b"weights",
-        f"runs:/{own}": b"later weights",
-        f"runs:/{own}/fusion": b"later weights",
-    }
-    for address, weights in expected.items():
-        folder = model_checkpoint(address, uri)
-        assert (folder / "fusion.safetensors").read_bytes() == weights, address
-        assert sorted(path.name for path in folder.iterdir()) == ["fusion.safetensors", "settings.yaml"]
-    assert list(Path.cwd().iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "models:/refusion-NONE@best",
-        "models:/refusion-NONE/latest",
-        "models:/refusion-NONE/3",
-        "models:/m-0123456789abcdef0123456789abcdef",
-        "models:/refusion-IVIF",
-        "runs:/0123456789abcdef0123456789abcdef",
-        "runs:/",
-        "s3://bucket/x",
-    ],
-)
-def test_unknown_models_are_the_users_to_correct(uri: str, experiment: str, address: str) -> None:
-    assert experiment
-    with pytest.raises(UserError) as caught:
-        model_checkpoint(address, uri)
-    assert "refusion-" in str(caught.value) or address in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_run_without_a_model(uri: str, experiment: str) -> None:
-    job = start_job_run(uri, experiment, "empty", {}, {})
-    with pytest.raises(UserError, match="has no logged model 'fusion'"):
-        model_checkpoint(f"runs:/{job}", uri)
-
-
-def test_foreign_model_is_told_apart(uri: str, experiment: str, client: MlflowClient) -> None:
-    model = client.create_logged_model(experiment, "other")
-    (folder := Path.cwd() / "other").mkdir()
-    (folder / "MLmodel").write_text("flavors: {}\n")
-    client.log_model_artifacts(model.model_id, str(folder))
-    with pytest.raises(UserError, match=model.model_id):
-        model_checkpoint(f"models:/{model.model_id}", uri)
-
-
-def test_absent_store_is_not_created(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no MLflow store"):
-        model_checkpoint("models:/refusion-IVIF@best", f"sqlite:///{tmp_path}/none.db")
-    assert not (tmp_path / "none.db").exists()
-
-
-def test_remote_artifacts_are_downloaded_once(
-    uri: str, run_id: str, client: MlflowClient, checkpoint: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _log(TaskRecorder(uri, run_id), checkpoint, "REMOTE", 0, 0.5)
-    real, asked = mlflow.artifacts.download_artifacts, []
-    local = client.get_model_version_download_uri("refusion-REMOTE", "1")
-
-    def download(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
-        asked.append(artifact_uri)
-        return real(
-            artifact_uri=artifact_uri.replace("s3://bucket", local), dst_path=dst_path, tracking_uri=tracking_uri
-        )
-
-    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
-    monkeypatch.setattr(MlflowClient, "get_model_version_download_uri", lambda *_: "s3://bucket")
-    first, second = (model_checkpoint("models:/refusion-REMOTE@best", uri) for _ in range(2))
-    assert first == second
-    assert first.is_relative_to(home)
-    assert (first / "fusion.safetensors").read_bytes() == b"weights"
-    assert asked == ["s3://bucket/artifacts/checkpoint"]
-    assert [path.name for path in first.parent.iterdir()] == [first.name]
-
-
 def test_upload_that_fails_leaves_a_model_marked_failed(
     run_id: str, client: MlflowClient, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,9 +160,8 @@ def test_upload_that_fails_leaves_a_model_marked_failed(
         raise OSError("disk full")
 
     monkeypatch.setattr(MlflowClient, "log_model_artifacts", full)
-    version = replace(NEW, task="FULL", run_id=run_id)
     with pytest.raises(OSError, match="disk full"):
-        register_version(client, checkpoint, version)
+        register_version(client, checkpoint, version("FULL", run_id))
     experiment = client.get_run(run_id).info.experiment_id
     newest = client.search_logged_models(
         [experiment], order_by=[{"field_name": "creation_timestamp", "ascending": False}]

@@ -33,7 +33,7 @@ def test_what_is_written_is_read_back(uri: str, experiment: str) -> None:
         run = start_trial_run(uri, experiment, parent, "whole", "IVIF", number, {"seed": 3}, trial_tags(values))
         recorder = TaskRecorder(uri, run)
         for epoch in (1, 2):
-            recorder.epoch(epoch - 1, {"SSIM": number + epoch / 10, "score": math.nan, "system/cpu": 1.0})
+            recorder.epoch(epoch, {"SSIM": number + epoch / 10, "score": math.nan, "system/cpu": 1.0})
         if number:
             recorder.finish("FINISHED", trial_tags(ended="stopped", lineage=lineage))
     assert sweeps.log_sweep_results(uri, parent, 7, "seed: 3\n", {"better": True, "mean": 0.1}) is None
@@ -64,14 +64,14 @@ def test_an_unfinished_sweep_has_no_outcome_yet(uri: str, experiment: str) -> No
 def test_resume_reopens_the_sweep_and_its_trials(uri: str, experiment: str, client: MlflowClient) -> None:
     first = start_sweep_run(uri, experiment, "again", {"seed": 0}, {"searcher": "random"}, SPEC)
     trial = start_trial_run(uri, experiment, first, "again", "all", 1, {}, trial_tags({"x": 1}, lineage=[]))
-    TaskRecorder(uri, trial).epoch(0, {"SSIM": 0.1})
+    TaskRecorder(uri, trial).epoch(1, {"SSIM": 0.1})
     finish_run(uri, trial, "KILLED")
     finish_run(uri, first, "KILLED")
 
     longer = {**SPEC, "trials": 40}
     assert start_sweep_run(uri, experiment, "again", {"seed": 0}, {"storage": "d"}, longer, resumed=True) == first
     assert start_trial_run(uri, experiment, first, "again", "all", 1, {}, trial_tags({"x": 1})) == trial
-    TaskRecorder(uri, trial).epoch(0, {"SSIM": 0.2})
+    TaskRecorder(uri, trial).epoch(1, {"SSIM": 0.2})
     assert [client.get_run(run).info.status for run in (first, trial)] == ["RUNNING", "RUNNING"]
     assert client.get_run(trial).info.run_name == "again-trial-001"
     sweep = read_sweep(uri, "study", "again")

@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
     monkeypatch.setattr(api, "run_job", run_job)
     monkeypatch.setattr(
-        api, "epoch_metrics", lambda _uri, run: pd.DataFrame({"epoch": [0, 1], "Qabf": [0.1, int(run)]})
+        api, "epoch_metrics", lambda _uri, run: pd.DataFrame({"epoch": [1, 2], "Qabf": [0.1, int(run)]})
     )
     return requests
 

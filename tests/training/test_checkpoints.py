@@ -64,7 +64,7 @@ def test_settings_are_kept_with_the_task(folder: Path, tiny: Settings) -> None:
 
 
 def test_measurements_are_kept(folder: Path, tmp_path: Path) -> None:
-    assert read_metrics(folder) == {"Qabf": 0.5}
+    assert read_metrics(folder) == {"epoch": 1, "Qabf": 0.5}
     (tmp_path / "metrics.json").unlink()
     assert read_metrics(tmp_path) == {}
 

@@ -20,7 +20,7 @@ from refusion.training import loop
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
-from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.reports import PAIRS, EpochReport, Losses, Progress, TrainingDivergedError
 
 FUSION_LOSSES = {"loss/fusion", "loss/fusion_intensity", "loss/fusion_gradient", "loss/reconstruction"}
 LOSSES = {"loss/inner", "loss/outer", *FUSION_LOSSES}
@@ -60,10 +60,10 @@ def run(training: TaskTraining) -> tuple[TrainingState, list[EpochReport]]:
 
 def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training: TaskTraining) -> None:
     state, reports = run(told(training, {"objective": {"beta_ramp": "linear"}}))
-    assert [report.epoch for report in reports] == [0, 1]
+    assert [report.epoch for report in reports] == [1, 2]
     for report in reports:
         scores = set(METRICS) | {f"baseline/{name}" for name in METRICS}
-        assert set(report.numbers) == LOSSES | SIGNALS | SCHEDULE | TIMES | scores | {"time/validation_seconds"}
+        assert set(report.numbers) == LOSSES | SIGNALS | SCHEDULE | TIMES | scores | {"time/validation_seconds", PAIRS}
         assert all(math.isfinite(value) for value in report.numbers.values())
         assert report.validated
         assert set(report.pictures) == {"fused/scene_1", "weights/scene_1"}
@@ -157,7 +157,7 @@ def test_training_moves_every_module(training: TaskTraining, quick: list[float])
 
 
 @pytest.mark.parametrize(
-    ("epochs", "every", "validated"), [(4, 1, [0, 1, 2, 3]), (4, 2, [1, 3]), (5, 2, [1, 3, 4]), (2, 9, [1])]
+    ("epochs", "every", "validated"), [(4, 1, [1, 2, 3, 4]), (4, 2, [2, 4]), (5, 2, [2, 4, 5]), (2, 9, [2])]
 )
 @pytest.mark.usefixtures("quick")
 def test_validation_comes_as_often_as_told_and_after_the_last_epoch(
@@ -242,7 +242,7 @@ def test_a_training_that_was_stopped_goes_on_bit_by_bit(training: TaskTraining, 
     load_checkpoint(tmp_path, resumed)
     (second,) = training.epochs(resumed)
 
-    assert second.epoch == 1
+    assert second.epoch == 2
     for name in LOSSES | SCHEDULE:
         assert second.numbers[name] == reports[1].numbers[name]
     expected = weights(whole)
@@ -259,7 +259,7 @@ def test_a_finished_training_has_nothing_left_to_do(training: TaskTraining) -> N
 @pytest.mark.usefixtures("quick")
 def test_more_epochs_go_on_where_it_ended(training: TaskTraining) -> None:
     state, _ = run(training)
-    assert [report.epoch for report in told(training, {"schedule": {"epochs": 3}}).epochs(state)] == [2]
+    assert [report.epoch for report in told(training, {"schedule": {"epochs": 3}}).epochs(state)] == [3]
 
 
 def test_losses_are_averaged_over_their_own_steps() -> None:

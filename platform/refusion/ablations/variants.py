@@ -11,8 +11,8 @@ from refusion.config.layers import check, merge
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
-LEARNED = "learned"
-"""The variant that all others are compared with: the base as it is."""
+LEARNED, SALIENCY = "learned", "saliency"
+"""The variant that all others are compared with, the base as it is, and the prior of what it learns."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ class Variant:
         Raises:
             UserError: they do not go together.
         """
-        return check([self.changes], base)
+        changes = self.changes
+        if self.name == SALIENCY:
+            # Of those weights that the base learns, so that learning is all that differs.
+            changes = merge(changes, {"network": {"loss_proposal_options": {"of": base.objective.learned}}})
+        return check([changes], base)
 
 
 def _fixed(kind: str) -> dict[str, Any]:
@@ -71,7 +75,7 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant(LEARNED),
         Variant("half", _fixed("HalfProposal")),
-        Variant("saliency", _fixed("SaliencyProposal")),
+        Variant(SALIENCY, _fixed("SaliencyProposal")),
         Variant("maxabs", {"objective": {"gradient": "maxabs"}}),
         *(Variant(name, changes) for name, changes in _MENDS.values()),
         Variant("only w", {"objective": {"learned": "intensity"}}),

@@ -1,7 +1,7 @@
 """Fuse your own pictures with a trained module.
 
 python jobs/fuse.py --task IVIF --a ir.png --b visible.png --out fused                # the module that comes along
-python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/final --task IVIF --a ir.png --b visible.png --out fused
+python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/best --task IVIF --a ir.png --b visible.png --out fused
 python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
 python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
 """
@@ -16,7 +16,7 @@ from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
-from refusion.shipped import CARD_FILE, PRETRAINED
+from refusion.shipped import PRETRAINED
 from refusion.tasks import find_task
 
 # PyTorch and MLflow take seconds to import: only once the command line is understood.
@@ -58,16 +58,18 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     from refusion.images.reading import write_image
     from refusion.ops.backend import configure
     from refusion.runtime.progress_bar import progress_bar
-    from refusion.tracking.loading import load_module, local_checkpoint
+    from refusion.tracking.loading import find_checkpoint, load_module
 
     console = Console()
     device = _device(options.device)
     trusted = trusted_code(options)
-    checkpoint = local_checkpoint(options.checkpoint, task.name, options.tracking_uri)
+    found = find_checkpoint(options.checkpoint, task.name, options.tracking_uri)
+    checkpoint = found.folder
     module = load_module(checkpoint, trust_code=trusted).to(device)
     configure(device)
     matched = match_pairs(options.a, options.b)
     pairs: list[Pair] = []
+    console.print(f"{task.name}: fusing {len(matched)} with {found.about}", markup=False, soft_wrap=True)
     if options.adapt is not None:
         learned = load_learned_loss(checkpoint, task.name, trust_code=trusted)
         adaptation = Adaptation(learned, task.name, options.adapt, options.adapt_rate)
@@ -86,8 +88,6 @@ def fuse(arguments: Sequence[str], description: str) -> int:
             write_image(options.out / f"{name}.png", fuse_pair(own, *_sources(a, b)))
             show(done, len(matched))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
-    if options.checkpoint == PRETRAINED:
-        console.print(f"trained on, with which scores: {checkpoint / CARD_FILE}", markup=False, soft_wrap=True)
     return 0
 
 

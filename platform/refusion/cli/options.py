@@ -37,6 +37,10 @@ _JOB_OPTIONS = {
 }
 
 
+# Ray's job server sets it for what it starts.
+_SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
 def run_command(command: Callable[[Sequence[str], str], int], description: str | None) -> typing.NoReturn:
     """Run a job's command and leave with its exit status: 2, without a traceback, where the user is at fault.
 
@@ -66,10 +70,13 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
 
 
 def print_with_replacements() -> None:
-    """Makes stdout and stderr print a question mark for what their encoding lacks, as ASCII lacks a dash."""
+    """Makes stdout and stderr print a question mark for what their encoding lacks, as ASCII lacks a dash.
+
+    In a job that was submitted to a cluster they become UTF-8: Ray stops to show its log at the first other byte.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(encoding="utf-8" if _SUBMITTED in os.environ else None, errors="replace")
 
 
 def parse_dotted(rest: Sequence[str], others: Collection[str] = ()) -> list[dict[str, Any]]:

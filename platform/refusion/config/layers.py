@@ -21,7 +21,7 @@ from refusion.tasks import find_task
 PER_TASK = "per_task"
 _KINDS = kinds(InnerRate)
 _INNER_STEPS = "schedule.inner_steps"
-_PIECEWISE_FORMS = "piecewise {0: …, epoch: …, …} or [[0, …], [epoch, …], …]"
+_PIECEWISE_FORMS = "by epochs gone before {0: …, 5: …} or [[0, …], [5, …]]"
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:

@@ -30,12 +30,12 @@ class ObjectiveSettings(Section):
         0.1, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
     )
     alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
-        1.0, description="weight of the intensity term: a number, or piecewise {0: …, epoch: …, …}"
+        1.0, description="weight of the intensity term: a number, or by epochs gone before {0: …, 5: …}"
     )
     beta: NumberOrPiecewise[NonNegativeFloat] = Field(
-        1.0, description="weight of the gradient term (at the end of the ramp): a number, or piecewise"
+        1.0, description="weight of the gradient term (at the end of the ramp): a number, or {0: …, 5: …}"
     )
-    beta_ramp: Literal["linear", "constant"] = Field("constant", description="linear: β·(epoch + 1)/epochs")
+    beta_ramp: Literal["linear", "constant"] = Field("constant", description="linear: β·epoch/epochs")
     gradient: Literal["learned", "signed", "maxabs"] = Field(
         "signed",
         description="learned weights v of squared sums of magnitudes (learned) or of signed differences (signed), or "
@@ -62,7 +62,7 @@ class ObjectiveSettings(Section):
             return self
         for epoch in starts(self.alpha, self.beta):
             if at(self.alpha, epoch) == 0 and (at(self.beta, epoch) == 0 or self.gradient == "maxabs"):
-                when = f"from epoch {epoch} on, " if epoch else ""
+                when = f"after {epoch} epochs, " if epoch else ""
                 raise ValueError(
                     f"{when}with alpha 0 no term has learned weights; raise alpha, or beta with gradient 'learned'"
                 )

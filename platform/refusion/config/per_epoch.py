@@ -1,4 +1,4 @@
-"""Settings that change with the epoch: a number, or piecewise constant values, each from its epoch on."""
+"""Settings that change with the epoch: a number, or values that hold once so many epochs have gone before."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def read_piecewise(given: Any) -> Any:
     epochs = [first for first, _ in pairs if first is not None]
     if len(epochs) != len(pairs):
         raise ValueError(
-            "piecewise values are written {epoch: value, …} or [[epoch, value], …], each epoch a whole number"
+            "piecewise values are written {0: value, 5: value, …} or [[0, value], …], "
+            "each number the epochs gone before"
         )
     if isinstance(given, Mapping):
         pairs.sort(key=lambda pair: pair[0] or 0)
         epochs.sort()
     if not epochs or epochs[0] != 0:
-        raise ValueError("piecewise values must begin with epoch 0")
+        raise ValueError("piecewise values must begin with 0, no epoch gone before")
     if epochs != sorted(set(epochs)):
         raise ValueError("the epochs of piecewise values must rise")
     return tuple(pairs)

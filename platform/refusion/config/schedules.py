@@ -109,14 +109,14 @@ class CosineRate(_WithWarmup):
 
 
 class PiecewiseRate(RateSchedule):
-    """Rate that changes at whole epochs and is constant between: ``{0: 1e-3, 5: 3e-4}`` falls at epoch 5.
+    """Rate that changes at whole epochs and is constant between: ``{0: 1e-3, 5: 3e-4}`` falls after 5 epochs.
 
     >>> PiecewiseRate(values={0: 1e-3, 5: 3e-4}).at(5.5, epochs=10)
     0.0003
     """
 
     kind: Literal["piecewise"] = "piecewise"
-    values: Piecewise[RateValue]
+    values: Piecewise[RateValue] = Field(description="rates by epochs gone before, {0: …, 5: …}")
 
     def at(self, position: float, epochs: int) -> float:
         return at(self.values, math.floor(position))

@@ -43,7 +43,7 @@ class ScheduleSettings(Section):
         TiedRate(), description=f"inner rate η: a number, or kind {'|'.join(kinds(InnerRate))} and its settings"
     )
     inner_steps: InnerSteps = Field(
-        1, description="inner steps K: a number, piecewise {0: K, epoch: K, …}, or {start: …, end: …}"
+        1, description="inner steps K: a number, by epochs gone before {0: 1, 5: 3}, or {start: …, end: …}"
     )
 
     def rate_at(self, position: float) -> float:
@@ -70,7 +70,7 @@ class OuterSettings(Section):
         "adam", description="plain step of fixed max-norm (published), or Adam with a small eps"
     )
     ratio: NumberOrPiecewise[PositiveFloat] = Field(
-        ((0, 1e-6), (1, 0.5)), description="outer rate divided by rate: a number, or piecewise {0: …, epoch: …, …}"
+        ((0, 1e-6), (1, 0.5)), description="outer rate divided by rate: a number, or by epochs gone before {0: …, 5: …}"
     )
     accumulate: int = Field(1, ge=1, description="meta-iterations whose meta-gradients are added up for one step")
     adam_eps: PositiveFloat = Field(1e-12, description="Adam's eps; meta-gradients are as small as 1e-8")
@@ -89,10 +89,11 @@ class ImagesSettings(Section):
     """Crops and batches of image pairs."""
 
     crop: NumberOrPiecewise[Annotated[int, Field(ge=8, le=4096)]] = Field(
-        64, description="side of the square crops, pixels: a number, or piecewise {0: …, epoch: …, …}"
+        64, description="side of the square crops, pixels: a number, or by epochs gone before {0: …, 5: …}"
     )
     subset: NumberOrPiecewise[Count] | None = Field(
-        None, description="number of train pairs, evenly spread: a number, or piecewise; default all"
+        None,
+        description="train pairs, evenly spread: a number, or by epochs gone before {0: …, 5: …}; default all",
     )
     batch: int = Field(4, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(False, description="feed each batch also with the two sources swapped")
@@ -103,7 +104,7 @@ class ValidationSettings(Section):
     """Measurements on the full-size images of the val split."""
 
     images: NumberOrPiecewise[Count] | None = Field(
-        None, description="number of pairs, evenly spread: a number, or piecewise; default all"
+        None, description="pairs, evenly spread: a number, or by epochs gone before {0: …, 5: …}; default all"
     )
     every: int = Field(1, ge=1, description="epochs between two validations (the last epoch is always validated)")
     pictures: int = Field(3, ge=0, description="how many fused pairs and weight maps are kept as pictures")

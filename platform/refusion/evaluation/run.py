@@ -37,7 +37,7 @@ from refusion.ops.backend import configure
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
-from refusion.tracking.loading import load_module, local_checkpoint
+from refusion.tracking.loading import find_checkpoint, load_module
 from refusion.tracking.store import open_store, resolve_tracking_uri, ui_command
 
 # Width of a table that goes to a file instead of a terminal.
@@ -61,7 +61,9 @@ def run_evaluation(request: Request) -> int:
     out = check_writable(request.out)
     store = _store(request)
     with terminated_is_interrupted():
-        loaded = {method.name: _loaded(method, request, task) for method in methods if method.kind == "checkpoint"}
+        loaded = {
+            method.name: _loaded(method, request, task, console) for method in methods if method.kind == "checkpoint"
+        }
         pairs = _pairs(request, task, console)
         scenes, side = _scenes(request, methods, pairs, definitions, console)
         left_out = [name for name, definition in definitions.items() if definition.smallest_side > side]
@@ -107,9 +109,12 @@ def _methods(request: Request) -> list[Method]:
     return methods
 
 
-def _loaded(method: Method, request: Request, task: str) -> tuple[nn.Module, Adaptation | None]:
+def _loaded(method: Method, request: Request, task: str, console: Console) -> tuple[nn.Module, Adaptation | None]:
     """Returns a checkpoint's module and, where the method is its adapted twin, what it is to be adapted by."""
-    checkpoint = local_checkpoint(method.value, task, request.tracking_uri)
+    found = find_checkpoint(method.value, task, request.tracking_uri)
+    checkpoint = found.folder
+    if not method.adapted:
+        console.print(f"{method.name} is {found.about}", markup=False, soft_wrap=True, highlight=False)
     module = load_module(checkpoint, trust_code=request.trust_code)
     if request.adapt is None or not method.adapted:
         return module, None

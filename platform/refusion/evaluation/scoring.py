@@ -17,8 +17,8 @@ from refusion.errors import UserError
 from refusion.evaluation.align import find_window, what_to_crop
 from refusion.evaluation.results import REFERENCE
 from refusion.evaluation.work_items import WorkItem
-from refusion.fuse import fuse_luminance
-from refusion.images.colour import luminance, restore_colour, stretch, stretch_exact
+from refusion.fuse import fuse_pair
+from refusion.images.colour import luminance, restore_colour, saved_luminance
 from refusion.images.reading import read_image, write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.ops.backend import configure
@@ -31,7 +31,7 @@ class FusedImage:
     """The fused image that one method made of one pair.
 
     Attributes:
-        luminance: (H, W), grey levels 0–255, the input of the metrics.
+        luminance: (H, W), grey levels 0–255, the input of the metrics: that of the picture as it is saved.
         picture: (H, W) or (H, W, 3) uint8 with its colour, as it would be saved; None where the file exists already.
     """
 
@@ -42,20 +42,19 @@ class FusedImage:
 def fuse_by_module(module: nn.Module, a: NDArray[np.float32], b: NDArray[np.float32]) -> FusedImage:
     """Fuses a pair in one forward pass at full size, on the module's device.
 
-    The luminance equals the one that validation scores.
-
     Args:
         module: the trained fusion module.
         a, b: (H, W) grey or (H, W, 3) RGB, 0–255, of one size.
     """
-    raw = fuse_luminance(module, np.stack([luminance(a), luminance(b)]))
-    return FusedImage(stretch(raw), restore_colour(stretch_exact(raw), a, b))
+    picture = fuse_pair(module, a, b)
+    return FusedImage(saved_luminance(picture), picture)
 
 
 def fuse_by_baseline(name: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> FusedImage:
     """Fuses a pair by a classical method, clipped and never stretched; ``a`` and ``b`` as for ``fuse_by_module``."""
-    fused = baselines.fuse_luminance(name, luminance(a), luminance(b)) * np.float32(255)
-    return FusedImage(np.rint(fused).astype(np.uint8), restore_colour(fused, a, b))
+    fused = baselines.fuse_luminance(name, luminance(a), luminance(b))
+    picture = restore_colour(fused * np.float32(255), a, b)
+    return FusedImage(saved_luminance(picture), picture)
 
 
 def grey_levels(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ Data flows one way: files → ``pairs`` (checked once) → ``store`` (luminance,
 ``builtin`` makes a small data set out of scikit-image's own pictures.
 """
 
-from refusion.images.colour import has_colour, luminance, restore_colour, stretch, stretch_exact
+from refusion.images.colour import has_colour, luminance, restore_colour, saved_luminance, stretch, stretch_exact
 from refusion.images.crops import CropPlan, apply_crop, plan_fusion, plan_meta
 from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check
 from refusion.images.reading import IMAGE_SUFFIXES, read_image, write_image
@@ -26,6 +26,7 @@ __all__ = [
     "plan_meta",
     "read_image",
     "restore_colour",
+    "saved_luminance",
     "stretch",
     "stretch_exact",
     "write_image",

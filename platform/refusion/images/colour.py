@@ -127,6 +127,24 @@ def restore_colour(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
     return _rounded(_convert(np.dstack([y, restored]), cv2.COLOR_YCrCb2RGB))
 
 
+def saved_luminance(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns the luminance of a picture as it is saved, in whole grey levels: what scores are computed of.
+
+    In a colour picture it is not the fused luminance everywhere: rounding moves it, and where a bright pixel keeps a
+    strong colour a channel is clipped.
+
+    Args:
+        picture: ``restore_colour``'s result, (H, W) or (H, W, 3).
+
+    Returns:
+        (H, W) uint8.
+
+    >>> saved_luminance(np.array([[[255, 255, 0]]], np.uint8)).tolist()
+    [[226]]
+    """
+    return _rounded(luminance(picture) * np.float32(255))
+
+
 def _mean_chroma(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     w_first, w_second = np.abs(first - np.float32(NEUTRAL)), np.abs(second - np.float32(NEUTRAL))
     mean = (first * w_first + second * w_second) / (w_first + w_second + np.float32(_WEIGHT_FLOOR))

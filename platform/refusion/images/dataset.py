@@ -137,6 +137,11 @@ def digests(pairs: TaskPairs) -> dict[str, str]:
     return {"train": dataset_digest(pairs.train), "val": dataset_digest(pairs.val)}
 
 
+def validated_digest(pairs: Sequence[Pair], measured: int) -> str:
+    """Returns the digest of those val pairs that a validation of that many measures."""
+    return dataset_digest([pairs[index] for index in evenly_spaced(len(pairs), measured)])
+
+
 def evenly_spaced(count: int, wanted: int | None) -> list[int]:
     """Returns ``wanted`` of ``count`` indices, evenly spaced; all where ``wanted`` is None or larger.
 

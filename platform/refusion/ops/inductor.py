@@ -6,7 +6,10 @@ C++ compiler or, on a GPU, by Triton. Convolutions and matrix products stay with
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import SubprocessError
 
 import torch
@@ -15,6 +18,7 @@ Tensors = tuple[torch.Tensor, ...]
 
 # One for each number of channels, type and device: a network has far fewer.
 _MOST_VARIANTS = 256
+_LAUNCHERS = ("ccache", "sccache", "distcc", "icecc")
 
 
 class Kernel:
@@ -43,6 +47,7 @@ def why_not(device: torch.device) -> str | None:
     """Tries to compile for the device; returns in one line why it cannot be done, None if it can."""
     from torch._inductor.cpp_builder import get_cpp_compiler
 
+    _name_one_compiler()
     try:
         if device.type == "cpu":
             # What an earlier process compiled and left on disk would hide that the compiler is gone.
@@ -52,6 +57,15 @@ def why_not(device: torch.device) -> str | None:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
     return None
+
+
+def _name_one_compiler() -> None:
+    """Names the compiler itself to Inductor where CXX has a launcher before it, since Inductor takes one word."""
+    words = shlex.split(os.environ.get("CXX", ""))
+    if len(words) > 1:
+        from torch._inductor import config
+
+        config.cpp.cxx = (None, next((word for word in words if Path(word).name not in _LAUNCHERS), words[0]))
 
 
 def _trial(x: torch.Tensor) -> Tensors:
@@ -65,6 +79,7 @@ def _compiled(formula: Callable[..., Tensors]) -> Callable[..., Tensors]:
     _dynamo.config.recompile_limit = max(_dynamo.config.recompile_limit, _MOST_VARIANTS)
     # Compiled where it is needed: a pool of compiling processes would outlive a worker that is stopped.
     _inductor.config.compile_threads = 1
+    _name_one_compiler()
     compiled: Callable[..., Tensors] = torch.compile(formula, fullgraph=True)
     return compiled
 

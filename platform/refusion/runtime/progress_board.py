@@ -14,6 +14,9 @@ class Row:
     """Progress of one task: its state (waiting, starting, training, done, failed) and the last known numbers.
 
     Attributes:
+        scored: epoch that ``scores`` are of; 0 is before the first step.
+        best: epoch and score of the best validation so far.
+        best_by: the metric of that score.
         message: its result, or the reason of its failure.
         notes: lines that its user should know besides.
     """
@@ -29,6 +32,9 @@ class Row:
     seconds_left: float | None = None
     numbers: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    scored: int = 0
+    best: tuple[int, float] | None = None
+    best_by: str = ""
     message: str = ""
     notes: list[str] = field(default_factory=list)
 

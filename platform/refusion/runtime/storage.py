@@ -56,9 +56,13 @@ class Folder:
 
     def read_text(self) -> str:
         """Reads this file."""
+        return self.read_bytes().decode()
+
+    def read_bytes(self) -> bytes:
+        """Reads this file as it is."""
         filesystem, path = self._open()
         with filesystem.open_input_stream(path) as stream:
-            return bytes(stream.read()).decode()
+            return bytes(stream.read())
 
     def write_text(self, text: str) -> None:
         """Write this file, making its folders; what stood there stays whole until the new text does."""

@@ -19,7 +19,7 @@ from refusion.search.options import PBT_KINDS
 from refusion.search.space.space import Space
 from refusion.search.trials.records import FINISHED, STOPPED, TrialRecord, chain, start_of
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.runs import recorded_steps
+from refusion.tracking.runs import recorded_epochs
 from refusion.tracking.sweeps import recorded_endings, trial_tags, try_start_trial_run
 from refusion.training.checkpoints import PICTURES
 
@@ -133,7 +133,7 @@ class SweepState:
             return
         history = self.records[number].history
         for epoch in sorted(owed & history.keys()):
-            recorder.epoch(epoch - 1, self._told(number, epoch, history[epoch]))
+            recorder.epoch(epoch, self._told(number, epoch, history[epoch]))
 
     def _told(self, number: int, epoch: int, numbers: Mapping[str, float]) -> dict[str, float]:
         """Numbers of an epoch for MLflow; the score is that of the moment, among the trials that have come as far."""
@@ -203,8 +203,8 @@ class SweepState:
             recorder = self.recorder(number)
             if recorder is None:
                 continue
-            written = recorded_steps(manifest.tracking_uri, recorder.run_id, every_epoch)
-            self._write(number, {epoch for epoch in record.history if epoch - 1 not in written})
+            written = recorded_epochs(manifest.tracking_uri, recorder.run_id, every_epoch)
+            self._write(number, {epoch for epoch in record.history if epoch not in written})
             if record.ended:
                 self._finish(number)
 
@@ -252,4 +252,4 @@ class SweepState:
                 Folder(str(local)).replace_by(pictures)
                 prefix = "" if single else f"{task}/"
                 found = {prefix + str(path.relative_to(local).with_suffix("")): path for path in local.rglob("*.png")}
-                recorder.pictures(record.epoch - 1, found)
+                recorder.pictures(record.epoch, found)

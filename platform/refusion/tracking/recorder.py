@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from PIL import Image
 
+from refusion.tracking.epochs import step_of
 from refusion.tracking.registry import MODEL_FILES, Version, register_version
 from refusion.tracking.retry_queue import RetryQueue
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
@@ -71,39 +72,47 @@ class TaskRecorder:
         """Number of writes that still wait plus those that are lost."""
         return self._records.unsent + self._files.unsent
 
-    def epoch(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes metrics of one step (an epoch); a value may be NaN."""
+    @cached_property
+    def _tags(self) -> dict[str, str]:
+        # Asked when something is written, since the store may be away before.
+        return dict(self._client.get_run(self.run_id).data.tags)
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics of one epoch, from 1 on (0: before the first step); a value may be NaN."""
         stamp = _now()
-        self._last_epoch = (step, stamp)
-        points = [Metric(safe_name(name), float(value), stamp, step) for name, value in metrics.items()]
-        for start in range(0, len(points), METRICS_PER_BATCH):
-            self._records.send(f"metrics of step {step}", partial(self._metrics, points[start:][:METRICS_PER_BATCH]))
+        self._last_epoch = (epoch, stamp)
+        values = [(safe_name(name), float(value)) for name, value in metrics.items()]
+        for start in range(0, len(values), METRICS_PER_BATCH):
+            part = values[start:][:METRICS_PER_BATCH]
+            self._records.send(f"metrics of epoch {epoch}", partial(self._metrics, part, stamp, epoch))
 
         # Waiting pictures would otherwise wait until there are new ones.
         if not self._records.waiting:
             self._files.flush()
 
-    def _metrics(self, points: list[Metric]) -> None:
-        self._client.log_batch(self.run_id, metrics=points)
+    def _metrics(self, values: list[tuple[str, float]], stamp: int, epoch: int) -> None:
+        step = step_of(epoch, self._tags)
+        self._client.log_batch(self.run_id, metrics=[Metric(name, value, stamp, step) for name, value in values])
 
-    def pictures(self, step: int, paths: Mapping[str, Path | str]) -> None:
+    def pictures(self, epoch: int, paths: Mapping[str, Path | str]) -> None:
         """Writes image files as step-stamped images, which the UI shows under a slider per key.
 
         Args:
-            step: the epoch.
+            epoch: from 1 on.
             paths: from the key, such as ``fused/NAME`` or ``weights/NAME``, to a file that Pillow reads. Grey stays
                 grey, all else becomes RGB; 16 bits become 8.
         """
         for key, path in paths.items():
-            what = f"picture {key} of step {step}"
+            what = f"picture {key} of epoch {epoch}"
             try:
                 data = Path(path).read_bytes()
             except OSError as error:
                 self._files.record_loss(what, error)
                 continue
-            self._files.send(what, partial(self._picture, step, safe_name(key), data, _now()), size=len(data))
+            self._files.send(what, partial(self._picture, epoch, safe_name(key), data, _now()), size=len(data))
 
-    def _picture(self, step: int, key: str, data: bytes, stamp: int) -> None:
+    def _picture(self, epoch: int, key: str, data: bytes, stamp: int) -> None:
+        step = step_of(epoch, self._tags)
         self._client.log_image(self.run_id, _pixels(data), key=key, step=step, timestamp=stamp, synchronous=True)
 
     def dataset(self, name: str, pairs_digest: str, source: str, count: int, split: str) -> None:
@@ -130,17 +139,7 @@ class TaskRecorder:
             f"dataset {name}", lambda: self._client.log_inputs(self.run_id, datasets=[DatasetInput(entry, tags)])
         )
 
-    def model(
-        self,
-        checkpoint_dir: Path,
-        task: str,
-        step: int,
-        score_name: str,
-        score: float,
-        dataset_digest: str,
-        convention: str,
-        data: Literal["builtin", "folder"],
-    ) -> str | None:
+    def model(self, checkpoint_dir: Path, version: Version) -> str | None:
         """Logs and registers a checkpoint's fusion module as ``refusion-TASK``; see ``registry`` for the alias.
 
         The files are copied first, so that a retry does not need the checkpoint to be kept.
@@ -148,9 +147,8 @@ class TaskRecorder:
         Returns:
             The version's number, None if the store is away.
         """
-        what = f"model of step {step}"
-        version = Version(task, self.run_id, step, score_name, score, convention, dataset_digest, data)
-        stamp = self._last_epoch[1] if self._last_epoch and self._last_epoch[0] == step else _now()
+        what, epoch = f"model of epoch {version.epoch}", version.epoch
+        stamp = self._last_epoch[1] if self._last_epoch and self._last_epoch[0] == epoch else _now()
         copy = tempfile.TemporaryDirectory(prefix="refusion-checkpoint-")
         try:
             for name in MODEL_FILES:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -21,18 +19,12 @@ from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.entities.logged_model import LoggedModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from sqlalchemy.exc import SQLAlchemyError
 
-from refusion.errors import UserError
-from refusion.home import refusion_home
+from refusion.tracking.epochs import NUMBERING, epoch_of, step_of
 from refusion.tracking.failures import reason_of
 from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import (
-    http_retry_limits,
-    no_progress_bar,
-    redacted,
-    require_store,
-    resolve_tracking_uri,
-)
+from refusion.tracking.store import no_progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +32,9 @@ BEST = "best"
 LOGGED_NAME = "fusion"
 CHECKPOINT = "checkpoint"
 MODEL_FILES = ("fusion.safetensors", "settings.yaml")
+# Earlier versions scored the luminance before its colour was restored: those scores do not compare.
+_AS_SAVED = "as saved"
+_COMPARED = ("dataset_digest", "score_name", "convention", "scored")
 _CODE = Path(__file__).with_name("logged_model.py")
 _REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headless")
 
@@ -49,8 +44,13 @@ class Version:
     """Description of a registered version; each field becomes a tag of that name.
 
     Attributes:
-        score: of ``score_name``, higher is better, computed by ``convention`` on the validation pairs of
-            ``dataset_digest``; scores compare only where all three agree.
+        epoch: from 1 on; 0 is before the first step.
+        score_name: the metric that chose the epoch; higher is better.
+        scores: means of all metrics over the validation pairs, of the fused pictures as they are saved.
+        convention: of the metrics.
+        dataset_digest: of the pairs that were measured; scores compare only where it, the metric and the convention
+            agree.
+        pairs: their number.
         data: "builtin" (generated scenes) or "folder" (real pairs).
     """
 
@@ -58,14 +58,22 @@ class Version:
     run_id: str
     epoch: int
     score_name: str
-    score: float
+    scores: Mapping[str, float]
     convention: str
     dataset_digest: str
+    pairs: int
     data: Literal["builtin", "folder"]
 
+    @property
+    def score(self) -> float:
+        """The score that chose the epoch."""
+        return self.scores[self.score_name]
+
     def tags(self) -> dict[str, str]:
-        """The fields as MLflow's tags; a float keeps all its digits."""
-        return {name: str(value) for name, value in asdict(self).items()}
+        """The fields as MLflow's tags, the scores as ``score.NAME``; a float keeps all its digits."""
+        plain = {field.name: str(getattr(self, field.name)) for field in fields(self) if field.name != "scores"}
+        each = {f"score.{name}": str(score) for name, score in self.scores.items()}
+        return plain | each | {"score": str(self.score), "scored": _AS_SAVED} | NUMBERING
 
 
 def registered_name(task: str) -> str:
@@ -76,23 +84,53 @@ def registered_name(task: str) -> str:
 def takes_best(holder: Mapping[str, str] | None, new: Version) -> bool:
     """Returns True where a new version takes the alias ``best`` from the holder, given by its tags or None.
 
-    With equal validation pairs, score and convention the higher score has it. Scores that do not compare leave it to
-    the newest, except that generated scenes never displace real pairs. A score that is not a number displaces nothing.
+    With equal validation pairs, metric and convention the higher score has it. Scores that do not compare leave it to
+    the version that was measured on more pairs, of equally many to the newest; generated scenes never displace real
+    pairs, which always displace them. A score that is not a number displaces nothing. A run's version takes the
+    place of that run's earlier one.
     """
-    if holder is None:
+    if holder is None or holder.get("run_id") == new.run_id:
         return True
-    if new.data == "builtin" and holder.get("data") != "builtin":
-        return False
     if math.isnan(new.score):
         return False
+    if new.data != holder.get("data"):
+        return new.data != "builtin"
     tags = new.tags()
-    if any(holder.get(name) != tags[name] for name in ("dataset_digest", "score_name", "convention")):
-        return True
-    try:
-        held = float(holder.get("score", "nan"))
-    except ValueError:
-        return True
+    if any(holder.get(name) != tags[name] for name in _COMPARED):
+        return new.pairs >= _number(holder.get("pairs", "0"))
+    held = _number(holder.get("score", "nan"))
     return math.isnan(held) or new.score > held
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def origin(tags: Mapping[str, str]) -> str:
+    """Returns in words which epoch of which run a version is, with its score; from its tags, empty where they lack.
+
+    >>> origin({"epoch": "2", "run_name": "night-IVIF", "score_name": "Qabf", "score": "0.54", "pairs": "4"})
+    'epoch 3 of run night-IVIF (Qabf 0.5400 on 4 val pairs)'
+    """
+    if not {"epoch", "score_name", "score"} <= tags.keys():
+        return ""
+    run = f" of run {tags['run_name']}" if "run_name" in tags else ""
+    pairs = f" on {tags['pairs']} val pairs" if "pairs" in tags else ""
+    score = f"{tags['score_name']} {_number(tags['score']):.4f}"
+    return f"epoch {epoch_of(int(tags['epoch']), tags)}{run} ({score}{pairs})"
+
+
+def _description(version: Version, tags: Mapping[str, str]) -> str:
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in version.scores.items())
+    pairs = "built-in scenes, for trying out only" if version.data == "builtin" else "pairs of a folder"
+    return (
+        f"{origin(tags)}, the best of its run so far by {version.score_name}. Means over {version.pairs} val pairs "
+        f"({pairs}, digest {version.dataset_digest[:12]}), convention {version.convention}: {scores}. "
+        "Only scores over the same pairs compare."
+    )
 
 
 def register_version(client: MlflowClient, checkpoint: Path, version: Version, stamp: int | None = None) -> str:
@@ -106,7 +144,8 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
         The version's number.
     """
     run = client.get_run(version.run_id)
-    name, tags = registered_name(version.task), version.tags()
+    name, tags = registered_name(version.task), version.tags() | {"run_name": str(run.info.run_name)}
+    step = step_of(version.epoch, run.data.tags)
     model = client.create_logged_model(
         run.info.experiment_id, LOGGED_NAME, version.run_id, tags, params=run.data.params, model_type="image fusion"
     )
@@ -117,14 +156,20 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
         client.finalize_logged_model(model.model_id, "FAILED")
         raise
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, version.epoch)])
+    client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, step)])
     stamp = stamp or time.time_ns() // 1_000_000
-    score = Metric(version.score_name, version.score, stamp, version.epoch, model_id=model.model_id)
-    client.log_batch(version.run_id, metrics=[score])
-    _ensure_registered(client, name)
+    metrics = [Metric(metric, score, stamp, step, model_id=model.model_id) for metric, score in version.scores.items()]
+    client.log_batch(version.run_id, metrics=metrics)
+    _ensure_registered(client, name, version.task)
     # The location, not models:/ID: for that MLflow would ask the process's global store, which may be another one.
     created = client.create_model_version(
-        name, model.artifact_location, version.run_id, tags, await_creation_for=0, model_id=model.model_id
+        name,
+        model.artifact_location,
+        version.run_id,
+        tags,
+        description=_description(version, tags),
+        await_creation_for=0,
+        model_id=model.model_id,
     )
     number = str(created.version)
     client.set_logged_model_tags(
@@ -132,7 +177,34 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
     )
     if takes_best(_best_tags(client, name), version):
         client.set_registered_model_alias(name, BEST, number)
+    for earlier in versions_of_run(client, name, version.run_id):
+        if earlier != number:
+            client.delete_model_version(name, earlier)
     return number
+
+
+def versions_of_run(client: MlflowClient, name: str, run_id: str) -> list[str]:
+    """Returns the numbers of a run's registered versions, the newest first."""
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'", order_by=["version_number DESC"])
+    return [str(version.version) for version in found]
+
+
+def registered_as(uri: str, task: str, run_id: str) -> str:
+    """Returns in words as which version a run's best epoch is registered; empty where none is, or the store is away."""
+    name = registered_name(task)
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        numbers = versions_of_run(client, name, run_id)
+        if not numbers:
+            return ""
+        best = str(client.get_registered_model(name).aliases.get(BEST, ""))
+        if best == numbers[0]:
+            return f"models:/{name}/{numbers[0]}, which is also models:/{name}@{BEST}"
+        held = origin(client.get_model_version(name, best).tags) if best else ""
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        log.warning("MLflow's store is away (%s)", reason_of(error))
+        return ""
+    return f"models:/{name}/{numbers[0]}; models:/{name}@{BEST} stays version {best}, {held}".rstrip(", ")
 
 
 def _write_artifacts(client: MlflowClient, model: LoggedModel, checkpoint: Path) -> None:
@@ -160,9 +232,10 @@ def _write_artifacts(client: MlflowClient, model: LoggedModel, checkpoint: Path)
         client.log_model_artifacts(model.model_id, str(target))
 
 
-def _ensure_registered(client: MlflowClient, name: str) -> None:
+def _ensure_registered(client: MlflowClient, name: str, task: str) -> None:
+    description = f"Fusion modules for {task}: one version per run, its best epoch; `{BEST}`: see docs/mlflow.md."
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -179,103 +252,3 @@ def _best_tags(client: MlflowClient, name: str) -> dict[str, str] | None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-
-
-def model_checkpoint(uri_of_model: str, tracking_uri: str) -> Path:
-    """A local folder with the checkpoint (``fusion.safetensors``, ``settings.yaml``) of a logged or registered model.
-
-    Artifacts that lie on this machine are used where they are; others are downloaded once, into
-    ``refusion_home()/cache``.
-
-    Args:
-        uri_of_model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/NAME/latest``, ``models:/MODEL_ID``,
-            or ``runs:/RUN_ID`` (the newest model of that run; a name after it is taken too).
-
-    Raises:
-        UserError: there is no such model in that store, it has no checkpoint of ours, or the store cannot be reached.
-    """
-    require_store(tracking_uri)
-    client = MlflowClient(tracking_uri=tracking_uri)
-    try:
-        with http_retry_limits(retries=2, seconds=20):
-            location = _find_location(client, uri_of_model)
-            return _local_checkpoint(location, tracking_uri, uri_of_model)
-    except MlflowException as error:
-        raise UserError(
-            f"there is no model {uri_of_model} in {redacted(tracking_uri)} ({reason_of(error)}): "
-            "check its name and --tracking-uri"
-        ) from error
-
-
-def find_checkpoint(checkpoint: str, tracking_uri: str | None = None) -> str | Path:
-    """A local path for what ``--checkpoint`` names: MLflow's models are looked up and fetched, paths stay.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    if checkpoint.startswith(("models:", "runs:")):
-        return model_checkpoint(checkpoint, resolve_tracking_uri(tracking_uri))
-    return checkpoint
-
-
-def _find_location(client: MlflowClient, uri: str) -> str:
-    """Returns the location of the model's artifacts."""
-    if match := re.fullmatch(r"runs:/+([\w-]+)(?:/(.+))?", uri):
-        return _model_of_run(client, match[1], (match[2] or LOGGED_NAME).rstrip("/")).artifact_location
-    if match := re.fullmatch(r"models:/+(m-[0-9a-f]{16,})/?", uri):
-        return client.get_logged_model(match[1]).artifact_location
-    if match := re.fullmatch(r"models:/+([^/@]+)(?:@([\w-]+)|/(\d+|latest))/?", uri):
-        return client.get_model_version_download_uri(match[1], _number(client, *match.groups()))
-    raise UserError(
-        f"{uri!r} is no model address: write models:/NAME@best, models:/NAME/VERSION, models:/MODEL_ID or runs:/RUN_ID"
-    )
-
-
-def _number(client: MlflowClient, name: str, alias: str | None, number: str | None) -> str:
-    if alias:
-        return str(client.get_model_version_by_alias(name, alias).version)
-    if number != "latest":
-        return str(number)
-    versions = client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
-    if not versions:
-        raise UserError(f"there is no registered model {name!r}: `mlflow ui` lists those that exist")
-    return str(versions[0].version)
-
-
-def _model_of_run(client: MlflowClient, run_id: str, name: str) -> LoggedModel:
-    run = client.get_run(run_id)
-    outputs = run.outputs.model_outputs if run.outputs else []
-    for step in sorted({output.step for output in outputs}, reverse=True):
-        models = [client.get_logged_model(output.model_id) for output in outputs if output.step == step]
-        named = [model for model in models if model.name == name]
-        if named:
-            # A task that was restarted may have written the same epoch twice.
-            return max(named, key=lambda model: model.creation_timestamp)
-    raise UserError(f"the run {run_id} has no logged model {name!r}: give a task's run that has written one")
-
-
-def _local_checkpoint(location: str, tracking_uri: str, uri: str) -> Path:
-    place = f"{location}/artifacts/{CHECKPOINT}"
-    cached = refusion_home() / "cache" / "models" / hashlib.sha256(location.encode()).hexdigest()[:32]
-    if place.startswith(("file:", "/")):
-        found = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))
-    elif cached.is_dir():
-        found = cached
-    else:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
-            got = mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=folder, tracking_uri=tracking_uri)
-            found = _keep(Path(got), cached)
-    if not all((found / name).is_file() for name in MODEL_FILES):
-        raise UserError(f"{uri} was not logged by this platform: it has no {' and '.join(MODEL_FILES)}")
-    return found
-
-
-def _keep(got: Path, cached: Path) -> Path:
-    try:
-        got.replace(cached)
-    except OSError:
-        # Another process has downloaded the same model in the meantime.
-        if not cached.is_dir():
-            raise
-    return cached

@@ -15,6 +15,7 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Run, ViewType
 from sqlalchemy.exc import SQLAlchemyError
 
+from refusion.tracking.epochs import NUMBERING, epoch_of
 from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
 from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, truncate
 
@@ -82,7 +83,7 @@ def _with_settings(client: MlflowClient, run_id: str, params: Mapping[str, Any])
 
 
 def _create(client: MlflowClient, experiment_id: str, run_name: str, tags: Mapping[str, Any]) -> str:
-    texts = {name: truncate(str(value), TAG_LIMIT) for name, value in tags.items()}
+    texts = {name: truncate(str(value), TAG_LIMIT) for name, value in {**tags, **NUMBERING}.items()}
     return str(client.create_run(experiment_id, tags=texts, run_name=run_name).info.run_id)
 
 
@@ -132,9 +133,11 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
-def recorded_steps(uri: str, run_id: str, metric: str) -> set[int]:
-    """Returns the steps at which a run has a value of that metric."""
-    return {point.step for point in MlflowClient(tracking_uri=uri).get_metric_history(run_id, metric)}
+def recorded_epochs(uri: str, run_id: str, metric: str) -> set[int]:
+    """Returns the epochs (from 1) at which a task's or trial's run has a value of that metric."""
+    client = MlflowClient(tracking_uri=uri)
+    tags = client.get_run(run_id).data.tags
+    return {epoch_of(point.step, tags) for point in client.get_metric_history(run_id, metric)}
 
 
 def log_job_summary(uri: str, run_id: str, summary: Mapping[str, Mapping[str, float]], step: int = 0) -> None:

@@ -20,6 +20,7 @@ from mlflow.entities import Run, RunTag
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
+from refusion.tracking.epochs import epoch_of
 from refusion.tracking.failures import reason_of
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
 from refusion.tracking.settings import TAG_LIMIT
@@ -161,8 +162,7 @@ def try_start_trial_run(*arguments: Any) -> str | None:
 
 def recorded_endings(uri: str, experiment_id: str, parent: str) -> dict[int, str]:
     """Ending of each trial below a sweep's run, as far as MLflow has been told."""
-    client = MlflowClient(tracking_uri=uri)
-    children = _trials(client, experiment_id, parent)
+    children = _trials(MlflowClient(tracking_uri=uri), experiment_id, parent)
     return {number: run.data.tags.get(ENDED_TAG, RUNNING) for number, run in children.items()}
 
 
@@ -275,9 +275,9 @@ def _read_trial(client: MlflowClient, number: int, run: Run) -> RecordedTrial:
     for name in run.data.metrics:
         if name.startswith(SYSTEM):
             continue
-        for point in sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.timestamp):
-            history.setdefault(point.step + 1, {})[name] = float(point.value)
-            last = max(last, point.timestamp)
+        for at in sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.timestamp):
+            history.setdefault(epoch_of(at.step, run.data.tags), {})[name] = float(at.value)
+            last = max(last, at.timestamp)
     values = _plain(run.data.tags, VALUES_TAG, {})
     lineage = _plain(run.data.tags, LINEAGE_TAG, [{"epoch": 0, "from": None, "values": values}])
     return RecordedTrial(

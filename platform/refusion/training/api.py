@@ -14,7 +14,7 @@ from refusion.config.presets import read_preset
 from refusion.config.settings import Settings
 from refusion.runtime.console import console
 from refusion.runtime.storage import Folder
-from refusion.tracking.histories import epoch_metrics
+from refusion.tracking.epochs import epoch_metrics
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.job import run_job
 from refusion.training.manifest import RunRequest
@@ -29,7 +29,7 @@ class TrainingResult:
     Attributes:
         run_name: of the job; ``train(resume=run_name)`` goes on with it.
         tracking_uri: MLflow's store.
-        metrics: one row per task and epoch: columns ``task``, ``epoch`` (from 0), losses, rates, and validation scores
+        metrics: one row per task and epoch: columns ``task``, ``epoch`` (from 1), losses, rates, and validation scores
             by their names.
         best: one row per task: columns ``task``, and what its best epoch measured.
         checkpoints: by task, the folders ``final`` and ``best``, each of which `load_module` takes.

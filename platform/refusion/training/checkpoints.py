@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.state import TrainingState
+from refusion.runtime.storage import Folder
 
 SETTINGS_FILE = "settings.yaml"
 STATE_FILE = "state.pt"
@@ -33,7 +35,8 @@ def save_checkpoint(
     """Write a whole checkpoint into an existing folder.
 
     Files: ``fusion.safetensors``, ``loss_proposal.safetensors``, ``reconstruction.safetensors``, ``state.pt``,
-    ``settings.yaml`` (the settings and the task) and ``metrics.json`` (what was measured at this point).
+    ``settings.yaml`` (the settings and the task) and ``metrics.json`` (what was measured at this point, with the
+    number of finished ``epoch``s).
     """
     for name, module in state.modules().items():
         # Parameters that a module uses twice share their memory, which safetensors refuses to write.
@@ -42,7 +45,7 @@ def save_checkpoint(
     torch.save(state.progress(), folder / STATE_FILE)
     content = {"task": task, **settings.model_dump(mode="json")}
     (folder / SETTINGS_FILE).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (folder / METRICS_FILE).write_text(json.dumps({"epoch": state.epoch, **metrics}, indent=1), encoding="utf-8")
 
 
 def load_checkpoint(folder: Path, state: TrainingState) -> None:
@@ -70,10 +73,27 @@ def load_checkpoint(folder: Path, state: TrainingState) -> None:
         raise UserError(f"{path}: is no progress of these settings ({_first_line(error)})") from error
 
 
+def saved_best_by(folder: Path) -> str:
+    """Returns the metric that chose the best epoch when the checkpoint was written."""
+    settings: dict[str, Any] = yaml.safe_load((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    return str(settings["validation"]["best_by"])
+
+
 def read_metrics(folder: Path) -> dict[str, float]:
-    """Reads what was measured when the checkpoint was written; empty where nothing was."""
+    """Reads what was measured when the checkpoint was written, with its ``epoch``; empty where nothing was."""
     path = folder / METRICS_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def measured(checkpoint: Folder) -> dict[str, float]:
+    """Reads what was measured, as `read_metrics`, of a checkpoint anywhere; ``epoch`` is among it where it is there."""
+    file = checkpoint / METRICS_FILE
+    numbers: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+    if numbers and "epoch" not in numbers:
+        # Written before the numbers said so; the counters know.
+        progress = torch.load(io.BytesIO((checkpoint / STATE_FILE).read_bytes()), map_location="cpu", weights_only=True)
+        numbers["epoch"] = int(progress["epoch"])
+    return numbers
 
 
 def _first_line(error: Exception) -> str:

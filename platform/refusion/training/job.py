@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,14 +24,15 @@ from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
+from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, ui_command
 from refusion.training import display
-from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.checkpoints import measured
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
-from refusion.training.recording import Recording, RecordingCallback
-from refusion.training.reports import own_scores
-from refusion.training.task_run import Outcome, run_task
+from refusion.training.recording import BEST, Recording, RecordingCallback
+from refusion.training.task_run import FINAL, Outcome, run_task
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,14 @@ class _Job:
             (self.manifest.folder / pairs.task).uri,
             settings.schedule.epochs,
             settings.validation.best_by,
-            found["val"],
+            pairs.val,
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            RecordingCallback(recording, self.progress_board).make_up(runs.recorded_steps(uri, run_id, "rate"))
+            RecordingCallback(recording, self.progress_board).make_up(runs.recorded_epochs(uri, run_id, "rate"))
+            if run_counts_from_zero(uri, run_id):
+                note = "MLflow goes on to count this run's epochs from 0, as an earlier version began it"
+                self.progress_board.note.remote(pairs.task, note)
         return recording
 
     def tell(self, outcomes: list[Outcome], console: Console) -> None:
@@ -210,11 +213,13 @@ class _Job:
         results = [self._result(outcome) for outcome in outcomes]
         failed = [outcome for outcome in outcomes if not outcome.succeeded]
         console.print(display.result_table(results))
-        for outcome in outcomes:
-            state = "done" if outcome.succeeded else f"FAILED: {outcome.error}"
-            console.print(f"{outcome.task}: {state}", markup=False, soft_wrap=True)
+        for result in results:
+            console.print(display.ending(result), markup=False, soft_wrap=True, highlight=False)
+            where = registered_as(self.manifest.tracking_uri, result.task, self.recordings[result.task].run_id)
+            if where:
+                console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
         uri = self.manifest.tracking_uri
-        summary = {result.task: own_scores(result.numbers) for result in results}
+        summary = {result.task: display.summary(result) for result in results}
         trouble = runs.log_results(uri, self.parent, summary, display.result_rows(results))
         if trouble:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
@@ -222,11 +227,11 @@ class _Job:
         self.say_next(console)
 
     def _result(self, outcome: Outcome) -> display.Result:
-        numbers: dict[str, float] = {}
-        if outcome.final is not None:
-            numbers = json.loads((Folder(outcome.final) / METRICS_FILE).read_text())
-        epochs = for_task(self.settings, outcome.task).schedule.epochs
-        return display.Result(outcome.task, outcome.error, epochs, numbers)
+        settings = for_task(self.settings, outcome.task)
+        folder = self.manifest.folder / outcome.task
+        last, best = ({} if outcome.final is None else measured(folder / kind) for kind in (FINAL, BEST))
+        epochs, best_by = settings.schedule.epochs, settings.validation.best_by
+        return display.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: the commands to look at the results and to go on."""

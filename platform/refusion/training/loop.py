@@ -21,7 +21,7 @@ from refusion.meta.steps import Step
 from refusion.ops.backend import configure
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
 from refusion.training.batches import Batches, Waits, read_ahead
-from refusion.training.reports import EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.reports import PAIRS, EpochReport, Losses, Progress, TrainingDivergedError
 from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
@@ -102,9 +102,10 @@ class TaskTraining:
                 scores = measured.means()
                 is_best = self._is_best(state, scores[self.settings.validation.best_by], len(indices))
                 numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
+                numbers[PAIRS] = len(indices)
                 numbers["time/validation_seconds"] = time.perf_counter() - started
             state.epoch = epoch + 1
-            yield EpochReport(epoch, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
+            yield EpochReport(epoch + 1, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
 
     def _on_device(self, epoch: int) -> DevicePlanes | None:
         """Puts the pairs into a GPU's memory where they fit, once per size of the crops."""

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,13 @@ from typing import Any, Literal
 import ray.train
 from ray.train import UserCallback
 
+from refusion.images.dataset import validated_digest
+from refusion.images.pairs import Pair
 from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
+from refusion.tracking.registry import Version
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
-from refusion.training.reports import own_scores
+from refusion.training.reports import PAIRS, own_scores
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,11 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Recording:
-    """Place where one task's run is recorded."""
+    """Place where one task's run is recorded.
+
+    Attributes:
+        val: the pairs that a validation measures all or some of.
+    """
 
     task: str
     tracking_uri: str
@@ -36,7 +43,7 @@ class Recording:
     folder: str
     epochs: int
     best_by: str
-    dataset_digest: str
+    val: Sequence[Pair]
     data_kind: Literal["builtin", "folder"]
 
 
@@ -71,23 +78,30 @@ class RecordingCallback(UserCallback):
         epoch = int(first["epoch"])
         numbers = {name: float(value) for name, value in first.items() if name not in _FLAGS}
         numbers |= _system_of_all(metrics)
-        self.recorder.epoch(epoch, numbers)
         scores = own_scores(first)
+        self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if first["is_best"] else {}))
         if scores:
-            self.progress_board.update.remote(self.recording.task, scores=scores)
+            self._show(epoch, scores, is_best=first["is_best"])
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 self._pictures(Path(folder), epoch)
                 if first["is_best"]:
-                    self._keep_best(Path(folder), epoch, scores)
-        if epoch + 1 == self.recording.epochs:
+                    self._keep_best(Path(folder), epoch, numbers)
+        if epoch == self.recording.epochs:
             self.recorder.finish("FINISHED")
+
+    def _show(self, epoch: int, scores: dict[str, float], *, is_best: bool) -> None:
+        best_by = self.recording.best_by
+        changes: dict[str, Any] = {"scores": scores, "scored": epoch, "best_by": best_by}
+        if is_best:
+            changes["best"] = (epoch, scores[best_by])
+        self.progress_board.update.remote(self.recording.task, **changes)
 
     def make_up(self, recorded: Collection[int]) -> None:
         """Record the kept epochs that are not among ``recorded``: a killed job had stored, not yet recorded them."""
         task_folder = Folder(self.recording.folder)
         for name in task_folder.names():
-            epoch = int(name.removeprefix(EPOCH)) - 1 if name.startswith(EPOCH) else -1
+            epoch = int(name.removeprefix(EPOCH)) if name.startswith(EPOCH) else -1
             if epoch < 0 or epoch in recorded:
                 continue
             with tempfile.TemporaryDirectory() as place:
@@ -96,34 +110,44 @@ class RecordingCallback(UserCallback):
                 numbers = read_metrics(folder)
                 if not numbers:
                     continue  # not whole; Ray Train does not count it either and trains the epoch again
-                self.recorder.epoch(epoch, numbers)
-                self._pictures(folder, epoch)
+                numbers.pop("epoch", None)
                 scores = own_scores(numbers)
-                if scores and scores[self.recording.best_by] > self._best_score():
-                    self._keep_best(folder, epoch, scores)
+                is_best = bool(scores) and self._beats_best(numbers)
+                self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if is_best else {}))
+                self._pictures(folder, epoch)
+                if is_best:
+                    self._keep_best(folder, epoch, numbers)
 
-    def _best_score(self) -> float:
+    def _beats_best(self, numbers: Mapping[str, float]) -> bool:
+        """Returns true where no kept best is of the same pairs and better."""
         file = Folder(self.recording.folder) / BEST / METRICS_FILE
-        return float(json.loads(file.read_text())[self.recording.best_by]) if file.exists() else -math.inf
+        best: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        metric = self.recording.best_by
+        return numbers.get(PAIRS) != best.get(PAIRS) or numbers[metric] > best.get(metric, -math.inf)
 
     def _pictures(self, folder: Path, epoch: int) -> None:
         pictures = folder / PICTURES
         found = {str(path.relative_to(pictures).with_suffix("")): path for path in pictures.rglob("*.png")}
         self.recorder.pictures(epoch, found)
 
-    def _keep_best(self, folder: Path, epoch: int, scores: dict[str, float]) -> None:
+    def _keep_best(self, folder: Path, epoch: int, numbers: Mapping[str, float]) -> None:
         recording = self.recording
-        (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
-        self.recorder.model(
-            folder,
+        # An older checkpoint does not say how many pairs it was measured on.
+        pairs = int(numbers.get(PAIRS, len(recording.val)))
+        digest = validated_digest(recording.val, pairs)
+        version = Version(
             recording.task,
+            recording.run_id,
             epoch,
             recording.best_by,
-            scores[recording.best_by],
-            recording.dataset_digest,
+            own_scores(numbers),
             "authors",
+            digest,
+            pairs,
             recording.data_kind,
         )
+        (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
+        self.recorder.model(folder, version)
 
     def after_exception(
         self,
@@ -135,6 +159,11 @@ class RecordingCallback(UserCallback):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             logger.warning("%s: worker %d stopped: %s", self.recording.task, rank, reason)
             self.progress_board.update.remote(self.recording.task, state="restarting", message=reason)
+
+
+def _best_numbers(epoch: int, scores: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics that the best epoch leaves in MLflow, so that the table of runs shows and sorts by them."""
+    return {"best/epoch": float(epoch)} | {f"best/{name}": score for name, score in scores.items()}
 
 
 def _system_of_all(metrics: list[dict[str, Any]]) -> dict[str, float]:

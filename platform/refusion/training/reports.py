@@ -18,7 +18,12 @@ class TrainingDivergedError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress within an epoch; ``done`` is the share of the whole training, 0 to 1."""
+    """Progress within an epoch.
+
+    Attributes:
+        epoch: how many epochs have gone before.
+        done: the share of the whole training, 0 to 1.
+    """
 
     epoch: int
     phase: str
@@ -32,7 +37,9 @@ class Progress:
 class EpochReport:
     """Results of one epoch: numbers for the record, pictures to look at, and whether it is the best so far.
 
-    ``scores`` are the validation metrics by pair and metric.
+    Attributes:
+        epoch: its number, from 1 on.
+        scores: the validation metrics by pair and metric.
     """
 
     epoch: int
@@ -60,6 +67,10 @@ class Losses:
     def means(self) -> dict[str, float]:
         """Mean of each over the steps so far, its name behind the prefix (waits for the device)."""
         return {f"{self.prefix}{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
+
+
+# How many val pairs an epoch's scores are the mean of, among its numbers.
+PAIRS = "validation/pairs"
 
 
 def own_scores(numbers: Mapping[str, Any]) -> dict[str, float]:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from refusion.images.colour import restore_colour, stretch, stretch_exact
+from refusion.fuse import as_picture
+from refusion.images.colour import luminance, restore_colour, saved_luminance
 from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
@@ -53,7 +54,8 @@ def validate(
 ) -> Measured:
     """Scores and pictures of the fused pairs, computed by all workers together and returned to each.
 
-    Each image is fused at full size, stretched from its minimum and maximum to 0–255 and rounded, as it would be saved.
+    Each image is fused at full size and scored as the picture that would be saved: stretched from its minimum and
+    maximum to 0–255, with its colour, rounded.
 
     Args:
         fusion: makes the fused image.
@@ -71,12 +73,13 @@ def validate(
     for done, position in enumerate(positions):
         index = indices[position]
         name = store.pairs[index].name
-        sources = store.sources(index)
+        a, b = store.originals(index)
+        sources = np.stack([luminance(a), luminance(b)])
         fed = torch.from_numpy(sources)[None].to(device)
-        fused = fuse_full_size(fusion, fed)[0, 0].cpu().numpy()
-        mine.scores[name] = measure(stretch(fused), sources)
+        picture = as_picture(fuse_full_size(fusion, fed)[0, 0].cpu().numpy(), a, b)
+        mine.scores[name] = measure(picture, sources)
         if position in kept:
-            mine.pictures[f"fused/{name}"] = restore_colour(stretch_exact(fused), *store.originals(index))
+            mine.pictures[f"fused/{name}"] = picture
             mine.pictures[f"weights/{name}"] = weight_maps(propose_full_size(loss_proposal, _at_most(fed, _MAP_SIDE)))
         if progress is not None:
             progress(done + 1, len(positions))
@@ -87,16 +90,23 @@ def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Meas
     """Scores of the plain average of the two sources, the least that a fusion must beat."""
     mine = Measured()
     for index in (indices[position] for position in range(shard.rank, len(indices), shard.world)):
-        sources = store.sources(index)
-        fused = np.rint(sources.mean(axis=0) * 255).astype(np.uint8)
+        a, b = store.originals(index)
+        sources = np.stack([luminance(a), luminance(b)])
+        fused = restore_colour(sources.mean(axis=0) * np.float32(255), a, b)
         mine.scores[store.pairs[index].name] = measure(fused, sources)
     return _in_order(store, indices, gather_on_all(mine))
 
 
-def measure(fused: Image, sources: npt.NDArray[np.float32]) -> dict[str, float]:
-    """Computes all metrics of one fused image, uint8 (H, W), against its sources, (2, H, W) in [0, 1]."""
+def measure(picture: Image, sources: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Computes all metrics of one fused picture as it is saved, against its sources' luminance.
+
+    Args:
+        picture: uint8, (H, W) or (H, W, 3).
+        sources: (2, H, W) in [0, 1].
+    """
     a, b = (torch.from_numpy(source) * 255.0 for source in sources)
-    return {name: float(value[0]) for name, value in evaluate(torch.from_numpy(fused), a, b).items()}
+    fused = torch.from_numpy(saved_luminance(picture))
+    return {name: float(value[0]) for name, value in evaluate(fused, a, b).items()}
 
 
 def _at_most(fed: Tensor, side: int) -> Tensor:

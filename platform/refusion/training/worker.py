@@ -22,7 +22,7 @@ from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.tracking.system import system_metrics
-from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint
+from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint, saved_best_by
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
 
@@ -78,6 +78,9 @@ def _train(assignment: Assignment) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), state)
+            if saved_best_by(Path(folder)) != settings.validation.best_by:
+                # Scores by another metric do not compare: the best is chosen anew.
+                state.best_score = None
     training = TaskTraining(
         settings,
         assignment.task,
@@ -99,7 +102,7 @@ def _train(assignment: Assignment) -> None:
             ray.train.report(
                 metrics,
                 ray.train.Checkpoint.from_directory(folder) if shard.rank == 0 else None,
-                checkpoint_dir_name=f"{EPOCH}{report.epoch + 1:05d}",
+                checkpoint_dir_name=f"{EPOCH}{report.epoch:05d}",
             )
 
 

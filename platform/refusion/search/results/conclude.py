@@ -15,6 +15,7 @@ from rich.console import Console
 
 from refusion.config.layers import check
 from refusion.config.settings import BUILTIN, Settings
+from refusion.metrics import METRICS
 from refusion.runtime.storage import Folder
 from refusion.search.objective.objective import Objective, best_trial
 from refusion.search.options import PBT_KINDS
@@ -23,6 +24,7 @@ from refusion.search.results.held_out import Scores, TaskVal, score_all
 from refusion.search.results.replay import Change, replayed
 from refusion.search.state import SweepState
 from refusion.search.trials.records import TrialRecord, chain
+from refusion.tracking.registry import Version
 from refusion.tracking.sweeps import BEST_FILE, COMPARISON_FILE, log_sweep_results
 
 # Settings that say where and how a trial ran, not what was found.
@@ -145,11 +147,14 @@ def register(state: SweepState, best: int, scores: Scores, digests: Mapping[str,
     if recorder is None:
         return
     for task in manifest.options.task:
-        key = metric if len(manifest.options.task) == 1 else f"{task}/{metric}"
-        of_task = [numbers[key] for numbers in scores.values() if key in numbers]
+        prefix = "" if len(manifest.options.task) == 1 else f"{task}/"
+        of_task = [numbers for numbers in scores.values() if prefix + metric in numbers]
+        means = {name: math.fsum(numbers[prefix + name] for numbers in of_task) / len(of_task) for name in METRICS}
         with tempfile.TemporaryDirectory() as place:
             local = Path(place) / task
             Folder(str(local)).replace_by(Folder(state.checkpoint_of(best)) / task)
-            mean = math.fsum(of_task) / len(of_task)
-            recorder.model(local, task, record.epoch - 1, metric, mean, digests[task], "authors", data)
+            version = Version(
+                task, recorder.run_id, record.epoch, metric, means, "authors", digests[task], len(of_task), data
+            )
+            recorder.model(local, version)
     recorder.finish("FINISHED")

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from rich.console import Console
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
-from refusion.fuse import fuse_luminance, load_module
-from refusion.images.colour import stretch
+from refusion.fuse import fuse_pair, load_module
+from refusion.images.colour import luminance
 from refusion.images.dataset import evenly_spaced
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
@@ -70,8 +71,8 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
         local.replace_by(Folder(checkpoint) / task)
         # The sweep has trained it: what it names is what the user has asked for.
         module = load_module(local.uri, trust_code=True)
-    sources = PairStore([Pair(**pair)], 0).sources(0)
-    return measure(stretch(fuse_luminance(module, sources)), sources)
+    a, b = PairStore([Pair(**pair)], 0).originals(0)
+    return measure(fuse_pair(module, a, b), np.stack([luminance(a), luminance(b)]))
 
 
 def score_all(
