@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from refusion.config import presets
-from refusion.config.layers import check, leaves
+from refusion.config.layers import check, for_task, leaves
 from refusion.config.network import NetworkSettings
 from refusion.config.presets import preset_names, read_preset, recorded_settings, settings_file
 from refusion.config.settings import Settings
@@ -17,7 +17,7 @@ COMPUTED = ("schedule", "outer", "objective", "meta", "images", "network")
 LEFT_OUT = {"images.cache_mb", "network.options", "network.loss_proposal_options", "network.reconstruction_options"}
 
 
-@pytest.mark.parametrize("name", ["quick", "published", "sweep-schedules", "sweep-pbt"])
+@pytest.mark.parametrize("name", ["quick", "standard", "published", "sweep-schedules", "sweep-pbt"])
 def test_a_preset_is_found_by_its_name(name: str) -> None:
     assert settings_file(Path(name)) == ROOT / "jobs" / "presets" / f"{name}.yaml"
 
@@ -37,13 +37,34 @@ def test_a_path_stays_one_even_where_it_has_a_presets_name(tmp_path: Path, monke
 
 
 def test_the_names_are_those_of_settings_not_of_sweep_files() -> None:
-    assert {"published", "quick"} <= set(preset_names())
+    assert {"published", "quick", "standard"} <= set(preset_names())
     assert not any(name.startswith("sweep") for name in preset_names())
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_each_is_valid(name: str) -> None:
     assert check([read_preset(name)]).tasks == Settings().tasks
+
+
+def test_standard_trains_as_results_does_and_only_measures_more_often() -> None:
+    standard, results = (check([read_preset(name)]) for name in ("standard", "results"))
+    assert standard.validation != results.validation
+    assert standard.validation.every == 1
+    for task in Settings().tasks:
+        ours, theirs = (for_task(settings, task) for settings in (standard, results))
+        assert ours.model_copy(update={"validation": theirs.validation, "per_task": {}}) == theirs.model_copy(
+            update={"per_task": {}}
+        )
+        assert isinstance(ours.validation.images, int)  # scores of all epochs compare
+
+
+def test_a_presets_own_settings_go_over_those_of_the_one_it_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "_FOLDERS", (tmp_path, tmp_path / "share"))
+    (tmp_path / "base.yaml").write_text("images: {crop: 24, batch: 4}")
+    (tmp_path / "own.yaml").write_text("preset: base\nimages: {crop: 48}")
+    assert read_preset("own") == {"images": {"crop": 48, "batch": 4}}
 
 
 def test_a_checkouts_preset_goes_before_an_installed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,9 +94,24 @@ def test_the_log_shows_epochs_and_ends_with_the_results_and_the_next_commands(wh
     assert any("epoch 1: Qabf 0." in line for line in progress)
     assert max(map(len, progress)) <= 120 and len(set(progress)) == len(progress)
     assert "IVIF: the best is epoch " in whole
-    lines = whole.rstrip().splitlines()
-    assert "mlflow" in lines[-3]
-    assert lines[-1].strip().endswith("python jobs/train_all_tasks.py --resume whole")
+    plan = "2 epochs of 2 meta-iterations (K 1) and 3 fusion updates, 2 pairs each, crops of 32; 1 pairs validated"
+    assert f"IVIF, MFIF: {plan}" in whole
+    assert "IVIF: about 0:0" in whole and "as measured on the first steps" in whole
+    assert "IVIF: starting | Ray starts its worker processes" in whole
+
+
+def test_the_last_lines_lead_on(home: Path, whole: str, tmp_path: Path) -> None:
+    """Pictures, the page in MLflow and the command that fuses are there; nothing is left to resume."""
+    lines = [line.strip() for line in whole.rstrip().splitlines()][-7:]
+    assert lines[0] == "pictures:" and any(Path(lines[1]).rglob("*.png"))
+    parent, _ = runs_of(home, "whole")
+    assert lines[4].endswith(f"/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}")
+    assert "mlflow ui" in lines[3] and str(home / "mlflow.db") in lines[3]
+    assert "--resume" not in whole
+    fuse = [*shlex.split(lines[6])[:-1], str(tmp_path / "fused")]
+    done = subprocess.run(fuse, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "fused").glob("*.png"))) == 2
 
 
 def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, whole: str) -> None:
@@ -115,7 +130,8 @@ def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, who
         assert (numbers[f"{task}/last/epoch"], child.data.metrics["best/epoch"]) == (2, best)
         for name in (*METRICS, "loss/inner", "loss/outer", "loss/fusion", "loss/reconstruction", "rate", "inner_steps"):
             history = client(home).get_metric_history(child.info.run_id, name)
-            assert [point.step for point in history] == [1, 2], name
+            # Before the first step the modules are measured as epoch 0.
+            assert [point.step for point in history] == ([0, 1, 2] if name in METRICS else [1, 2]), name
         assert child.data.metrics["images_per_second"] > 0
 
 
@@ -168,25 +184,38 @@ def weights(checkpoint: Path) -> dict[str, bytes]:
 
 
 def test_a_killed_run_resumes_to_the_same_bits(home: Path, whole: str) -> None:
-    """The job's process is killed outright in its second epoch; the run ends as the uninterrupted one did."""
+    """The job's process is killed outright within its second epoch; the run ends as the uninterrupted one did."""
     command = [sys.executable, "jobs/train_all_tasks.py", "--tasks", "IVIF", "--workers", "2", "--run-name", "killed"]
-    process = subprocess.Popen([*command, *TINY], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    first = home / "runs" / "killed" / "IVIF" / "epoch_00001" / "metrics.json"
+    # At every look at the numbers, of which there are four in an epoch.
+    often = ["--checkpoints.every_minutes", "1e-9"]
+    command += [*TINY, *often]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    task = home / "runs" / "killed" / "IVIF"
+    first, latest = task / "epoch_00001" / "metrics.json", task / "latest" / "metrics.json"
     deadline = time.monotonic() + 300
-    while not first.exists() and time.monotonic() < deadline and process.poll() is None:
+
+    def is_within_the_second() -> bool:
+        return first.exists() and latest.exists() and latest.stat().st_mtime > first.stat().st_mtime
+
+    while not is_within_the_second() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert first.exists()
-    assert not (home / "runs" / "killed" / "IVIF" / "final").exists()
+    assert not (task / "final").exists()
+    with torch.no_grad():
+        assert load_module(task / "latest")(torch.rand(1, 2, 16, 16)).shape == (1, 1, 16, 16)
 
-    assert job("--resume", "killed") == 0
+    assert job("--resume", "killed", "--checkpoints.every_minutes", "5") == 0
+    assert not (task / "latest").exists()
     assert weights(home / "runs" / "killed" / "IVIF" / "final") == weights(home / "runs" / "whole" / "IVIF" / "final")
     parent, children = runs_of(home, "killed")
     assert parent.info.status == "FINISHED"
     assert set(children) == {"IVIF"}
     history = client(home).get_metric_history(children["IVIF"].info.run_id, "Qabf")
-    assert {point.step for point in history} == {1, 2}
+    assert {point.step for point in history} == {0, 1, 2}
+    within = client(home).get_metric_history(children["IVIF"].info.run_id, "within/loss/inner")
+    assert {1, 2} < {point.step for point in within}
 
 
 def test_a_finished_run_resumed_stays_as_it_is(home: Path, whole: str) -> None:
@@ -268,13 +297,3 @@ def test_bad_pairs_are_listed_or_skipped(home: Path, data: Path, tmp_path: Path)
     child = runs_of(home, "skipped")[1]["MFIF"]
     path = client(home).download_artifacts(child.info.run_id, "skipped_pairs.txt")
     assert victim.name in Path(path).read_text()
-
-
-def test_the_command_exits_with_2_and_one_line(tmp_path: Path) -> None:
-    environment = {**os.environ, "REFUSION_HOME": str(tmp_path)}
-    command = [sys.executable, str(ROOT / "jobs" / "train_all_tasks.py"), "--images.crop", "0"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --images.crop")
-    assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())

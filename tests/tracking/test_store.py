@@ -14,7 +14,7 @@ from mlflow.cli import cli
 
 from refusion.errors import UserError
 from refusion.home import installed_command
-from refusion.tracking.store import http_retry_limits, open_store, resolve_tracking_uri, ui_command
+from refusion.tracking.store import http_retry_limits, open_store, resolve_tracking_uri, run_address, ui_command
 
 
 def test_option_goes_before_environment_before_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -143,3 +143,14 @@ def test_ui_command_has_options_that_mlflow_knows(tmp_path: Path) -> None:
 def test_ui_of_a_server_is_its_address_redacted() -> None:
     assert ui_command("https://user:secret@tracking:5000/mlflow") == "https://tracking:5000/mlflow"
     assert "secret" not in ui_command("postgresql://user:secret@host/db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("sqlite:////home/me/mlflow.db", "http://127.0.0.1:5000/#/experiments/1/runs/abc"),
+        ("https://me:secret@host:8000/mlflow", "https://host:8000/mlflow/#/experiments/1/runs/abc"),
+    ],
+)
+def test_a_runs_page_has_an_address(uri: str, address: str) -> None:
+    assert run_address(uri, "1", "abc") == address

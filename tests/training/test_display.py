@@ -241,3 +241,13 @@ def test_the_ending_says_which_epoch_is_best_and_if_training_made_it_worse(resul
         "MIF: the best is epoch 0 (untrained) of 5: Qabf 0.2000 is less than the average's 0.2500",
         "MIF: the last is no better: 0.1999 at epoch 5; what is kept as best is epoch 0 (untrained)",
     ]
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_log_is_as_wide_as_it_is_told(width: int) -> None:
+    console = Console(file=StringIO(), width=width)
+    row = training(scores={"Qabf": 0.5}, best_by="Qabf", scored=1, best=(1, 0.5), notes=["a long note " * 15])
+    watch(console, lambda: [row], lambda: False, every=0)
+    lines = str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
+    assert any(line.startswith("IVIF: epoch 2/5") for line in lines)
+    assert max(map(len, lines)) <= width

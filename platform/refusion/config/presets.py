@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refusion.config.layers import check, read_settings_file
+from refusion.config.layers import check, merge, read_settings_file
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
@@ -19,6 +19,8 @@ _JOBS = (_PACKAGE.parents[1] / "jobs", *(folder / "jobs" for folder in _SHARED))
 # Those hold a space to search besides settings.
 _SWEEPS = "sweep-"
 _PUBLISHED = "published"
+# Key of a preset's file that names the preset it begins with.
+_BASE = "preset"
 
 
 def settings_file(given: Path) -> Path:
@@ -42,7 +44,7 @@ def preset_names() -> list[str]:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Reads the settings of a preset, such as ``published``.
+    """Reads the settings of a preset, such as ``published``; those of the one that it begins with lie below its own.
 
     Raises:
         UserError: there is no preset of settings of that name.
@@ -51,7 +53,9 @@ def read_preset(name: str) -> dict[str, Any]:
         if name in _found():
             raise UserError(f"--preset {name}: is a sweep file; give it to jobs/sweep.py as --config {name}")
         raise UserError(f"--preset {name}: there is no such preset: choose from {', '.join(preset_names())}")
-    return read_settings_file(_found()[name])
+    content = read_settings_file(_found()[name])
+    base = content.pop(_BASE, None)
+    return content if base is None else merge(read_preset(base), content)
 
 
 def recorded_settings(content: Mapping[str, Any]) -> Settings:

@@ -107,14 +107,18 @@ class ValidationSettings(Section):
         None, description="pairs, evenly spread: a number, or by epochs gone before {0: …, 5: …}; default all"
     )
     every: int = Field(1, ge=1, description="epochs between two validations (the last epoch is always validated)")
+    at_start: bool = Field(True, description="measure also before the first step, as epoch 0")
     pictures: int = Field(3, ge=0, description="how many fused pairs and weight maps are kept as pictures")
     best_by: BestBy = Field("Qabf", description="metric that decides which checkpoint is the best")
 
 
 class CheckpointSettings(Section):
-    """Number of checkpoints that are kept."""
+    """Checkpoints that are written and kept."""
 
-    keep: int = Field(3, ge=1, description="newest checkpoints that are kept; the best is kept besides")
+    keep: int = Field(3, ge=1, description="newest epochs whose checkpoints are kept; the best is kept besides")
+    every_minutes: float = Field(
+        5.0, ge=0, description="minutes between two checkpoints and records of losses within an epoch; 0: none"
+    )
 
 
 class Settings(Section):

@@ -50,6 +50,8 @@ class TrainingState:
         epoch: finished epochs.
         meta_steps: finished meta-iterations, over all epochs.
         fusion_steps: finished fusion updates, over all epochs.
+        epoch_start: meta-iterations and fusion updates that were finished when the present epoch began.
+        within: sums over the present epoch so far, as plain values and tensors; empty between two epochs.
         best_score: best validation score so far on as many pairs as the last validation, None before the first.
         validated_pairs: how many pairs the last validation measured, None before the first.
     """
@@ -71,6 +73,8 @@ class TrainingState:
         self.epoch = 0
         self.meta_steps = 0
         self.fusion_steps = 0
+        self.epoch_start = (0, 0)
+        self.within: dict[str, Any] = {}
         self.best_score: float | None = None
         self.validated_pairs: int | None = None
 
@@ -81,6 +85,16 @@ class TrainingState:
             "loss_proposal": self.loss_proposal,
             "reconstruction": self.reconstruction,
         }
+
+    @property
+    def steps(self) -> int:
+        """Finished meta-iterations and fusion updates."""
+        return self.meta_steps + self.fusion_steps
+
+    def end_epoch(self) -> None:
+        """Count an epoch as finished; the next one begins with its first step."""
+        self.epoch += 1
+        self.epoch_start, self.within = (self.meta_steps, self.fusion_steps), {}
 
     def is_finite(self) -> bool:
         """Returns true where every parameter is a finite number (waits for the device)."""
@@ -96,6 +110,8 @@ class TrainingState:
             "epoch": self.epoch,
             "meta_steps": self.meta_steps,
             "fusion_steps": self.fusion_steps,
+            "epoch_start": list(self.epoch_start),
+            "within": self.within,
             "best_score": self.best_score,
             "validated_pairs": self.validated_pairs,
         }
@@ -109,5 +125,7 @@ class TrainingState:
         self.meta_steps = int(progress["meta_steps"])
         self.fusion_steps = int(progress["fusion_steps"])
         self.best_score = progress["best_score"]
-        # Older checkpoints do not say.
+        # Older checkpoints do not say; they are of whole epochs.
+        meta_steps, fusion_steps = progress.get("epoch_start", (self.meta_steps, self.fusion_steps))
+        self.epoch_start, self.within = (int(meta_steps), int(fusion_steps)), dict(progress.get("within", {}))
         self.validated_pairs = progress.get("validated_pairs")

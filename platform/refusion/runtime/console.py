@@ -28,9 +28,9 @@ def silence_stdout() -> None:
 
 
 def console() -> Console:
-    """The console of a job: as wide as the terminal, or wide enough for the tables where there is none."""
+    """The console of a job: as wide as the terminal, else as COLUMNS says or wide enough for the tables."""
     found = JobConsole()
-    return found if found.is_terminal else JobConsole(width=_LOG_WIDTH)
+    return found if found.is_terminal or "COLUMNS" in os.environ else JobConsole(width=_LOG_WIDTH)
 
 
 def clock(seconds: float | None) -> str:

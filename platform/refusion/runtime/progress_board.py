@@ -47,11 +47,11 @@ class ProgressBoard:
         self._begun: dict[str, tuple[float, float]] = {}
 
     def update(self, task: str, **changes: Any) -> None:
-        """Set fields of a task's row; ``done`` (0 to 1) also renews the estimate of the time left."""
+        """Set fields of a task's row; ``done`` (0 to 1) renews the estimate of the time left unless that is given."""
         row = self.rows.setdefault(task, Row(task))
         for name, value in changes.items():
             setattr(row, name, value)
-        if "done" in changes:
+        if "done" in changes and changes.get("seconds_left") is None:
             row.seconds_left = self._seconds_left(task, row.done)
 
     def note(self, task: str, text: str) -> None:

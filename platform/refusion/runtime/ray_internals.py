@@ -6,7 +6,8 @@ which of them has gone or changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,12 @@ def last_cluster_address() -> str | None:
     """
     address: str | None = read_ray_address()
     return address
+
+
+def submitted_job(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """Returns what Ray's job server gave a job that was submitted to it (``runtime_env``, ``metadata``), else None."""
+    given = environment.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
+    return dict(json.loads(given)) if given else None
 
 
 def has_auth_token() -> bool:

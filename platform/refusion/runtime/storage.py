@@ -110,6 +110,12 @@ class Folder:
         filesystem.create_dir(path, recursive=True)
         pyarrow.fs.copy_files(own_path, path, source_filesystem=own_filesystem, destination_filesystem=filesystem)
 
+    def remove(self) -> None:
+        """Remove this folder and all in it, where it exists."""
+        filesystem, path = self._open()
+        if self.exists():
+            filesystem.delete_dir(path)
+
     def names(self) -> list[str]:
         """Names of the files and folders in this folder, sorted; none where it does not exist."""
         filesystem, path = self._open()

@@ -16,6 +16,7 @@ from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
 from refusion.runtime import cluster
+from refusion.runtime.ending import same_form
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.search.display import Standing, View, result_table
@@ -257,9 +258,9 @@ class _Sweep:
         ]
         lines = [("open the MLflow UI", ui_command(manifest.tracking_uri)), ("report", shlex.join(report))]
         if outcome is not None:
-            train = [*job_command("jobs/train_all_tasks.py", "train"), "--config", outcome.best_file, *data]
+            train = [*same_form("jobs/train_all_tasks.py", "train"), "--config", outcome.best_file, *data]
             lines.append(("train with what was found", shlex.join(train)))
-        resume = [*job_command("jobs/sweep.py", "sweep"), *manifest.resume_arguments()]
+        resume = [*same_form("jobs/sweep.py", "sweep"), *manifest.resume_arguments()]
         lines.append(("resume this sweep", shlex.join(resume)))
         for label, command in lines:
             self._line(f"{label}:\n  {command}")

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 from mlflow import MlflowClient
 
+# Prefix of what was recorded within an epoch, at the number of steps that were done.
+WITHIN_EPOCH = "within/"
 # What each machine did meanwhile, and the best epoch's numbers again, are for the UI.
-_LEFT_OUT = ("system/", "best/")
+_LEFT_OUT = ("system/", "best/", WITHIN_EPOCH)
 
 EPOCHS_FROM_TAG = "epochs_from"
 # A run and a version of a model without it were written when the first epoch was step 0.
@@ -40,7 +42,7 @@ def run_counts_from_zero(uri: str, run_id: str) -> bool:
 
 
 def epoch_metrics(uri: str, run_id: str) -> pd.DataFrame:
-    """One row per epoch of a run, with columns ``epoch`` (from 1) and the names of its metrics, sorted.
+    """One row per epoch of a run, columns ``epoch`` (0: before the first step) and the names of its metrics, sorted.
 
     Where an epoch was recorded twice, as after a restart, the newer value counts.
     """

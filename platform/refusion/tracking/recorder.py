@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from PIL import Image
 
-from refusion.tracking.epochs import step_of
+from refusion.tracking.epochs import WITHIN_EPOCH, step_of
 from refusion.tracking.registry import MODEL_FILES, Version, register_version
 from refusion.tracking.retry_queue import RetryQueue
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
@@ -81,18 +81,24 @@ class TaskRecorder:
         """Writes metrics of one epoch, from 1 on (0: before the first step); a value may be NaN."""
         stamp = _now()
         self._last_epoch = (epoch, stamp)
-        values = [(safe_name(name), float(value)) for name, value in metrics.items()]
-        for start in range(0, len(values), METRICS_PER_BATCH):
-            part = values[start:][:METRICS_PER_BATCH]
-            self._records.send(f"metrics of epoch {epoch}", partial(self._metrics, part, stamp, epoch))
-
+        self._send(f"metrics of epoch {epoch}", metrics, lambda: step_of(epoch, self._tags), stamp)
         # Waiting pictures would otherwise wait until there are new ones.
         if not self._records.waiting:
             self._files.flush()
 
-    def _metrics(self, values: list[tuple[str, float]], stamp: int, epoch: int) -> None:
-        step = step_of(epoch, self._tags)
-        self._client.log_batch(self.run_id, metrics=[Metric(name, value, stamp, step) for name, value in values])
+    def within_epoch(self, steps: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics within an epoch, named ``within/…``, at the number of steps that are done."""
+        named = {f"{WITHIN_EPOCH}{name}": value for name, value in metrics.items()}
+        self._send(f"metrics after {steps} steps", named, lambda: steps, _now())
+
+    def _send(self, what: str, metrics: Mapping[str, float], step: Callable[[], int], stamp: int) -> None:
+        values = [(safe_name(name), float(value)) for name, value in metrics.items()]
+        for start in range(0, len(values), METRICS_PER_BATCH):
+            self._records.send(what, partial(self._metrics, values[start:][:METRICS_PER_BATCH], stamp, step))
+
+    def _metrics(self, values: list[tuple[str, float]], stamp: int, step: Callable[[], int]) -> None:
+        points = [Metric(name, value, stamp, step()) for name, value in values]
+        self._client.log_batch(self.run_id, metrics=points)
 
     def pictures(self, epoch: int, paths: Mapping[str, Path | str]) -> None:
         """Writes image files as step-stamped images, which the UI shows under a slider per key.

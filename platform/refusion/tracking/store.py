@@ -32,6 +32,8 @@ from refusion.tracking.database import (
 from refusion.tracking.failures import cause_and_remedy
 
 SERVERS = ("http", "https")
+# Where `mlflow ui` serves unless it is told otherwise.
+LOCAL_UI = "http://127.0.0.1:5000"
 # MLflow creates it by itself, with its artifacts in ./mlruns of the first process's working directory.
 _MLFLOWS_OWN_EXPERIMENT = "Default"
 
@@ -195,6 +197,12 @@ def require_store(uri: str) -> None:
         raise UserError(f"there is no MLflow store at {file}: give its address with --tracking-uri")
     if is_database(uri):
         check_database(uri)
+
+
+def run_address(uri: str, experiment_id: str, run_id: str) -> str:
+    """Returns the address of a run's page: on the server, or as the command of ``ui_command`` serves it here."""
+    local = uri.partition(":")[0].partition("+")[0] in DATABASES
+    return f"{LOCAL_UI if local else redacted(uri)}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def ui_command(uri: str) -> str:

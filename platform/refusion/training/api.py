@@ -29,7 +29,7 @@ class TrainingResult:
     Attributes:
         run_name: of the job; ``train(resume=run_name)`` goes on with it.
         tracking_uri: MLflow's store.
-        metrics: one row per task and epoch: columns ``task``, ``epoch`` (from 1), losses, rates, and validation scores
+        metrics: one row per task and epoch: columns ``task``, ``epoch`` (0: untrained), losses, rates, and scores
             by their names.
         best: one row per task: columns ``task``, and what its best epoch measured.
         checkpoints: by task, the folders ``final`` and ``best``, each of which `load_module` takes.

@@ -122,8 +122,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return [f"{row.task}: {note}" for row in rows for note in row.notes]
 
 
-def plain_line(row: Row) -> str:
-    """Formats a task's row as one line for a log, of at most 120 columns: what matters least is left out first."""
+def plain_line(row: Row, width: int = _WIDTH) -> str:
+    """Formats a task's row as one line for a log, no wider than that: what matters least is left out first."""
     if row.state != "training":
         parts = [(0, f"{row.task}: {row.state}"), (0, row.message or _validation(row))]
     else:
@@ -141,10 +141,10 @@ def plain_line(row: Row) -> str:
         ]
     parts = [(rank, text) for rank, text in parts if text]
     line = " | ".join(text for _, text in parts)
-    while len(line) > _WIDTH and any(rank for rank, _ in parts):
+    while len(line) > width and any(rank for rank, _ in parts):
         parts.remove(max(parts, key=lambda part: part[0]))
         line = " | ".join(text for _, text in parts)
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 @dataclass
@@ -153,6 +153,7 @@ class PlainLines:
 
     say: Callable[[str], None]
     now: Callable[[], float] = time.monotonic
+    width: int = _WIDTH
     _known: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _said: dict[str, float] = field(default_factory=dict)
     _notes: set[str] = field(default_factory=set)
@@ -176,7 +177,7 @@ class PlainLines:
             if mark != self._known.get(row.task) or (row.state == "training" and silent >= _SIGN_OF_LIFE):
                 self._known[row.task] = mark
                 self._said[row.task] = self.now()
-                line = plain_line(row)
+                line = plain_line(row, self.width)
                 if line != self._lines.get(row.task):
                     self._lines[row.task] = line
                     self.say(line)
@@ -194,7 +195,8 @@ def watch(
                 if last:
                     return
                 time.sleep(every)
-    lines = PlainLines(lambda text: console.print(text, soft_wrap=True, highlight=False, markup=False))
+    width = min(console.width, _WIDTH)
+    lines = PlainLines(lambda text: console.print(text, highlight=False, markup=False), width=width)
     while True:
         last = not going_on()
         lines.show(rows())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import ray
@@ -20,6 +20,7 @@ from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
+from refusion.runtime.ending import next_steps, same_form
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
@@ -27,12 +28,13 @@ from refusion.tracking import runs
 from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
-from refusion.tracking.store import open_store, ui_command
+from refusion.tracking.store import open_store, run_address, ui_command
 from refusion.training import display
-from refusion.training.checkpoints import measured
+from refusion.training.checkpoints import PICTURES, measured
+from refusion.training.epochs.plan import in_words, plan_training
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
-from refusion.training.task_run import FINAL, Outcome, run_task
+from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     try:
         manifest.save(settings, {task.task: digests(task) for task in pairs})
         at_once = min(runs_at_once, len(pairs))
+        for line in _plan(settings, pairs):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
         outcomes = job.run(at_once, console)
         job.tell(outcomes, console)
@@ -108,6 +112,16 @@ def _rehearse(settings: Settings) -> list[str]:
         return rehearse(settings)
     each = (for_task(settings, task).model_copy(update={"tasks": (task,)}) for task in settings.tasks)
     return list(dict.fromkeys(note for own in each for note in rehearse(own)))
+
+
+def _plan(settings: Settings, pairs: Sequence[TaskPairs]) -> list[str]:
+    """Says what each task's training will do, tasks that do the same in one line."""
+    tasks: dict[str, list[str]] = {}
+    for task in pairs:
+        own = for_task(settings, task.task)
+        words = in_words(own, plan_training(own, len(task.train), len(task.val)), len(task.val))
+        tasks.setdefault(words, []).append(task.task)
+    return [f"{', '.join(names)}: {words}" for words, names in tasks.items()]
 
 
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
@@ -234,13 +248,32 @@ class _Job:
         return display.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
 
     def say_next(self, console: Console) -> None:
-        """Print the job's last lines: the commands to look at the results and to go on."""
-        resume = shlex.join([*job_command("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()])
-        for label, command in (
-            ("open the MLflow UI", ui_command(self.manifest.tracking_uri)),
-            ("resume this run", resume),
-        ):
-            console.print(f"{label}:\n  {command}", markup=False, highlight=False, soft_wrap=True)
+        """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
+        uri = self.manifest.tracking_uri
+        address = run_address(uri, self.experiment_id, self.parent)
+        command = ui_command(uri)
+        # A server has its pages already; a database needs the command first.
+        page = address if address.startswith(command) else f"{command}\n{address}"
+        folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
+        found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
+        unfinished = any(not self._is_done(pairs.task) for pairs in self.pairs)
+        resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
+        steps = {
+            "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
+            "look at it in MLflow": page,
+            "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
+            "resume this run": resume if unfinished else None,
+        }
+        for line in next_steps(steps):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _is_done(self, task: str) -> bool:
+        return task in self.outcomes and self.outcomes[task].succeeded
+
+    def _fuse(self, pairs: TaskPairs, checkpoint: Path) -> list[str]:
+        sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]
+        command = [*job_command("jobs/fuse.py", "fuse"), "--checkpoint", str(checkpoint), "--task", pairs.task]
+        return [*command, *sources, "--out", "fused"]
 
     def close(self, status: runs.Status) -> None:
         """Close the parent run, and those of tasks that were cut short."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 
 import torch
 
@@ -19,32 +19,29 @@ from refusion.meta.objective import loss_at, reward_of
 from refusion.meta.state import TrainingState
 from refusion.meta.steps import Step
 from refusion.ops.backend import configure
-from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all
-from refusion.training.batches import Batches, Waits, read_ahead
-from refusion.training.reports import PAIRS, EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.runtime.console import clock
+from refusion.runtime.distributed import Shard, average_over_workers
+from refusion.training.batches import Batches
+from refusion.training.epochs.latest import LatestCheckpoint
+from refusion.training.epochs.measuring import measure_steps
+from refusion.training.epochs.pace import Pace, Stopwatch
+from refusion.training.epochs.phases import Phase, run_phases, steps_of_epoch
+from refusion.training.epochs.plan import EpochPlan, Kind, plan_training
+from refusion.training.epochs.sums import EpochSums
+from refusion.training.reports import PAIRS, EpochReport, Progress, TrainingDivergedError
 from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
 
 # Steps between two checks of the numbers: each waits for the device.
 _CHECK_EVERY = 10
-# A meta-iteration costs about this many fusion updates; only the estimate of the time left depends on it.
+# A meta-iteration costs about this many fusion updates; only the share of the work that is done depends on it.
 _META_COST = 3.0
 # … and on this share of an epoch being spent on its validation.
 _VALIDATION_SHARE = 0.2
-
-
-@dataclass
-class _Speed:
-    """Pairs per second since the epoch began, over all workers; a batch counts without its swapped copies."""
-
-    batch: int
-    pairs: int = 0
-    begun: float = field(default_factory=time.perf_counter)
-
-    def after(self, batches: int) -> float:
-        self.pairs += batches * self.batch
-        return self.pairs / max(time.perf_counter() - self.begun, 1e-9)
+# Seconds of a training that few expect who have not asked for it.
+_LONG = 6 * 3600
+_LABELS: dict[Kind, str] = {"meta": "meta-iteration", "fusion": "fusion update", "validation": "validated pair"}
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,14 @@ class TaskTraining:
         shard: this worker's rank and the number of workers.
         device: where the modules are.
         watch: called often with the progress; must be quick.
+        starting: called with what comes before the first step, a few words each.
         note: called with what the user should know, a line of text.
         baselines: how the plain average of the sources scores, by val indices, filled when first needed. Trainings of
             the same task in one process may share it, in all workers' processes alike: they fill it together.
         held: the train pairs in a GPU's memory by the side of the crops, filled when first needed; may be shared too.
         said: kinds of warning that were noted already: each is noted once.
+        latest: checkpoint within an epoch; None for none.
+        pace: seconds that steps take, measured on the way.
     """
 
     settings: Settings
@@ -72,10 +72,42 @@ class TaskTraining:
     shard: Shard
     device: torch.device
     watch: Callable[[Progress], None] = lambda _: None
+    starting: Callable[[str], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
     baselines: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict, compare=False)
     held: dict[int, DevicePlanes | None] = field(default_factory=dict, compare=False)
     said: set[str] = field(default_factory=set, compare=False)
+    latest: LatestCheckpoint | None = field(default=None, compare=False)
+    pace: Pace = field(default_factory=Pace, compare=False)
+
+    def begin(self, state: TrainingState) -> EpochReport | None:
+        """Measure how long steps take, and validate before the first one, as epoch 0; the state stays as it is.
+
+        Returns:
+            Report of epoch 0; None where some epoch was trained already, or none is asked for.
+        """
+        self.starting("prepares code for this machine, which takes a minute the first time")
+        self._set_up()
+        if state.epoch >= self.settings.schedule.epochs:
+            return None
+        self.starting("measures how long steps take")
+        plan, trial = self._plans[state.epoch], TrainingState(self.settings, self.task, self.device)
+        batches, step = self._batches(state.epoch), self._step(state.epoch)
+        measure_steps(self.pace, plan, batches, step, state, trial, self.settings.schedule.rate_at(state.epoch))
+        report = None
+        if state.steps == 0 and self.settings.validation.at_start:
+            measured, numbers = self._measure(state, self._val_indices(0), -1)
+            report = EpochReport(0, numbers, True, False, measured.pictures, measured.scores)
+        seconds = self.pace.left(self._plans, state.epoch, steps_of_epoch(state))
+        if seconds is not None:
+            each = (
+                f"{label} {self.pace.of(kind, plan.cost(kind)):.2g} s"
+                for kind, label in _LABELS.items()
+                if self.pace.of(kind, plan.cost(kind)) is not None
+            )
+            shorter = "; --preset quick or standard is shorter" if seconds > _LONG else ""
+            self.note(f"about {clock(seconds)} to go, as measured on the first steps ({', '.join(each)}){shorter}")
+        return report
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:
         """Train from ``state.epoch`` to the end, yielding after each epoch; the state is then ready to be saved.
@@ -89,23 +121,34 @@ class TaskTraining:
         graphs.captures &= self.shard.world == 1
         while state.epoch < schedule.epochs:
             epoch = state.epoch
-            started = time.perf_counter()
             numbers = self._train_epoch(state, graphs)
-            trained = time.perf_counter() - started
-            numbers["time/training_seconds"] = trained
-            measured = Measured()
-            is_best = False
-            if (epoch + 1) % self.settings.validation.every == 0 or epoch + 1 == schedule.epochs:
-                started = time.perf_counter()
+            measured, is_best = Measured(), False
+            if self._plans[epoch].val_pairs:
                 indices = self._val_indices(epoch)
-                measured = self._validate(state, indices)
-                scores = measured.means()
+                measured, scores = self._measure(state, indices, epoch)
                 is_best = self._is_best(state, scores[self.settings.validation.best_by], len(indices))
-                numbers |= scores | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
-                numbers[PAIRS] = len(indices)
-                numbers["time/validation_seconds"] = time.perf_counter() - started
-            state.epoch = epoch + 1
+                numbers |= scores
+            state.end_epoch()
             yield EpochReport(epoch + 1, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
+
+    @cached_property
+    def _plans(self) -> list[EpochPlan]:
+        return plan_training(self.settings, len(self.train), len(self.val))
+
+    def _batches(self, epoch: int) -> Batches:
+        pairs = self._on_device(epoch)
+        return Batches(self.train, self.settings, self.task, self.shard, self.device, epoch, pairs)
+
+    def _step(self, epoch: int) -> Step:
+        settings = self.settings
+        return Step(
+            loss_at(settings.objective, epoch, settings.schedule.epochs),
+            reward_of(settings.objective),
+            settings.images.swap,
+            average_over_workers,
+            settings.schedule.inner_steps_at(epoch),
+            settings.meta.space == "image",
+        )
 
     def _on_device(self, epoch: int) -> DevicePlanes | None:
         """Puts the pairs into a GPU's memory where they fit, once per size of the crops."""
@@ -142,137 +185,85 @@ class TaskTraining:
             state.best_score = score
         return is_best
 
-    def _validate(self, state: TrainingState, indices: list[int]) -> Measured:
-        epoch = state.epoch
-        return validate(
+    def _measure(self, state: TrainingState, indices: list[int], epoch: int) -> tuple[Measured, dict[str, float]]:
+        """Validates as after ``epoch``, −1 before the first; returns also the numbers for the record."""
+        started = time.perf_counter()
+        stopwatch, each = Stopwatch(self.pace), self.shard.world
+
+        def progress(done: int, of: int) -> None:
+            stopwatch.lap("validation", each, done)
+            left = self.pace.left(self._plans, epoch + 1, {})
+            rest = self.pace.of("validation", each)
+            left = None if left is None or rest is None else left + (of - done) * rest
+            fraction = 1 - _VALIDATION_SHARE * (1 - done / of) if epoch >= 0 else 0.0
+            self._report(epoch, "validation", done, of, fraction, left)
+
+        measured = validate(
             state.fusion,
             state.loss_proposal,
             self.val,
             indices,
             shard=self.shard,
-            pictures=self.settings.validation.pictures,
+            pictures=self.settings.validation.pictures if epoch >= 0 else 0,
             device=self.device,
-            progress=lambda done, of: self._report(
-                epoch, "validation", done, of, 1 - _VALIDATION_SHARE * (1 - done / of)
-            ),
+            progress=progress,
         )
-
-    def _fusion_steps(self, batches: Batches) -> int:
-        """Fusion updates of the epoch: as set, or one pass over its pairs."""
-        wanted = self.settings.schedule.fusion_steps
-        return wanted if wanted is not None else -(-len(batches.indices) // self.settings.images.batch)
+        numbers = measured.means() | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
+        numbers[PAIRS] = len(indices)
+        return measured, numbers | {"time/validation_seconds": time.perf_counter() - started}
 
     def _train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:
-        schedule, objective, epoch = self.settings.schedule, self.settings.objective, state.epoch
-        batches = Batches(self.train, self.settings, self.task, self.shard, self.device, epoch, self._on_device(epoch))
-        inner_steps = schedule.inner_steps_at(epoch)
-        coefficients = at(objective.alpha, epoch), objective.beta_at(epoch, schedule.epochs)
-        numbers: dict[str, float] = {
-            "rate": schedule.rate_at(epoch),
-            "inner_rate": schedule.inner_rate_at(epoch),
-            "inner_steps": inner_steps,
-            "beta": objective.beta_at(epoch, schedule.epochs),
-        }
-        losses = Losses()
-        on_image = self.settings.meta.space == "image"
-        one = Step(
-            loss_at(objective, epoch, schedule.epochs),
-            reward_of(objective),
-            self.settings.images.swap,
-            average_over_workers,
-            inner_steps,
-            on_image,
-        )
-        iterations, fusion_steps = schedule.meta_iterations, self._fusion_steps(batches)
-        outer_ratio = at(self.settings.outer.ratio, epoch)
-        speed, waits = _Speed(self.settings.images.batch), Waits()
-        work = iterations * _META_COST + fusion_steps
-        signals = EpochSignals(state, one, self.shard, iterations, fusion_steps)
+        epoch = state.epoch
+        batches, step, plan = self._batches(epoch), self._step(epoch), self._plans[epoch]
+        signals = EpochSignals(state, step, self.shard, plan.meta_iterations, plan.fusion_updates)
+        sums = EpochSums(signals, self.device)
+        sums.restore(state.within)
+        stopwatch = Stopwatch(self.pace, steps_of_epoch(state))
 
-        first = state.meta_steps
-        steps = range(first, first + iterations)
-        # On the image all K steps are of the same pictures.
-        parts = 2 if on_image else inner_steps + 1
-        ahead = read_ahead(lambda s: batches.draw("meta", s, parts), steps, waits)
-        for step, drawn in zip(steps, ahead, strict=True):
-            position = epoch + (step - first) / iterations
-            inner_rate = schedule.inner_rate_at(position)
-            rate = schedule.rate_at(position)
-            images, noise = batches.ready(drawn)
-            found = graphs.run(
-                ("meta", inner_steps, batches.crop, coefficients),
-                partial(one.meta, state),
-                images=images,
-                noise=noise,
-                inner_rate=inner_rate,
-                outer_rate=outer_ratio * rate,
-            )
-            losses.add(found)
-            signals.after_meta_iteration(step - first + 1, images, noise, inner_rate)
-            state.meta_steps = step + 1
-            done = step - first + 1
-            numbers["images_per_second"] = speed.after(parts)
-            self._check_and_report(state, losses, numbers, "meta", done, iterations, done * _META_COST / work)
+        def after(phase: Phase, numbers: dict[str, float]) -> None:
+            done, of = steps_of_epoch(state)[phase], plan.count(phase)
+            # Each look at the numbers waits for the device.
+            if done % _CHECK_EVERY == 0 or done in (1, of):
+                self._check(state, phase, done, of)
+                stopwatch.lap(phase, plan.cost(phase), done)
+                self._report_step(state, phase, numbers | sums.losses.means())
+                if self.latest is not None and self.latest.is_due():
+                    state.within = sums.plain()
+                    self.latest.write(state, numbers | sums.losses.means())
 
-        first = state.fusion_steps
-        steps = range(first, first + fusion_steps)
-        for step, drawn in zip(steps, read_ahead(lambda s: batches.draw("fusion", s), steps, waits), strict=True):
-            position = epoch + (step - first) / fusion_steps
-            images, noise = batches.ready(drawn)
-            signals.before_fusion_update(step - first + 1, images)
-            found = graphs.run(
-                ("fusion", batches.crop, coefficients),
-                partial(one.fusion, state),
-                images=images,
-                noise=noise,
-                rate=schedule.rate_at(position),
-            )
-            losses.add(found)
-            state.fusion_steps = step + 1
-            done = step - first + 1
-            numbers["images_per_second"] = speed.after(1)
-            fraction = (iterations * _META_COST + done) / work
-            self._check_and_report(state, losses, numbers, "fusion", done, fusion_steps, fraction)
-        # The wait for images is a part of time/training_seconds.
-        local = losses.means() | signals.sums.means() | {"time/data_seconds": waits.seconds}
-        numbers |= _mean_over_workers(local)
+        numbers = run_phases(self.settings, plan, state, batches, step, graphs, sums, after)
+        numbers |= sums.numbers() | {"time/training_seconds": sums.seconds}
         for kind, text in signals.warnings(numbers):
             if kind not in self.said:
                 self.said.add(kind)
                 self.note(f"{self.task}, epoch {epoch + 1}: {text}")
         return numbers
 
-    def _check_and_report(
-        self,
-        state: TrainingState,
-        losses: Losses,
-        numbers: dict[str, float],
-        phase: str,
-        done: int,
-        of: int,
-        fraction: float,
-    ) -> None:
-        """Stop where the parameters are not finite, else report the progress; only every few steps.
-
-        Parameters are equal on all workers, so that all of them stop at the same step.
-        """
-        if done % _CHECK_EVERY and done != of and done != 1:
-            return
+    def _check(self, state: TrainingState, phase: Phase, done: int, of: int) -> None:
+        """Stop where the parameters are not finite; they are equal on all workers, which so stop at the same step."""
         if not state.is_finite():
             raise TrainingDivergedError(
                 f"{self.task}: the parameters stopped being finite numbers in epoch {state.epoch + 1} "
                 f"({phase} step {done} of {of}); lower --schedule.rate or --schedule.inner_rate"
             )
-        whole = fraction * (1 - _VALIDATION_SHARE)
-        self._report(state.epoch, phase, done, of, whole, numbers | losses.means())
+
+    def _report_step(self, state: TrainingState, phase: Phase, numbers: dict[str, float]) -> None:
+        epoch, done = state.epoch, steps_of_epoch(state)
+        plan = self._plans[epoch]
+        work = plan.meta_iterations * _META_COST + plan.fusion_updates
+        fraction = (done["meta"] * _META_COST + done["fusion"]) / work * (1 - _VALIDATION_SHARE)
+        left = self.pace.left(self._plans, epoch, done)
+        self._report(epoch, phase, done[phase], plan.count(phase), fraction, left, numbers)
 
     def _report(
-        self, epoch: int, phase: str, done: int, of: int, fraction: float, numbers: dict[str, float] | None = None
+        self,
+        epoch: int,
+        phase: str,
+        done: int,
+        of: int,
+        fraction: float,
+        left: float | None,
+        numbers: dict[str, float] | None = None,
     ) -> None:
-        whole = (epoch + min(fraction, 1.0)) / self.settings.schedule.epochs
-        self.watch(Progress(epoch, phase, done, of, whole, numbers or {}))
-
-
-def _mean_over_workers(numbers: dict[str, float]) -> dict[str, float]:
-    parts = gather_on_all(numbers)
-    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+        whole = (max(epoch, 0) + min(fraction, 1.0)) / self.settings.schedule.epochs
+        self.watch(Progress(epoch, phase, done, of, whole, numbers or {}, left))

@@ -20,7 +20,7 @@ from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
-from refusion.training.reports import PAIRS, own_scores
+from refusion.training.reports import PAIRS, WITHIN, own_scores
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,11 @@ class RecordingCallback(UserCallback):
         metrics: list[dict[str, Any]],
         checkpoint: ray.train.Checkpoint | None,
     ) -> None:
-        """Record an epoch whose checkpoint stands in the run's folder."""
+        """Record an epoch whose checkpoint stands in the run's folder, or the numbers within an epoch."""
         first = metrics[0]
+        if WITHIN in first:
+            self.recorder.within_epoch(int(first.pop(WITHIN)), first)
+            return
         epoch = int(first["epoch"])
         numbers = {name: float(value) for name, value in first.items() if name not in _FLAGS}
         numbers |= _system_of_all(metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,9 @@ import torch
 
 from refusion.metrics import METRICS
 from refusion.training.validation import Image
+
+# Key of a worker's report within an epoch: the steps that are done.
+WITHIN = "within"
 
 
 class TrainingDivergedError(Exception):
@@ -21,8 +24,9 @@ class Progress:
     """Progress within an epoch.
 
     Attributes:
-        epoch: how many epochs have gone before.
+        epoch: how many epochs have gone before; −1 for the validation before the first step.
         done: the share of the whole training, 0 to 1.
+        seconds_left: None until steps have been measured.
     """
 
     epoch: int
@@ -31,6 +35,7 @@ class Progress:
     steps: int
     done: float
     numbers: dict[str, float] = field(default_factory=dict)
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,15 @@ class Losses:
             # A captured step leaves its next results in the same memory.
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss.clone()
             self.counts[name] = self.counts.get(name, 0) + 1
+
+    def plain(self) -> dict[str, list[float]]:
+        """Sum and count of each as plain values (waits for the device), from which `restore` goes on."""
+        return {name: [float(total), self.counts[name]] for name, total in self.sums.items()}
+
+    def restore(self, plain: Mapping[str, Sequence[float]], device: torch.device) -> None:
+        """Go on from what ``plain`` returned."""
+        self.sums = {name: torch.tensor(total, device=device) for name, (total, _) in plain.items()}
+        self.counts = {name: int(count) for name, (_, count) in plain.items()}
 
     def means(self) -> dict[str, float]:
         """Mean of each over the steps so far, its name behind the prefix (waits for the device)."""

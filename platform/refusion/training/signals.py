@@ -43,15 +43,15 @@ class EpochSignals:
     iterations: int
     fusion_steps: int
     sums: Losses = field(default_factory=lambda: Losses(prefix=PREFIX))
-    _previous: Tensor | None = None
+    previous: Tensor | None = None
 
     def after_meta_iteration(self, done: int, images: Tensor, noise: Tensor | None, inner_rate: float) -> None:
         """Looks at the meta-gradient that iteration number ``done`` (from 1) has found for these images."""
         latest = self.state.outer.latest.clone()
         self.sums.add({"meta_gradient_norm": norm(latest)})
-        if self._previous is not None:
-            self.sums.add({"meta_gradient_cosine": cosine(self._previous, latest)})
-        self._previous = latest
+        if self.previous is not None:
+            self.sums.add({"meta_gradient_cosine": cosine(self.previous, latest)})
+        self.previous = latest
         looks = min(self.iterations // _ITERATIONS_PER_LOOK, _MOST_LOOKS)
         if done - 1 in evenly_spaced(self.iterations, looks):
             halves = self._halves(images, noise, inner_rate)

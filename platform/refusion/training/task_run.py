@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,15 +12,19 @@ import ray.train.torch
 
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs
+from refusion.runtime.ending import local_path
 from refusion.runtime.failures import reason_of
 from refusion.runtime.ray_internals import CHECKPOINTS_FILE
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
-from refusion.training.recording import Recording, RecordingCallback
+from refusion.training.epochs.latest import LATEST
+from refusion.training.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
 FINAL = "final"
+# Its processes load PyTorch, which takes some ten seconds; on a cluster that grows, a machine may have to come first.
+WAITS = "Ray starts its worker processes"
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,11 @@ def run_task(
     Whatever goes wrong in this task is in the outcome, so that the other tasks go on.
     """
     task = pairs.task
-    ray.get(progress_board.update.remote(task, state="starting", epochs=settings.schedule.epochs))
+    ray.get(progress_board.update.remote(task, state="starting", message=WAITS, epochs=settings.schedule.epochs))
+    assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"assignment": Assignment.of(settings, pairs, threads, progress_board)},
+        train_loop_config={"assignment": assignment},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.workers,
@@ -99,3 +105,13 @@ def newest_checkpoint(task_folder: Folder) -> Folder | None:
         return None
     newest = task_folder / str(checkpoint.path).rstrip("/").rpartition("/")[2]
     return newest if METRICS_FILE in newest.names() else None
+
+
+def usable_checkpoint(task_folder: Folder) -> Path | None:
+    """Returns a task's best checkpoint, or the newest; None where there is none, or not on this machine."""
+    folder = local_path(task_folder.uri)
+    if folder is None:
+        return None
+    newest = newest_checkpoint(task_folder)
+    names = (BEST, FINAL, *([Path(newest.uri).name] if newest else []), LATEST)
+    return next((folder / name for name in names if (folder / name / METRICS_FILE).is_file()), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from refusion.images.reading import write_image
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
+from refusion.runtime.storage import Folder
 from refusion.tracking.system import system_metrics
 from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint, saved_best_by
+from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.loop import TaskTraining
-from refusion.training.reports import EpochReport, Progress, TrainingDivergedError
+from refusion.training.reports import WITHIN, EpochReport, Progress, TrainingDivergedError
 
 # Least seconds between two reports to the progress board; nobody reads faster.
 _REPORT_EVERY = 0.5
@@ -32,22 +35,35 @@ _REPORT_EVERY = 0.5
 
 @dataclass(frozen=True)
 class Assignment:
-    """Instructions for one worker; plain values only, since they travel to other machines."""
+    """Instructions for one worker; plain values only, since they travel to other machines.
+
+    Attributes:
+        folder: of the task's pairs.
+        task_folder: of the task in the run.
+    """
 
     settings: dict[str, Any]
     task: str
     folder: str
+    task_folder: str
     threads: int
     train: list[dict[str, Any]]
     val: list[dict[str, Any]]
     progress_board: Any
 
     @staticmethod
-    def of(settings: Settings, pairs: TaskPairs, threads: int, progress_board: Any) -> Assignment:
+    def of(settings: Settings, pairs: TaskPairs, task_folder: str, threads: int, progress_board: Any) -> Assignment:
         """Builds the instructions from checked settings and pairs."""
         train, val = ([asdict(pair) for pair in split] for split in (pairs.train, pairs.val))
         return Assignment(
-            settings.model_dump(mode="json"), pairs.task, pairs.folder, threads, train, val, progress_board
+            settings.model_dump(mode="json"),
+            pairs.task,
+            pairs.folder,
+            task_folder,
+            threads,
+            train,
+            val,
+            progress_board,
         )
 
 
@@ -81,6 +97,11 @@ def _train(assignment: Assignment) -> None:
             if saved_best_by(Path(folder)) != settings.validation.best_by:
                 # Scores by another metric do not compare: the best is chosen anew.
                 state.best_score = None
+    reporter = _ProgressReporter(assignment, speaks=shard.rank == 0)
+    latest = LatestCheckpoint(
+        Folder(assignment.task_folder), settings, assignment.task, shard, reporter.note, _record_within
+    )
+    state = latest.newer_than(state) or state
     training = TaskTraining(
         settings,
         assignment.task,
@@ -89,21 +110,32 @@ def _train(assignment: Assignment) -> None:
         PairStore([Pair(**pair) for pair in assignment.val], 0),
         shard,
         device,
+        watch=reporter,
+        starting=reporter.starting,
+        note=reporter.note,
+        latest=latest,
     )
-    if shard.rank == 0:
-        reporter = _ProgressReporter(assignment)
-        training = replace(training, watch=reporter, note=reporter.note)
+    before = training.begin(state)
+    if before is not None:
+        ray.train.report(_metrics(before))
     for report in training.epochs(state):
-        metrics = {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
-        metrics |= system_metrics()
         with tempfile.TemporaryDirectory() as folder:
             if shard.rank == 0:
                 _fill(Path(folder), state, settings, assignment.task, report)
             ray.train.report(
-                metrics,
+                _metrics(report) | system_metrics(),
                 ray.train.Checkpoint.from_directory(folder) if shard.rank == 0 else None,
                 checkpoint_dir_name=f"{EPOCH}{report.epoch:05d}",
             )
+        latest.epoch_ended(is_last=state.epoch == settings.schedule.epochs)
+
+
+def _metrics(report: EpochReport) -> dict[str, Any]:
+    return {**report.numbers, "epoch": report.epoch, "validated": report.validated, "is_best": report.is_best}
+
+
+def _record_within(state: TrainingState, numbers: Mapping[str, float]) -> None:
+    ray.train.report({**numbers, WITHIN: state.steps})
 
 
 def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, report: EpochReport) -> None:
@@ -115,29 +147,39 @@ def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, rep
 
 
 class _ProgressReporter:
-    """Reports progress to the progress board without waiting, and not too often."""
+    """Reports progress to the progress board without waiting, and not too often; silent unless it ``speaks``."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, speaks: bool) -> None:
+        self.speaks = speaks
         self.progress_board = assignment.progress_board
         self.task = assignment.task
         self.last = 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
+        if not self.speaks:
+            return
         if now - self.last < _REPORT_EVERY and progress.step != progress.steps:
             return
         self.last = now
         changes: dict[str, Any] = {
             "state": "training",
+            "message": "",
             "epoch": progress.epoch + 1,
             "phase": progress.phase,
             "step": progress.step,
             "steps": progress.steps,
             "done": progress.done,
+            "seconds_left": progress.seconds_left,
         }
         if progress.numbers:
             changes["numbers"] = progress.numbers
         self.progress_board.update.remote(self.task, **changes)
 
+    def starting(self, text: str) -> None:
+        if self.speaks:
+            self.progress_board.update.remote(self.task, state="starting", message=text)
+
     def note(self, text: str) -> None:
-        self.progress_board.note.remote(self.task, text)
+        if self.speaks:
+            self.progress_board.note.remote(self.task, text)

@@ -1,0 +1,112 @@
+"""The two phases of one epoch: meta-iterations, then fusion updates, from wherever the state stands within them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from refusion.config.per_epoch import at
+from refusion.config.settings import Settings
+from refusion.meta.state import TrainingState
+from refusion.meta.steps import Step
+from refusion.training.batches import Batches, read_ahead
+from refusion.training.epochs.plan import EpochPlan, Kind
+from refusion.training.epochs.sums import EpochSums
+from refusion.training.step_graphs import StepGraphs
+
+Phase = Literal["meta", "fusion"]
+
+
+@dataclass
+class _Speed:
+    """Pairs per second since the epoch began, over all workers; a batch counts without its swapped copies."""
+
+    batch: int
+    pairs: int = 0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def after(self, batches: int) -> float:
+        self.pairs += batches * self.batch
+        return self.pairs / max(time.perf_counter() - self.begun, 1e-9)
+
+
+def steps_of_epoch(state: TrainingState) -> dict[Kind, int]:
+    """Returns the steps of each phase that the present epoch has behind it."""
+    meta_steps, fusion_steps = state.epoch_start
+    return {"meta": state.meta_steps - meta_steps, "fusion": state.fusion_steps - fusion_steps}
+
+
+def run_phases(
+    settings: Settings,
+    plan: EpochPlan,
+    state: TrainingState,
+    batches: Batches,
+    one: Step,
+    graphs: StepGraphs,
+    sums: EpochSums,
+    after: Callable[[Phase, dict[str, float]], None],
+) -> dict[str, float]:
+    """Take all steps of the state's epoch that are not done yet.
+
+    Args:
+        settings: of the training.
+        plan, batches, one, graphs: of the epoch.
+        state: changed by every step.
+        sums: to which the steps' numbers are added.
+        after: called after each step, with its phase and the numbers so far.
+
+    Returns:
+        Rates, K and β at the epoch's beginning, and pairs per second.
+    """
+    schedule, objective, epoch = settings.schedule, settings.objective, state.epoch
+    coefficients = at(objective.alpha, epoch), objective.beta_at(epoch, schedule.epochs)
+    numbers: dict[str, float] = {
+        "rate": schedule.rate_at(epoch),
+        "inner_rate": schedule.inner_rate_at(epoch),
+        "inner_steps": plan.inner_steps,
+        "beta": coefficients[1],
+    }
+    outer_ratio, speed = at(settings.outer.ratio, epoch), _Speed(settings.images.batch)
+
+    first = state.epoch_start[0]
+    steps = range(state.meta_steps, first + plan.meta_iterations)
+    ahead = read_ahead(lambda s: batches.draw("meta", s, plan.parts), steps, sums.waits)
+    for step, drawn in zip(steps, ahead, strict=True):
+        position = epoch + (step - first) / plan.meta_iterations
+        inner_rate = schedule.inner_rate_at(position)
+        images, noise = batches.ready(drawn)
+        found = graphs.run(
+            ("meta", plan.inner_steps, batches.crop, coefficients),
+            partial(one.meta, state),
+            images=images,
+            noise=noise,
+            inner_rate=inner_rate,
+            outer_rate=outer_ratio * schedule.rate_at(position),
+        )
+        sums.losses.add(found)
+        sums.signals.after_meta_iteration(step - first + 1, images, noise, inner_rate)
+        state.meta_steps = step + 1
+        numbers["images_per_second"] = speed.after(plan.parts)
+        after("meta", numbers)
+
+    first = state.epoch_start[1]
+    steps = range(state.fusion_steps, first + plan.fusion_updates)
+    ahead = read_ahead(lambda s: batches.draw("fusion", s), steps, sums.waits)
+    for step, drawn in zip(steps, ahead, strict=True):
+        images, noise = batches.ready(drawn)
+        sums.signals.before_fusion_update(step - first + 1, images)
+        found = graphs.run(
+            ("fusion", batches.crop, coefficients),
+            partial(one.fusion, state),
+            images=images,
+            noise=noise,
+            rate=schedule.rate_at(epoch + (step - first) / plan.fusion_updates),
+        )
+        sums.losses.add(found)
+        state.fusion_steps = step + 1
+        numbers["images_per_second"] = speed.after(1)
+        after("fusion", numbers)
+    return numbers
