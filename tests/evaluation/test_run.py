@@ -69,7 +69,14 @@ def test_methods_side_by_side_and_saved(
     assert sorted(file.relative_to(tmp_path / "saved").as_posix() for file in (tmp_path / "saved").rglob("*.png")) == [
         f"{method}/{name}.png" for method in ("mean", "night-IVIF") for name in ("one", "three", "two")
     ]
-    assert "night/IVIF" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "night/IVIF" in printed.out
+    assert printed.err.startswith("night/IVIF is ")
+    assert str(checkpoint) in printed.err.replace("\n", "")
+    # What is saved has the scores of what was fused.
+    again = table(request_of(("fused", str(tmp_path / "saved" / "night-IVIF")), metrics=["EN", "SSIM"]))
+    ours = found[found["method"] == "night/IVIF"]
+    assert again[["EN", "SSIM"]].to_numpy().tolist() == ours[["EN", "SSIM"]].to_numpy().tolist()
     saved = read_image(tmp_path / "saved" / "night-IVIF" / "two.png")
     sources = read_image(Path(pairs[2].a)), read_image(Path(pairs[2].b))
     assert np.array_equal(saved, fuse_pair(load_module(checkpoint), *sources))

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import io
 import re
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
+from refusion.runtime import progress_bar as module
 from refusion.runtime.progress_bar import progress_bar, progress_bars
 
 
@@ -39,5 +42,8 @@ def test_each_label_has_a_bar_of_its_own() -> None:
     assert re.search(r"IVIF/val +\S+ 1/2 ", plain)
 
 
-def test_a_log_stays_empty() -> None:
+def test_a_log_stays_empty_but_for_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(False) == ""
+    clock = iter([0.0, 5.0, 20.0, 31.0, 40.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert shown(False) == "scoring: 2 of 14\n"

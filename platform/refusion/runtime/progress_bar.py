@@ -1,9 +1,11 @@
-"""The project's progress bar: items done, rate and time left on a terminal, nothing elsewhere."""
+"""The project's progress bar: items done, rate and time left on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
 from rich.console import Console
@@ -20,6 +22,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+# Seconds between two lines in a log.
+_SIGN_OF_LIFE = 30.0
+
 
 class _Rate(ProgressColumn):
     """Items per second, or seconds per item where that is more than one."""
@@ -31,13 +36,29 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
 
 
+@dataclass
+class _Lines:
+    console: Console
+    said: float = field(default_factory=lambda: time.monotonic())
+
+    def show(self, label: str, done: int, of: int | None) -> None:
+        now = time.monotonic()
+        if done and now - self.said >= _SIGN_OF_LIFE:
+            self.said = now
+            self.console.print(f"{label}: {done}" + (f" of {of}" if of else ""), markup=False, highlight=False)
+
+
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yields ``show(label, done, of)``, which draws a bar for each label; quiet where ``console`` is no terminal."""
+    """Yields ``show(label, done, of)``, which draws a bar for each label.
+
+    Where ``console`` is no terminal it prints a line every 30 seconds: what takes less time says nothing.
+    """
+    if not console.is_terminal:
+        yield _Lines(console).show
+        return
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(
-        TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with Progress(TextColumn("{task.description}"), *columns, console=console, transient=True) as progress:
         bars: dict[str, TaskID] = {}
 
         def show(label: str, done: int, of: int | None) -> None:
