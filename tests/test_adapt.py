@@ -51,7 +51,7 @@ def test_steps_are_those_of_the_fusion_updates_of_a_training(checkpoint: Path) -
     batches = [torch.rand(2, 2, 16, 16, generator=torch.Generator().manual_seed(step)) for step in range(3)]
     losses: list[float] = []
     adapted = adapt(state.fusion, learned.proposal, learned.loss, batches, rate=1e-3, on_step=losses.append)
-    loss = FusionLoss(beta=2.0, gradient="signed", weighting="linear")
+    loss = FusionLoss(0.05, beta=2.0, gradient="signed", weighting="linear")
     expected = [float(fusion_update(state, one, rate=1e-3, loss=loss, swap=False)["fusion"]) for one in batches]
     assert losses == pytest.approx(expected)
     assert torch.allclose(weights(adapted), weights(state.fusion), atol=1e-6)

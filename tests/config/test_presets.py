@@ -10,6 +10,7 @@ from refusion.config.network import NetworkSettings
 from refusion.config.presets import preset_names, read_preset, recorded_settings, settings_file
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Sections that decide what is computed, without what is only about memory or about classes of the user's own.
@@ -43,7 +44,14 @@ def test_the_names_are_those_of_settings_not_of_sweep_files() -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_each_is_valid(name: str) -> None:
-    assert check([read_preset(name)]).tasks == Settings().tasks
+    tasks = check([read_preset(name)]).tasks
+    assert tasks == ((name.upper(),) if name.upper() in TASKS else Settings().tasks)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_tasks_own_preset_trains_it_as_results_does(task: str) -> None:
+    own, results = (for_task(check([read_preset(name)]), task) for name in (task.lower(), "results"))
+    assert own == results.model_copy(update={"tasks": (task,)})
 
 
 def test_standard_trains_as_results_does_and_only_measures_more_often() -> None:
@@ -103,7 +111,12 @@ def test_published_names_every_setting_that_decides_what_is_computed() -> None:
 def test_published_is_the_published_network_and_schedule() -> None:
     settings = check([read_preset("published")], check([{"schedule": {"rate": {"kind": "cosine", "value": 1.0}}}]))
     assert settings.network == NetworkSettings(
-        width=16, reconstruction_width=32, equivariant=False, prior="none", reconstruction_from_fused=False
+        width=16,
+        reconstruction_width=32,
+        output="image",
+        equivariant=False,
+        prior="none",
+        reconstruction_from_fused=False,
     )
     schedule, outer, objective, images = settings.schedule, settings.outer, settings.objective, settings.images
     assert (schedule.epochs, schedule.meta_iterations, schedule.fusion_steps) == (50, 600, None)

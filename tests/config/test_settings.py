@@ -25,7 +25,18 @@ def test_the_defaults_are_what_the_results_were_made_with() -> None:
     """The preset has more to say of tasks, validation and threads, and of nothing else."""
     preset = check([read_preset("results")])
     for section in ("schedule", "meta", "outer", "objective", "images", "network"):
-        assert getattr(Settings(), section) == getattr(preset, section)
+        default = getattr(Settings(), section)
+        # The preset says what the default is for the published loss.
+        if section == "objective":
+            default = default.model_copy(update={"learned": default.learned_weights})
+        assert default == getattr(preset, section)
+
+
+def test_what_is_learned_by_default_is_what_there_is_to_learn() -> None:
+    assert ObjectiveSettings().learned_weights == "gradient"
+    assert ObjectiveSettings(learned="intensity").learned_weights == "intensity"
+    assert ObjectiveSettings(gradient="maxabs").learned_weights == "both"
+    assert ObjectiveSettings(kind="my.losses:mine").learned_weights == "both"
 
 
 def test_by_default_the_fusion_module_is_the_published_network() -> None:
@@ -190,6 +201,7 @@ def test_inner_steps_are_refused_where_they_make_no_sense(given: Any) -> None:
     [
         {"alpha": 0, "beta": 0},
         {"alpha": 0, "gradient": "maxabs"},
+        {"gradient": "maxabs", "learned": "gradient"},
         {"alpha": -1},
         {"beta": float("nan")},
         {"alpha": {0: 1, 3: 0}, "beta": {0: 1, 5: 0}},
@@ -204,7 +216,7 @@ def test_an_objective_without_anything_to_learn_is_refused(objective: Any) -> No
 
 def test_one_learned_term_is_enough() -> None:
     assert ObjectiveSettings(alpha=0).beta == 1.0
-    assert ObjectiveSettings(beta=0, gradient="maxabs").alpha == 1.0
+    assert ObjectiveSettings(beta=0, gradient="maxabs").alpha == 0.05
 
 
 def test_one_learned_term_at_each_epoch_is_enough() -> None:

@@ -67,13 +67,13 @@ def test_modules_have_the_sizes_of_the_settings() -> None:
     assert fused.shape == (1, 1, 16, 16)
     assert modules["reconstruction"](fused).shape == sources.shape
     assert modules["fusion"].state_dict()["project_in_1.weight"].shape[0] == 8
-    published = TrainingState(Settings(), "IVIF").fusion
+    published = TrainingState(settings(network=NetworkSettings(output="image")), "IVIF").fusion
     assert sum(parameter.numel() for parameter in published.parameters()) == 59_856
 
 
 def test_fusion_begins_at_the_average_unless_told_otherwise() -> None:
     def likeness(start: str) -> float:
-        told = settings(network=NETWORK.model_copy(update={"start": start}))
+        told = settings(network=NETWORK.model_copy(update={"start": start, "output": "image"}))
         sources = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             fused = TrainingState(told, "IVIF").fusion(sources)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.interruption import handlers_kept, terminated_is_interrupted
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
@@ -24,3 +24,12 @@ def test_a_job_under_nohup_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_sigterm_stays_an_interruption_whatever_ray_sets_meanwhile() -> None:
+    """As `ray.init` does, after which SIGTERM would leave MLflow's runs open."""
+    with terminated_is_interrupted():
+        with handlers_kept(signal.SIGTERM):
+            signal.signal(signal.SIGTERM, lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)

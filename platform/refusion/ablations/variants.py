@@ -43,7 +43,7 @@ class Variant:
         changes = self.changes
         if self.name == SALIENCY:
             # Of those weights that the base learns, so that learning is all that differs.
-            changes = merge(changes, {"network": {"loss_proposal_options": {"of": base.objective.learned}}})
+            changes = merge(changes, {"network": {"loss_proposal_options": {"of": base.objective.learned_weights}}})
         return check([changes], base)
 
 
@@ -59,6 +59,8 @@ _MENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient": ("published gradient", {"objective": {"gradient": "learned"}}),
     "equivariance": ("not equivariant", {"network": {"equivariant": False}}),
     "centring": ("not centred", {"network": {"centred": False}}),
+    "gradients first": ("both weights", {"objective": {"alpha": 1.0, "learned": "both"}}),
+    "mixture": ("image output", {"network": {"output": "image"}}),
     "linear weights": ("squared weights", {"objective": {"weighting": "squared"}}),
     "outer step": ("published outer step", {"outer": {"kind": "normalised"}}),
 }
@@ -76,7 +78,7 @@ VARIANTS: dict[str, Variant] = {
         Variant(LEARNED),
         Variant("half", _fixed("HalfProposal")),
         Variant(SALIENCY, _fixed("SaliencyProposal")),
-        Variant("maxabs", {"objective": {"gradient": "maxabs"}}),
+        Variant("maxabs", {"objective": {"gradient": "maxabs", "learned": "intensity"}}),
         *(Variant(name, changes) for name, changes in _MENDS.values()),
         Variant("only w", {"objective": {"learned": "intensity"}}),
         Variant("only v", {"objective": {"learned": "gradient"}}),

@@ -35,7 +35,7 @@ class NetworkSettings(Section):
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
     output: Literal["image", "mixture"] = Field(
-        "image",
+        "mixture",
         description="the built-in F finds the image's logits, or each pixel's shares of the sources and what to add",
     )
     equivariant: bool = Field(

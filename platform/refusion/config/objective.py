@@ -12,6 +12,7 @@ from refusion.config.schedules import NonNegativeFloat, Section
 
 PUBLISHED = "published"
 SALIENT, DETAIL = "salient", "detail"
+Learned = Literal["both", "intensity", "gradient"]
 
 
 class ObjectiveSettings(Section):
@@ -30,7 +31,7 @@ class ObjectiveSettings(Section):
         0.1, description="R sees the fused image through a channel with normal noise of this deviation (image: 0 to 1)"
     )
     alpha: NumberOrPiecewise[NonNegativeFloat] = Field(
-        1.0, description="weight of the intensity term: a number, or by epochs gone before {0: …, 5: …}"
+        0.05, description="weight of the intensity term: a number, or by epochs gone before {0: …, 5: …}"
     )
     beta: NumberOrPiecewise[NonNegativeFloat] = Field(
         1.0, description="weight of the gradient term (at the end of the ramp): a number, or {0: …, 5: …}"
@@ -44,9 +45,18 @@ class ObjectiveSettings(Section):
     weighting: Literal["squared", "linear"] = Field(
         "linear", description="squared differences are weighed by the weights squared (published) or as they are"
     )
-    learned: Literal["both", "intensity", "gradient"] = Field(
-        "both", description="weights that the built-in P learns; the others stay one half"
+    learned: Learned | None = Field(
+        None,
+        description="weights that the built-in P learns, the others staying one half: both, intensity or gradient; "
+        "default gradient, or both where the fusion loss is yours or its gradient term has no weights",
     )
+
+    @property
+    def learned_weights(self) -> Learned:
+        """Pair of weights that P learns, or both."""
+        if self.learned is not None:
+            return self.learned
+        return "gradient" if self.kind == PUBLISHED and self.gradient != "maxabs" else "both"
 
     def beta_at(self, epoch: int, epochs: int) -> float:
         """Returns β in that epoch (0-based): on the linear ramp, (epoch + 1)/epochs of its full value (published).
@@ -60,6 +70,11 @@ class ObjectiveSettings(Section):
     def _something_is_learned(self) -> ObjectiveSettings:
         if self.kind != PUBLISHED:
             return self
+        if self.gradient == "maxabs" and self.learned == "gradient":
+            raise ValueError(
+                "the gradient term 'maxabs' has no weights, and learned 'gradient' leaves those of the intensity term "
+                "at one half; give learned 'intensity'"
+            )
         for epoch in starts(self.alpha, self.beta):
             if at(self.alpha, epoch) == 0 and (at(self.beta, epoch) == 0 or self.gradient == "maxabs"):
                 when = f"after {epoch} epochs, " if epoch else ""

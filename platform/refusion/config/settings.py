@@ -33,7 +33,7 @@ class ScheduleSettings(Section):
     """Length of the training, its rates, and its inner steps."""
 
     epochs: int = Field(8, ge=1, description="epochs of meta-iterations followed by fusion steps")
-    meta_iterations: int = Field(60, ge=0, description="inner + outer updates per epoch; 0: the loss stays as it is")
+    meta_iterations: int = Field(30, ge=0, description="inner + outer updates per epoch; 0: the loss stays as it is")
     fusion_steps: int | None = Field(300, ge=1, description="fusion updates per epoch; null: one pass over the pairs")
     rate: Annotated[Rate, of_kind("step")] = Field(
         CosineRate(value=2e-3, end=1e-6),

@@ -60,7 +60,7 @@ class TrainingState:
         # The caller's random numbers stay what they were; the weights depend on seed and task alone.
         with _seeded(settings.seed ^ zlib.crc32(task.encode())):
             objective = settings.objective
-            modules = build_modules(settings.network, objective.gradient != UNLEARNED, objective.learned)
+            modules = build_modules(settings.network, objective.gradient != UNLEARNED, objective.learned_weights)
         if settings.network.start == PRETRAINED:
             start_from_shipped(modules.fusion, modules.loss_proposal, settings.network, task)
         crop = settings.images.crop

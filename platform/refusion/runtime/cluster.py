@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import import_environment
 from refusion.runtime import TRAIN_V2, ray_internals
+from refusion.runtime.interruption import handlers_kept
 from refusion.runtime.ports import free_ports
 
 # More threads than this bring one worker nothing at usual crop sizes.
@@ -121,7 +123,9 @@ def connect() -> Cluster:
 def _init(address: str | None, **options: Any) -> None:
     """Calls ray.init, and says in one sentence what most often goes wrong in it."""
     try:
-        ray.init(address, ignore_reinit_error=True, logging_level="WARNING", **options)
+        # Ray would end this process at SIGTERM as sys.exit does, and MLflow's runs would not be closed.
+        with handlers_kept(signal.SIGTERM):
+            ray.init(address, ignore_reinit_error=True, logging_level="WARNING", **options)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         reason = (str(error).splitlines() or ["no answer"])[0]
         raise UserError(f"the Ray cluster cannot be joined ({reason}); check RAY_ADDRESS and `ray status`") from error

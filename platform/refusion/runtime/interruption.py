@@ -31,3 +31,18 @@ def terminated_is_interrupted() -> Iterator[None]:
     finally:
         for ending, handler in taken.items():
             signal.signal(ending, handler)
+
+
+@contextmanager
+def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
+    """Puts handlers of these signals back in place, whatever is set meanwhile; the system's default is none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.getsignal(each) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            if callable(handler):
+                signal.signal(each, handler)

@@ -90,7 +90,8 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         at_once = min(runs_at_once, len(pairs))
         for line in _plan(settings, pairs):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"run {manifest.name}: {len(pairs)} tasks, {at_once} at a time, in {manifest.folder.uri}")
+        some = f"{len(pairs)} task{'' if len(pairs) == 1 else 's'}, {at_once} at a time"
+        console.print(f"run {manifest.name}: {some}, in {manifest.folder.uri}", markup=False, soft_wrap=True)
         outcomes = job.run(at_once, console)
         job.tell(outcomes, console)
     except KeyboardInterrupt:
