@@ -5,6 +5,7 @@ Run as a program, it writes the lists of metrics and baselines anew that ``--hel
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -28,5 +29,6 @@ def help_texts() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for name, text in help_texts().items():
         (TEXTS / f"{name}.txt").write_text(text, encoding="utf-8")

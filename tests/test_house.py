@@ -222,3 +222,10 @@ def test_words_that_nobody_needs_stand_nowhere(word: str) -> None:
     pages = [path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
     files = [path for path in (*source_files(), *pages) if path.name != "house_rules.py"]
     hold(f"{word} in any text", {place(path) or str(path) for path in files if pattern.search(text_of(path))})
+
+
+def test_no_file_holds_an_unresolved_merge() -> None:
+    pages = [*ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "jobs").rglob("*.yaml")]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages if page.suffix in (".md", ".yaml", ".toml")}
+    assert len(texts) > 20
+    assert not [page for page, text in texts.items() if re.search(r"^(<<<<<<<|>>>>>>>) ", text, re.MULTILINE)]

@@ -3,12 +3,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from refusion.cli import main
 from refusion.cli.main import COMMANDS, overview
+from refusion.config import presets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,6 +26,28 @@ def test_the_overview_lists_every_command() -> None:
     assert done.stdout == overview() + "\n"
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
     assert call().stdout == done.stdout
+
+
+def test_the_overview_names_the_folder_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert overview().endswith(f"the same as files, for ray job submit: {ROOT / 'jobs'}")
+    monkeypatch.setattr(presets, "_JOBS", (tmp_path / "none", tmp_path / "share"))
+    assert "ray job submit" not in overview()
+    (tmp_path / "share").mkdir()
+    (tmp_path / "share" / "train_all_tasks.py").touch()
+    assert overview().endswith(str(tmp_path / "share"))
+
+
+def test_a_wheel_holds_all_that_the_package_reads_and_the_jobs() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    package = ROOT / "platform" / "refusion"
+    packed = {path for pattern in tool["package-data"]["refusion"] for path in package.glob(pattern)}
+    tracked = subprocess.run(
+        ["git", "ls-files", "platform/refusion"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    read = {ROOT / name for name in tracked.splitlines() if not name.endswith((".py", ".md"))}
+    assert read and not read - packed
+    shared = {path for patterns in tool["data-files"].values() for pattern in patterns for path in ROOT.glob(pattern)}
+    assert {*(ROOT / "jobs").glob("*.py"), *(ROOT / "jobs" / "presets").glob("*.yaml")} == shared
 
 
 def test_an_unknown_command_is_refused_with_those_there_are() -> None:

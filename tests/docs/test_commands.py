@@ -72,13 +72,14 @@ def options_of(program: str) -> set[str]:
 def exists(option: str, known: set[str]) -> bool:
     """Returns true for known options, for keys of settings that are mappings, and for settings of one task.
 
-    Such as --network.options.width and --per_task.MIF.images.crop.
+    Such as --network.options.width, --schedule.rate.kind and --per_task.MIF.images.crop.
     """
     if option.startswith("per_task"):
         _, _, option = option.removeprefix("per_task").lstrip(".").partition(".")
         return option in ("", "section.key") or option in known
     setting, _, key = option.rpartition(".")
-    return option in known or (bool(key) and setting.endswith("options") and setting in known)
+    # A setting of several kinds is a mapping too, whose key `kind` the help explains with them.
+    return option in known or (setting in known and (setting.endswith("options") or key == "kind"))
 
 
 PROGRAMS = sorted({program for page in PAGES for program, _ in command_lines(page)})

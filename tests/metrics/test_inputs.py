@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from refusion.errors import UserError
+from refusion.images.colour import luminance
 from refusion.metrics.inputs import as_batches, as_saved, as_sources
 
 GREY = np.zeros((8, 9), np.uint8)
@@ -35,12 +39,28 @@ def test_any_numbers_in_numpy_or_torch(dtype: np.dtype) -> None:
         assert torch.equal(image.double(), tensor[None].double())
 
 
+@pytest.mark.parametrize("as_given", [np.asarray, torch.from_numpy])
+def test_colour_is_scored_by_its_luminance(as_given: Callable[[Any], Any]) -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    fused, a, b = as_batches(as_given(colour), GREY, as_given(colour.astype(np.float32)))
+    expected = torch.from_numpy(luminance(colour) * 255)
+    for image in (fused, b):
+        torch.testing.assert_close(image[0], expected)
+    assert torch.equal(a[0], torch.from_numpy(GREY))
+
+
+def test_colour_off_the_scale_is_refused_as_grey_is() -> None:
+    colour = np.random.default_rng(0).random((8, 9, 3))
+    with pytest.raises(UserError, match="look like pictures on 0–1"):
+        as_sources(*as_batches(GREY, colour, colour)[1:])
+
+
 @pytest.mark.parametrize(
     ("fused", "a", "message"),
     [
         (GREY, GREY[1:], r"must have one shape, but they have fused \(8, 9\), a \(7, 9\), b \(8, 9\)"),
-        (np.zeros((8, 9, 3)), GREY, r"image fused has shape \(8, 9, 3\), but it must be luminance"),
-        (torch.zeros(2, 3, 8, 9), GREY, "must be luminance"),
+        (np.zeros((8, 9, 4)), GREY, r"image fused has shape \(8, 9, 4\), but it must be grey \(H, W\), RGB"),
+        (torch.zeros(2, 3, 8, 9), GREY, r"must be grey \(H, W\), RGB \(H, W, 3\), or a batch"),
         (GREY, GREY > 0, "image a holds bool values"),
         (GREY, torch.zeros(8, 9, dtype=torch.complex64), "image a holds torch.complex64 values"),
         (GREY, [[0, 1]], "image a is a list"),

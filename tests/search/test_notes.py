@@ -63,7 +63,7 @@ def test_what_was_fixed_stays_so_in_the_file_of_the_sweep(tmp_path: Path) -> Non
             ["--schedule.epochs", "2"],
             "note: trials of 2 epochs end before the last value of: images.crop {0: 32, 2: 48}",
         ),
-        (["--preset", "quick"], "--preset quick: over it go the sweep file's base (images.crop"),
+        (["--preset", "quick"], "--preset quick: over it go the sweep file's base ("),
     ],
 )
 def test_what_cannot_do_what_one_expects_is_told(tmp_path: Path, arguments: list[str], start: str) -> None:

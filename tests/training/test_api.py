@@ -11,6 +11,7 @@ from rich.console import Console
 
 from refusion.config.layers import check, for_task
 from refusion.config.presets import read_preset
+from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.runtime.storage import Folder
 from refusion.training import api
@@ -28,6 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         requests.extend([request, console])
         for kind in ("final", "best", "epoch_00001"):
             (tmp_path / "run" / "IVIF" / kind).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / "IVIF" / "best" / "metrics.json").write_text('{"epoch": 1, "Qabf": 0.5}')
         error = "worker 0: lost" if request.run_name == "failing" else ""
         outcomes = [Outcome("IVIF", "", "somewhere"), Outcome("MIF", error, None)]
         return FinishedJob("run", Folder(str(tmp_path / "run")), "sqlite://", {"IVIF": "1", "MIF": "2"}, outcomes)
@@ -45,10 +47,17 @@ def test_a_result_has_a_table_and_the_checkpoints_that_are_there(asked: list[Any
     assert list(result.metrics.columns) == ["task", "epoch", "Qabf"]
     assert result.metrics["task"].tolist() == ["IVIF", "IVIF", "MIF", "MIF"]
     assert result.metrics["Qabf"].tolist() == [0.1, 1, 0.1, 2]
+    assert result.best.to_dict("records") == [{"task": "IVIF", "epoch": 1, "Qabf": 0.5}]
     folder = tmp_path / "run" / "IVIF"
     assert result.checkpoints == {"IVIF": {"final": str(folder / "final"), "best": str(folder / "best")}, "MIF": {}}
     request, console = asked
     assert (request.changes, request.storage, console.quiet) == ([{"tasks": ["IVIF", "MIF"]}], "there", True)
+
+
+def test_the_tasks_of_settings_count_only_where_they_were_named(asked: list[Any]) -> None:
+    api.train(Settings(seed=5), quiet=True)
+    api.train(Settings(tasks=("MIF",)), quiet=True)
+    assert ["tasks" in request.changes[0] for request in asked[::2]] == [False, True]
 
 
 def test_settings_are_taken_as_they_are(asked: list[Any]) -> None:

@@ -8,6 +8,7 @@ import yaml
 
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.tasks import TASKS
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 
 DIGESTS = {"IVIF": {"train": "11", "val": "22"}}
@@ -38,6 +39,24 @@ def test_a_new_run_lies_in_our_home_with_the_settings_asked_for(home: Path) -> N
     assert manifest.settings == Settings(seed=4)
     assert (manifest.experiment, manifest.resumed, manifest.digests) == ("refusion", False, {})
     assert manifest.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+
+
+@pytest.mark.parametrize("folders", [("IVIF",), ("MFIF", "IVIF"), ("IVIF", "MIF", "MFIF", "MEIF", "others")])
+def test_without_tasks_those_of_the_folder_are_trained(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    data = {"data": str(tmp_path / "data")}
+    manifest = opened(data)
+    assert manifest.settings.tasks == tuple(task for task in TASKS if task in folders)
+    assert manifest.lacking == tuple(task for task in TASKS if task not in folders)
+    assert opened(data, {"tasks": ["MEIF"]}).settings.tasks == ("MEIF",)
+    assert opened({"tasks": ["MIF"]}, data).lacking == ()
+
+
+def test_a_folder_without_any_task_is_refused(tmp_path: Path) -> None:
+    assert refusal({"data": str(tmp_path)}).startswith(
+        f"--data {tmp_path}: there is no folder of a task in {tmp_path}; it must hold TASK/{{train,val}}/{{a,b}}"
+    )
 
 
 def test_a_run_exists_only_once_it_is_saved() -> None:
@@ -113,9 +132,9 @@ def test_a_resumed_run_keeps_its_name() -> None:
     ("change", "named"),
     [
         ({"seed": 1}, "--seed"),
-        ({"images": {"crop": 64}}, "--images.crop"),
+        ({"images": {"crop": 96}}, "--images.crop"),
         ({"schedule": {"rate": 1e-3}}, "--schedule.rate.value"),
-        ({"schedule": {"rate": {"kind": "cosine"}}}, "--schedule.rate.kind"),
+        ({"schedule": {"rate": {"kind": "step"}}}, "--schedule.rate.kind"),
         ({"network": {"blocks": 1}}, "--network.blocks"),
     ],
 )
@@ -169,6 +188,7 @@ def test_other_images_are_refused_by_task_and_split(run: RunManifest) -> None:
 
 def test_own_data_is_found_from_wherever_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs" / "IVIF").mkdir(parents=True)
     assert opened({"data": "pairs"}).settings.data == str(tmp_path / "pairs")
     assert opened().settings.data == "builtin"
 
@@ -198,6 +218,6 @@ def test_settings_of_a_task_are_resumed_and_cannot_change() -> None:
     assert opened(own, resume="each").settings == manifest.settings
     longer = opened({"per_task": {"MIF": {"schedule": {"epochs": 6}}}}, {"checkpoints": {"keep": 1}}, resume="each")
     assert longer.settings.per_task["MIF"]["schedule"] == {"epochs": 6}
-    message = refusal({"per_task": {"MIF": {"images": {"batch": 4}}}}, resume="each")
+    message = refusal({"per_task": {"MIF": {"images": {"batch": 16}}}}, resume="each")
     assert message.startswith("--resume each: --per_task.MIF.images.batch cannot change in a resumed run")
-    assert "--images.crop cannot change" in refusal({"images": {"crop": 64}}, resume="each")
+    assert "--images.crop cannot change" in refusal({"images": {"crop": 96}}, resume="each")

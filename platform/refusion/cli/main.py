@@ -8,6 +8,7 @@ import typing
 from dataclasses import dataclass
 
 from refusion.cli.options import run_command
+from refusion.config.presets import jobs_folder
 from refusion.errors import UserError
 
 
@@ -49,7 +50,9 @@ def main() -> typing.NoReturn:
 def overview() -> str:
     """Text of ``refusion --help``."""
     lines = [f"  {name:10}{command.text}" for name, command in COMMANDS.items()]
-    return "\n".join(["usage: refusion COMMAND …", "", "commands (each has its own --help):", *lines])
+    folder = jobs_folder()
+    files = ["", f"the same as files, for ray job submit: {folder}"] if folder is not None else []
+    return "\n".join(["usage: refusion COMMAND …", "", "commands (each has its own --help):", *lines, *files])
 
 
 def _show_overview(_arguments: typing.Sequence[str], _description: str) -> int:

@@ -28,6 +28,7 @@ from refusion.cli.options import (
 from refusion.cli.settings_help import allowed, default_text
 from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
+from refusion.config.settings import BUILTIN
 from refusion.errors import UserError
 from refusion.search.options import PBT_KINDS, SweepOptions, old_spellings, read_options, with_new_names
 from refusion.tasks import TASKS
@@ -134,11 +135,20 @@ def _tasks(names: str | Sequence[Any]) -> list[str]:
     return list(TASKS) if upper == ["ALL"] else upper
 
 
+def _tasks_of_data(changes: Sequence[Mapping[str, Any]]) -> list[str]:
+    data = check(changes).data
+    if data == BUILTIN:
+        return list(TASKS)
+    from refusion.images.dataset import tasks_of
+
+    return tasks_of(data)
+
+
 def _per_task(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     name = part["resume"] or part["run_name"]
     if name is None:
         raise UserError("--one-per-task: name the sweeps by --run-name NAME; they are called NAME-TASK")
-    tasks = part["options"].get("task") or list(TASKS)
+    tasks = part["options"].get("task") or (list(TASKS) if part["resume"] else _tasks_of_data(part["changes"]))
     named = "resume" if part["resume"] else "run_name"
     return [{**part, "options": {**part["options"], "task": [task]}, named: f"{name}-{task}"} for task in tasks]
 

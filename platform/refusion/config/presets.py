@@ -13,11 +13,9 @@ from refusion.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # With `pip install --target` the shared files lie beside the package.
-_FOLDERS = (
-    _PACKAGE.parents[1] / "jobs" / "presets",
-    Path(sysconfig.get_path("data")) / "share" / "refusion" / "presets",
-    _PACKAGE.parent / "share" / "refusion" / "presets",
-)
+_SHARED = (Path(sysconfig.get_path("data")) / "share" / "refusion", _PACKAGE.parent / "share" / "refusion")
+_FOLDERS = (_PACKAGE.parents[1] / "jobs" / "presets", *(folder / "presets" for folder in _SHARED))
+_JOBS = (_PACKAGE.parents[1] / "jobs", *(folder / "jobs" for folder in _SHARED))
 # Those hold a space to search besides settings.
 _SWEEPS = "sweep-"
 _PUBLISHED = "published"
@@ -33,6 +31,11 @@ def settings_file(given: Path) -> Path:
     if given.suffix or given.exists() or len(given.parts) > 1:
         return given
     return _found().get(given.name, given)
+
+
+def jobs_folder() -> Path | None:
+    """Returns the folder with the files that are submitted as jobs: the checkout's, or what was installed; or None."""
+    return next((folder for folder in _JOBS if (folder / "train_all_tasks.py").is_file()), None)
 
 
 def preset_names() -> list[str]:

@@ -12,6 +12,7 @@ from refusion.home import refusion_home
 from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
 from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check
 from refusion.metrics import CATALOGUE, METRICS
+from refusion.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,22 @@ def data_folder(data: str) -> Path:
             "(a job submitted to a cluster sees the cluster's files: use an absolute path)"
         )
     return folder
+
+
+def tasks_of(data: str) -> list[str]:
+    """Returns the tasks that a run's ``data`` has a folder of, in their usual order; all of the builtin scenes.
+
+    Raises:
+        UserError: there is no such folder, or it has none of them.
+    """
+    folder = data_folder(data)
+    found = [task for task in TASKS if data == BUILTIN or (folder / task).is_dir()]
+    if not found:
+        raise UserError(
+            f"--data {data}: there is no folder of a task in {folder}; it must hold TASK/{{train,val}}/{{a,b}}, where "
+            f"TASK is one of {', '.join(TASKS)}"
+        )
+    return found
 
 
 def make_available(data: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,7 +19,8 @@ def as_batches(fused: Image, a: Image, b: Image) -> tuple[Tensor, Tensor, Tensor
     """Returns the three images as (B,H,W) tensors of their own types, on the device of ``fused``.
 
     Raises:
-        UserError: one is no (H,W) or (B,1,H,W) array of numbers, or their shapes differ.
+        UserError: one is no (H,W), (H,W,3) or (B,1,H,W) array of numbers, or their shapes differ. Of RGB it is the
+            luminance, Y of ITU-R BT.601, on the same 0–255.
     """
     given = {"fused": fused, "a": a, "b": b}
     tensors = {name: _as_tensor(name, image) for name, image in given.items()}
@@ -68,8 +70,17 @@ def _as_tensor(name: str, image: Image) -> Tensor:
         image = torch.from_numpy(np.array(image, dtype="u1" if image.dtype == np.uint8 else "f8", order="C"))
     if not isinstance(image, Tensor) or image.dtype == torch.bool or image.is_complex():
         raise UserError(f"image {name} holds {image.dtype} values, but it must hold grey levels on 0–255")
+    if image.ndim == 3 and image.shape[2] == 3:
+        return _luminance(image)
     if image.ndim != 2 and not (image.ndim == 4 and image.shape[1] == 1):
         raise UserError(
-            f"image {name} has shape {tuple(image.shape)}, but it must be luminance of shape (H, W) or (B, 1, H, W)"
+            f"image {name} has shape {tuple(image.shape)}, but it must be grey (H, W), RGB (H, W, 3), or a batch of "
+            "grey images (B, 1, H, W)"
         )
     return image
+
+
+def _luminance(image: Tensor) -> Tensor:
+    """Returns Y of an (H,W,3) RGB image, computed as where pictures are fused (``images.colour``)."""
+    plane = cv2.cvtColor(image.cpu().numpy().astype(np.float32), cv2.COLOR_RGB2YCrCb)[..., 0]
+    return torch.from_numpy(np.ascontiguousarray(plane)).to(image.device)

@@ -21,10 +21,10 @@ def evaluate(
     """Scores fused images against their two sources.
 
     Args:
-        fused, a, b: luminance on 0–255, torch tensors or NumPy arrays of one shape, (B,1,H,W) or (H,W), of any
-            float or whole-number type. ``fused`` is rounded and clipped to whole grey levels as it would be saved; the
-            sources are taken as given, so that two programs agree only if both round them or neither does (public
-            evaluators read uint8 files).
+        fused, a, b: pictures on 0–255, torch tensors or NumPy arrays of any float or whole-number type: grey (H,W) or
+            RGB (H,W,3), of which the luminance is scored, or batches of grey ones (B,1,H,W). ``fused`` is rounded and
+            clipped to whole grey levels as it would be saved; the sources are taken as given, so that two programs
+            agree only if both round them or neither does (public evaluators read uint8 files).
         metrics: names from ``CATALOGUE`` (one name, or several), or "all" for every metric of the convention; None for
             its default metrics, which for ``authors`` are ``METRICS``.
         convention: the public evaluator whose definitions apply, a key of ``CONVENTIONS`` (docs/metrics.md). A score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from rich.console import Console
 from refusion.config.presets import read_preset
 from refusion.config.settings import Settings
 from refusion.runtime.console import console
+from refusion.runtime.storage import Folder
 from refusion.tracking.epochs import epoch_metrics
+from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.job import run_job
 from refusion.training.manifest import RunRequest
 from refusion.training.recording import BEST
@@ -28,12 +31,14 @@ class TrainingResult:
         tracking_uri: MLflow's store.
         metrics: one row per task and epoch: columns ``task``, ``epoch`` (0: untrained), losses, rates, and scores
             by their names.
+        best: one row per task: columns ``task``, and what its best epoch measured.
         checkpoints: by task, the folders ``final`` and ``best``, each of which `load_module` takes.
     """
 
     run_name: str
     tracking_uri: str
     metrics: pd.DataFrame
+    best: pd.DataFrame
     checkpoints: dict[str, dict[str, str]]
 
 
@@ -70,6 +75,8 @@ def train(
     refusion.errors.UserError: --schedule.epochs must be at least 1 (it is 0)
     """
     changes = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
+    if isinstance(settings, Settings) and "tasks" not in settings.model_fields_set:
+        del changes["tasks"]
     request = RunRequest(
         [read_preset(preset), changes] if preset else [changes],
         run_name=run_name,
@@ -89,4 +96,7 @@ def train(
         task: {kind: (job.folder / task / kind).uri for kind in (FINAL, BEST) if kind in (job.folder / task).names()}
         for task in tables
     }
-    return TrainingResult(job.run_name, job.tracking_uri, pd.concat(tables.values(), ignore_index=True), checkpoints)
+    files = {task: Folder(found[BEST]) / METRICS_FILE for task, found in checkpoints.items() if BEST in found}
+    best = pd.DataFrame([{"task": task, **json.loads(file.read_text())} for task, file in files.items()])
+    metrics = pd.concat(tables.values(), ignore_index=True)
+    return TrainingResult(job.run_name, job.tracking_uri, metrics, best, checkpoints)

@@ -33,6 +33,11 @@ _BEST, _LAST, _AVERAGE = "trained, best epoch", "trained, last epoch", "(a + b) 
 _NOISE = 0.99
 
 
+def lacking_line(lacking: Sequence[str], settings: Settings) -> str:
+    """Returns the line on tasks that the data does not have."""
+    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"
+
+
 def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
     """``check_pairs`` with bars on a terminal and one line per task, wherever it runs.
 

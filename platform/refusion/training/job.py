@@ -70,6 +70,8 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     """
     manifest = open_manifest(request)
     settings = manifest.settings
+    if manifest.lacking:
+        console.print(display.lacking_line(manifest.lacking, settings), markup=False, soft_wrap=True)
     for note in _rehearse(settings):
         console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)

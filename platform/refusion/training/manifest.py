@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from refusion.config.layers import PER_TASK, check, for_task
 from refusion.config.presets import recorded_settings
 from refusion.config.settings import Settings
+from refusion.images.dataset import tasks_of
 from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
@@ -40,13 +41,19 @@ class RunRequest(JobRequest):
 
 @dataclass(kw_only=True)
 class RunManifest(Manifest):
-    """Manifest of a run; ``earlier_tasks`` are those that it had before it was resumed."""
+    """Manifest of a run.
+
+    Attributes:
+        earlier_tasks: those that it had before it was resumed.
+        lacking: tasks that nobody has named and the data does not have, so that they are not trained.
+    """
 
     kind: ClassVar[Literal["run", "sweep"]] = "run"
     file: ClassVar[str] = "job.yaml"
 
     settings: Settings
     earlier_tasks: tuple[TaskName, ...] = ()
+    lacking: tuple[TaskName, ...] = ()
 
     def save(self, settings: Settings, digests: Mapping[str, dict[str, str]]) -> None:
         """Write the file; from here on the run exists. Tasks that an earlier part of the run had stay its tasks."""
@@ -68,8 +75,11 @@ def open_manifest(request: RunRequest) -> RunManifest:
             it was asked to change what a resumed run cannot change.
     """
     if request.resume is None:
-        settings = with_absolute_data(check(request.changes))
-        return RunManifest.begin(request, resolve_tracking_uri(request.tracking_uri), settings=settings)
+        asked = with_absolute_data(check(request.changes))
+        settings = asked if any("tasks" in change for change in request.changes) else _of_the_data(asked)
+        lacking = tuple(task for task in asked.tasks if task not in settings.tasks)
+        uri = resolve_tracking_uri(request.tracking_uri)
+        return RunManifest.begin(request, uri, settings=settings, lacking=lacking)
     content = RunManifest.read(request)
     before = recorded_settings(content["settings"])
     refuse_unnamed_code(request.resume, before, request.changes)
@@ -78,6 +88,15 @@ def open_manifest(request: RunRequest) -> RunManifest:
     RunManifest.refuse_changes(request.resume, changed)
     uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
     return RunManifest.resume(request, content, uri, settings=settings, earlier_tasks=before.tasks)
+
+
+def _of_the_data(settings: Settings) -> Settings:
+    """Returns the settings for the tasks that the data has, where nobody has named any.
+
+    Raises:
+        UserError: there is no such folder, or it has none.
+    """
+    return settings.model_copy(update={"tasks": tuple(tasks_of(settings.data))})
 
 
 def _changed(before: Settings, after: Settings) -> list[str]:

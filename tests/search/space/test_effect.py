@@ -10,7 +10,7 @@ from refusion.search.space.space import Space
 
 
 def useless(epochs: int, space: dict[str, Any], **base: Any) -> list[str]:
-    settings = check([{"schedule": {"epochs": epochs}, **base}])
+    settings = check([{"schedule": {"epochs": epochs, "rate": {"kind": "step", "value": 1e-4}}, **base}])
     return without_effect(Space.read(space), settings)
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from refusion.cli.options import parse_dotted
 from refusion.config.layers import check
+from refusion.config.presets import read_preset
 from refusion.errors import UserError
 from refusion.search.space.fixed import FixedSpace, fix_given
 from refusion.search.space.space import Space
@@ -32,7 +33,7 @@ RATE, STEPS = {n for n in ALL if ".rate." in n}, {n for n in ALL if "steps" in n
 
 def fixed_by(*arguments: str, space: Mapping[str, Any] = SPACE) -> FixedSpace:
     given = parse_dotted(arguments)
-    return fix_given(Space.read(space), given, check(given))
+    return fix_given(Space.read(space), given, check([read_preset("published"), *given]))
 
 
 def searched(found: FixedSpace) -> set[str]:
@@ -86,7 +87,7 @@ def test_a_condition_on_what_is_fixed_is_decided() -> None:
 
 def test_no_trial_has_another_value_than_the_one_given() -> None:
     given = parse_dotted(["--schedule.rate", "2e-4", "--schedule.inner_steps", "2"])
-    base = check(given)
+    base = check([read_preset("published"), *given])
     space = fix_given(Space.read(SPACE), given, base).space
     for number in range(1, 20):
         settings = check([space.settings(suggest_random(space, base, 0, number))], base)
