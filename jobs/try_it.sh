@@ -24,9 +24,10 @@ setsid ray start --head --block --temp-dir="$PLACE" --node-ip-address=127.0.0.1 
 HEAD=$!
 SHOWN=
 stop() {
-  trap '' INT TERM
+  # Nothing may keep it from stopping what it started, not even a reader that has gone, as behind `| head`.
+  trap '' INT TERM HUP PIPE
   if [ -n "$SHOWN" ]; then sleep 0.5; kill "$SHOWN" 2>/dev/null || true; fi
-  echo "Stopping the local Ray …"
+  echo "Stopping the local Ray …" 2>/dev/null || true
   kill -TERM -- "-$HEAD" 2>/dev/null || true
   for _ in $(seq 20); do kill -0 -- "-$HEAD" 2>/dev/null || break; sleep 0.5; done
   # Ray takes half a minute to leave of its own accord; its workers follow it at once.
