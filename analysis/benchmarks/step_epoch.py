@@ -12,7 +12,8 @@ from rich.console import RenderableType
 from step_gradient import switched
 from step_measuring import Say, Size, medians_in_turn, outcome, ratio, shown, table_of
 
-from refusion.config.network import NetworkSettings
+from refusion.config.layers import check
+from refusion.config.presets import read_preset
 from refusion.config.settings import Settings
 from refusion.meta import phases
 from refusion.meta.state import TrainingState
@@ -37,7 +38,8 @@ class Loop(NamedTuple):
 
 def settings_of(size: Size) -> Settings:
     """The published settings, but for the widths."""
-    return Settings(network=NetworkSettings(width=size.width, reconstruction_width=2 * size.width))
+    widths = {"width": size.width, "reconstruction_width": 2 * size.width}
+    return check([read_preset("published"), {"network": widths}])
 
 
 def pairs_and_swap(size: Size) -> tuple[int, bool]:

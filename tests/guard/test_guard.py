@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from refusion.config.layers import check
+from refusion.config.layers import check, for_task
 from refusion.config.presets import read_preset
 from refusion.images.builtin import ensure_builtin
 from refusion.images.pairs import find_and_check
@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
 
 def quality(task: str, data: Path, changes: dict[str, Any]) -> float:
     """Mean Qabf after the training."""
-    settings = check([read_preset("results"), SMALL, changes])
+    settings = for_task(check([read_preset("results"), SMALL, changes]), task)
     stores = [PairStore(find_and_check(data, task, split)[0]) for split in ("train", "val")]
     training = TaskTraining(settings, task, *stores, Shard(), torch.device("cpu"))
     *_, last = training.epochs(TrainingState(settings, task))

@@ -162,7 +162,9 @@ def test_published_weights_score_as_their_published_pictures(
         (tmp_path / side / file.name).symlink_to(file)
     expected = np.load(published / "expected" / f"{task}__{stem}.npz")
     (tmp_path / "theirs").mkdir()
-    write_image(tmp_path / "theirs" / f"{stem}.png", expected["luminance"])
+    # What is scored is the picture as it is saved, with its colour.
+    picture = expected["rgb"] if "rgb" in expected else expected["luminance"]
+    write_image(tmp_path / "theirs" / f"{stem}.png", picture)
     asked = ["--task", task, "--a", str(tmp_path / "a"), "--b", str(tmp_path / "b"), "--workers", "1"]
     methods = ["--checkpoint", str(published / f"ReFusion_{task}.pth"), "--fused", str(tmp_path / "theirs")]
     assert evaluate([*methods, *asked, "--out", str(tmp_path / "out.csv")], "") == 0

@@ -75,7 +75,7 @@ def write_trial(
         found = scores(values, epoch)
         if ended.startswith("diverged") and epoch == epochs:
             found = dict.fromkeys(found, math.nan)
-        recorder.epoch(epoch - 1, {**found, "rate": values.get("schedule.rate.value", 1e-4)})
+        recorder.epoch(epoch, {**found, "rate": values.get("schedule.rate.value", 1e-4)})
     recorder.finish("FINISHED", trial_tags(ended=ended))
 
 
@@ -140,7 +140,7 @@ def write_pbt(uri: str, experiment: str, name: str = "pbt", members: int = 4, in
     for number, lineage in lineages.items():
         tags = trial_tags(lineage[-1]["values"], "finished", lineage)
         recorder = TaskRecorder(uri, start_trial_run(uri, experiment, parent, name, "IVIF", number, BASE, tags))
-        for epoch, row in enumerate(histories[number]):
+        for epoch, row in enumerate(histories[number], 1):
             recorder.epoch(epoch, row)
         recorder.finish()
 

@@ -47,7 +47,7 @@ def relative_error(ours: list[torch.Tensor], reference: list[torch.Tensor]) -> f
 def new_state(**outer: Any) -> TrainingState:
     settings = Settings(
         network=NetworkSettings(width=8, heads=4, blocks=1, reconstruction_width=8),
-        outer=OuterSettings(**{"accumulate": 1, **outer}),
+        outer=OuterSettings(**{"kind": "normalised", "accumulate": 1, **outer}),
     )
     state = TrainingState(settings, "IVIF")
     for module in state.modules().values():

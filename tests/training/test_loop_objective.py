@@ -43,11 +43,13 @@ def same(one: TrainingState, other: TrainingState) -> bool:
 
 @pytest.mark.usefixtures("quick")
 def test_the_published_functions_by_their_import_paths_train_bit_by_bit_the_same(training: TaskTraining) -> None:
-    settings = {"alpha": 0.7, "beta": {0: 1.5, 1: 0.5}}
+    coefficients = {"alpha": 0.7, "beta": {0: 1.5, 1: 0.5}}
+    terms = {"reward": "published", "gradient": "learned", "weighting": "squared", "learned": "both"}
+    settings = coefficients | terms
     built_in, _ = run(told(training, **settings))
-    by_path, _ = run(told(training, **settings, **PUBLISHED))
+    by_path, _ = run(told(training, **settings | PUBLISHED))
     assert same(built_in, by_path)
-    other_coefficients, _ = run(told(training, **settings | {"alpha": 0.6}, **PUBLISHED))
+    other_coefficients, _ = run(told(training, **settings | {"alpha": 0.6} | PUBLISHED))
     assert not same(built_in, other_coefficients)
 
 

@@ -21,7 +21,12 @@ from refusion.training.validation import Measured
 
 LOSSES = {f"loss/{name}" for name in ("inner", "outer", "fusion", "reconstruction")}
 SCHEDULE = {"rate", "inner_rate", "inner_steps", "beta"}
-CONSTANT = {"schedule": {"rate": {"kind": "constant", "value": 1e-3}, "meta_iterations": 3}}
+CONSTANT = {
+    "schedule": {"rate": {"kind": "constant", "value": 1e-3}, "meta_iterations": 3},
+    "outer": {"accumulate": 2},
+    # Saliency is all or nothing on such pairs, and hides what P does.
+    "network": {"prior": "none"},
+}
 CHANGES: dict[str, tuple[Any, Any]] = {
     "schedule.rate": (1e-3, 3e-4),
     "schedule.inner_rate": (2e-3, 1 / 3),

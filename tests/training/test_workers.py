@@ -33,6 +33,7 @@ def settings(workers: int, **sections: object) -> Settings:
             {
                 "workers": workers,
                 "schedule": {"epochs": 1, "meta_iterations": 4, "fusion_steps": 4, "inner_steps": 2},
+                "outer": {"ratio": 0.5},
                 "images": {"crop": 24, "batch": 4},
                 "network": {"blocks": 1},
                 "validation": {"images": 2, "pictures": 0},

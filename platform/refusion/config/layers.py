@@ -91,9 +91,9 @@ def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) ->
     Raises:
         UserError: names each wrong setting as it is written on the command line.
 
-    >>> settings = check([{"per_task": {"MIF": {"images": {"crop": 64}}}}, {"images": {"batch": 4}}])
+    >>> settings = check([{"per_task": {"MIF": {"images": {"crop": 96}}}}, {"images": {"batch": 4}}])
     >>> for_task(settings, "MIF").images.crop, for_task(settings, "IVIF").images.crop
-    (64, 128)
+    (96, 64)
     """
     before = base or Settings()
     common = before.model_dump(exclude={PER_TASK})

@@ -113,9 +113,9 @@ def _loaded(method: Method, request: Request, task: str, console: Console) -> tu
     """Returns a checkpoint's module and, where the method is its adapted twin, what it is to be adapted by."""
     found = find_checkpoint(method.value, task, request.tracking_uri)
     checkpoint = found.folder
+    module = load_module(checkpoint, trust_code=request.trust_code)
     if not method.adapted:
         console.print(f"{method.name} is {found.about}", markup=False, soft_wrap=True, highlight=False)
-    module = load_module(checkpoint, trust_code=request.trust_code)
     if request.adapt is None or not method.adapted:
         return module, None
     learned = load_learned_loss(checkpoint, task, trust_code=request.trust_code)

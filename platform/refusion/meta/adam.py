@@ -36,7 +36,12 @@ def load_adam(adam: torch.optim.Adam, state: dict[str, Any]) -> None:
     own = [{name: group[name] for name in ("lr", "capturable", "foreach", "fused")} for group in adam.param_groups]
     adam.load_state_dict(state)
     for group, saved in zip(adam.param_groups, own, strict=True):
+        rate = group["lr"]
         group |= saved
+        if isinstance(saved["lr"], Tensor):
+            saved["lr"].copy_(torch.as_tensor(rate))
+        else:
+            group["lr"] = float(rate)
         for parameter in group["params"]:
             values = adam.state.get(parameter, {})
             if "step" in values:

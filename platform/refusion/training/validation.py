@@ -70,12 +70,13 @@ def validate(
     mine = Measured()
     positions = range(shard.rank, len(indices), shard.world)
     kept = set(evenly_spaced(len(indices), pictures))
+    dtype = next((parameter.dtype for parameter in fusion.parameters()), torch.float32)
     for done, position in enumerate(positions):
         index = indices[position]
         name = store.pairs[index].name
         a, b = store.originals(index)
         sources = np.stack([luminance(a), luminance(b)])
-        fed = torch.from_numpy(sources)[None].to(device)
+        fed = torch.from_numpy(sources)[None].to(device, dtype)
         picture = as_picture(fuse_full_size(fusion, fed)[0, 0].cpu().numpy(), a, b)
         mine.scores[name] = measure(picture, sources)
         if position in kept:

@@ -10,9 +10,9 @@ import textbook
 import torch
 from torch import Tensor
 
-from refusion.config.network import NetworkSettings
-from refusion.config.objective import ObjectiveSettings
-from refusion.config.settings import OuterSettings, Settings
+from refusion.config.layers import check
+from refusion.config.presets import read_preset
+from refusion.config.settings import Settings
 from refusion.meta import phases
 from refusion.meta.state import TrainingState
 from refusion.objectives import FusionLoss
@@ -29,10 +29,15 @@ class Loop(NamedTuple):
 
 
 def settings(gradient: str = "learned", **outer: Any) -> Settings:
-    return Settings(
-        network=NetworkSettings(width=8, heads=4, blocks=1, reconstruction_width=8, start="random"),
-        objective=ObjectiveSettings(gradient=gradient),  # type: ignore[arg-type]
-        outer=OuterSettings(**{"accumulate": 2, **outer}),
+    return check(
+        [
+            read_preset("published"),
+            {
+                "network": {"width": 8, "heads": 4, "blocks": 1, "reconstruction_width": 8, "start": "random"},
+                "objective": {"gradient": gradient},
+                "outer": {"accumulate": 2, **outer},
+            },
+        ]
     )
 
 

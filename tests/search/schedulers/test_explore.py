@@ -53,7 +53,11 @@ def test_the_preset_can_be_mutated() -> None:
             "objective.alpha: has a condition (when)",
         ),
         ({"schedule.inner_steps": [1, {"start": 1, "end": 2}]}, BASE, "schedule.inner_steps: the choice {'start': 1"),
-        ({"schedule.rate.value": [1e-3]}, Settings(), "schedule.rate: must be constant without warm-up for PBT, step"),
+        (
+            {"schedule.rate.value": [1e-3]},
+            Settings(),
+            "schedule.rate: must be constant without warm-up for PBT, cosine",
+        ),
         (
             {"schedule.inner_rate.ratio": [1.0]},
             rates(rate={"warmup": 2}),

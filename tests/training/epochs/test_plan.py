@@ -11,6 +11,7 @@ def test_a_plan_counts_what_each_epoch_does() -> None:
                 "schedule": {"epochs": 3, "meta_iterations": 5, "fusion_steps": None, "inner_steps": {0: 1, 2: 3}},
                 "images": {"crop": {0: 32, 1: 64}, "batch": 2, "subset": {0: 3, 1: 100}},
                 "validation": {"images": {0: 2, 2: 9}, "every": 2},
+                "meta": {"space": "parameters"},
             }
         ]
     )
@@ -30,4 +31,4 @@ def test_on_the_image_more_inner_steps_draw_no_more_pairs() -> None:
     settings = check([{"schedule": {"inner_steps": 3, "epochs": 1}, "meta": {"space": "image"}}])
     (plan,) = plan_training(settings, 5, 1)
     assert (plan.inner_steps, plan.parts) == (3, 2)
-    assert in_words(settings, [plan], 1).startswith("1 epoch of 600 meta-iterations")
+    assert in_words(settings, [plan], 1).startswith("1 epoch of 30 meta-iterations")

@@ -79,7 +79,7 @@ def in_words(settings: Settings, plans: Sequence[EpochPlan], val_pairs: int) -> 
     """Says in one line what a task's training will do.
 
     >>> in_words(settings := Settings(), plan_training(settings, 20, 5), 5)
-    '50 epochs of 600 meta-iterations (K 1) and 10 fusion updates, 2 pairs each, crops of 128; 5 pairs validated'
+    '8 epochs of 30 meta-iterations (K 1) and 300 fusion updates, 4 pairs each, crops of 64; 5 pairs validated'
     """
     epochs = f"{len(plans)} epoch{'' if len(plans) == 1 else 's'}"
     batch = _range([plan.batch for plan in plans])
