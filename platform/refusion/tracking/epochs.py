@@ -9,8 +9,10 @@ from mlflow import MlflowClient
 
 # Prefix of what was recorded within an epoch, at the number of steps that were done.
 WITHIN_EPOCH = "within/"
+# Prefix of a registered version's scores where the run has others of its own.
+REGISTERED = "registered/"
 # What each machine did meanwhile, and the best epoch's numbers again, are for the UI.
-_LEFT_OUT = ("system/", "best/", WITHIN_EPOCH)
+_LEFT_OUT = ("system/", "best/", REGISTERED, WITHIN_EPOCH)
 
 EPOCHS_FROM_TAG = "epochs_from"
 # A run and a version of a model without it were written when the first epoch was step 0.

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from sqlalchemy.exc import SQLAlchemyError
 
-from refusion.tracking.epochs import NUMBERING, epoch_of, step_of
+from refusion.tracking.epochs import NUMBERING, REGISTERED, epoch_of, step_of
 from refusion.tracking.failures import reason_of
 from refusion.tracking.provenance import installed_version
 from refusion.tracking.store import no_progress_bar
@@ -133,6 +133,12 @@ def _description(version: Version, tags: Mapping[str, str]) -> str:
     )
 
 
+def _has_another(client: MlflowClient, version: Version, step: int) -> bool:
+    """Returns true where the run's own score of that epoch is another one, as of a sweep's trial: of fewer pairs."""
+    history = client.get_metric_history(version.run_id, version.score_name)
+    return any(point.step == step and point.value != version.score for point in history)
+
+
 def register_version(client: MlflowClient, checkpoint: Path, version: Version, stamp: int | None = None) -> str:
     """Logs the checkpoint's fusion module as a model of its run, registers it, and gives it the alias if it is best.
 
@@ -158,7 +164,10 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, step)])
     stamp = stamp or time.time_ns() // 1_000_000
-    metrics = [Metric(metric, score, stamp, step, model_id=model.model_id) for metric, score in version.scores.items()]
+    prefix = REGISTERED if _has_another(client, version, step) else ""
+    metrics = [
+        Metric(prefix + metric, score, stamp, step, model_id=model.model_id) for metric, score in version.scores.items()
+    ]
     client.log_batch(version.run_id, metrics=metrics)
     _ensure_registered(client, name, version.task)
     # The location, not models:/ID: for that MLflow would ask the process's global store, which may be another one.
