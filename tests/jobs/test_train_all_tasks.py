@@ -79,7 +79,7 @@ def runs_of(home: Path, name: str) -> tuple[Run, dict[str, Run]]:
 def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The log of an uninterrupted run of two tasks on the built-in scenes, each on two workers."""
     log = tmp_path_factory.mktemp("log") / "log.txt"
-    own = ["--per_task.MFIF.outer.accumulate", "1"]
+    own = ["--per_task.MFIF.outer.accumulate", "3"]
     assert job("--tasks", "IVIF", "MFIF", "--workers", "2", "--run-name", "whole", *TINY, *own, log=log) == 0
     return log.read_text()
 
@@ -96,7 +96,7 @@ def test_the_log_shows_epochs_and_ends_with_the_results_and_the_next_commands(wh
     assert "IVIF: the best is epoch " in whole
     plan = "2 epochs of 2 meta-iterations (K 1) and 3 fusion updates, 2 pairs each, crops of 32; 1 pairs validated"
     assert f"IVIF, MFIF: {plan}" in whole
-    assert "IVIF: about 0:0" in whole and "as measured on the first steps" in whole
+    assert "IVIF: about 0:0" in whole and "to go, by the first steps" in whole
     assert "IVIF: starting | Ray starts its worker processes" in whole
 
 
@@ -137,8 +137,8 @@ def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, who
 
 def test_each_task_is_trained_and_recorded_with_its_own_settings(home: Path, whole: str) -> None:
     parent, children = runs_of(home, "whole")
-    assert parent.data.params["per_task.MFIF.outer.accumulate"] == "1"
-    for task, accumulate in (("IVIF", 2), ("MFIF", 1)):
+    assert parent.data.params["per_task.MFIF.outer.accumulate"] == "3"
+    for task, accumulate in (("IVIF", 1), ("MFIF", 3)):
         assert children[task].data.params["outer.accumulate"] == str(accumulate)
         file = home / "runs" / "whole" / task / "final" / "settings.yaml"
         assert yaml.safe_load(file.read_text())["outer"]["accumulate"] == accumulate

@@ -106,7 +106,7 @@ class TaskTraining:
                 if self.pace.of(kind, plan.cost(kind)) is not None
             )
             shorter = "; --preset quick or standard is shorter" if seconds > _LONG else ""
-            self.note(f"about {clock(seconds)} to go, as measured on the first steps ({', '.join(each)}){shorter}")
+            self.note(f"about {clock(seconds)} to go, by the first steps ({', '.join(each)}){shorter}")
         return report
 
     def epochs(self, state: TrainingState) -> Iterator[EpochReport]:

@@ -32,7 +32,7 @@ def test_before_the_first_step_the_modules_are_measured_and_stay_as_they_are(tra
     assert torch.equal(weights(state), fresh)
     assert (state.steps, state.best_score) == (0, None)
     (note,) = notes
-    assert "to go, as measured on the first steps (meta-iteration" in note
+    assert "to go, by the first steps (meta-iteration" in note
     assert all(progress.seconds_left and progress.done == 0 for progress in seen)
     # Nor does it change the training that follows.
     list(training.epochs(state))
