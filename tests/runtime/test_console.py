@@ -13,7 +13,10 @@ def test_seconds_are_shown_as_a_clock(seconds: float | None, shown: str) -> None
     assert clock(seconds) == shown
 
 
-def test_a_console_without_a_terminal_is_wide_enough_for_the_tables() -> None:
+def test_a_console_without_a_terminal_is_wide_enough_for_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     found = console()
     assert not found.is_terminal
     assert found.width == 120
+    monkeypatch.setenv("COLUMNS", "90")
+    assert console().width == 90
