@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from refusion.config.network import Output
 from refusion.networks import FusionModule
-from refusion.networks.fusion import Output
 from refusion.ops.autodiff import jvp
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from skimage.data import camera, coins
 
+from refusion.config.network import Output
 from refusion.networks import FusionModule, start_from_average
-from refusion.networks.fusion import Output
 from refusion.objectives import FusionWeights, fusion_loss
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from refusion.config.objective import Learned
 from refusion.networks import LossProposalModule
-from refusion.networks.loss_proposal import Learned, propose
+from refusion.networks.loss_proposal import propose
 from refusion.rewards import saliency
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from refusion.config.network import Output
 from refusion.networks import FusionModule, fuse_tiled
 from refusion.networks import tiled_inference as in_strips
-from refusion.networks.fusion import Output
 from refusion.networks.reference import ReferenceFusionModule
 
 

@@ -11,14 +11,17 @@ from refusion.config.schedules import Section
 
 BUILTIN_NETWORK = "refusion"
 
+Output = Literal["image", "mixture"]
+"""Results of F's last convolution: the image's logits, or shares of the sources and what to add."""
+
 NetworkKind = Annotated[str, or_import_path("module:Class", BUILTIN_NETWORK)]
 
 
 class NetworkSettings(Section):
     """The three modules F, P and R: the built-in ones in chosen sizes, or classes of the user's by import path.
 
-    The defaults are the published fusion network. Sizes are those of the built-in modules; another class takes its
-    options.
+    By default F has the published sizes and mixes its sources. Sizes are those of the built-in modules; another class
+    takes its options.
     """
 
     kind: NetworkKind = Field(
@@ -34,7 +37,7 @@ class NetworkSettings(Section):
     heads: int = Field(8, ge=1, description="attention heads")
     blocks: int = Field(2, ge=1, description="blocks per stage")
     expansion: int = Field(2, ge=1, description="widening inside the gated feed-forward")
-    output: Literal["image", "mixture"] = Field(
+    output: Output = Field(
         "mixture",
         description="the built-in F finds the image's logits, or each pixel's shares of the sources and what to add",
     )

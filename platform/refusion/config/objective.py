@@ -13,6 +13,7 @@ from refusion.config.schedules import NonNegativeFloat, Section
 PUBLISHED = "published"
 SALIENT, DETAIL = "salient", "detail"
 Learned = Literal["both", "intensity", "gradient"]
+"""Pairs of weights that are learned."""
 
 
 class ObjectiveSettings(Section):

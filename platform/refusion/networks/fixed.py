@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from refusion.networks.loss_proposal import Learned
+from refusion.config.objective import Learned
 from refusion.objectives import FusionWeights
 from refusion.rewards import saliency
 

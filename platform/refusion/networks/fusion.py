@@ -6,17 +6,13 @@ state-dict names are those of the released weight files.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import refusion.ops as ops
+from refusion.config.network import Output
 from refusion.networks.blocks import check_heads, conv1x1, conv3x3, depthwise3x3, stage
-
-Output = Literal["image", "mixture"]
-"""Results of F's last convolution: the image's logits, or shares of the sources and what to add."""
 
 # Half a grey level: beyond it the logit's derivative would be large.
 _LEAST = 1 / 510

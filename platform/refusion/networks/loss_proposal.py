@@ -11,12 +11,10 @@ import torch
 from torch import nn
 
 import refusion.ops as ops
+from refusion.config.objective import Learned
 from refusion.networks.blocks import check_heads, conv3x3, stage
 from refusion.objectives import FusionWeights
 from refusion.rewards import saliency
-
-Learned = Literal["both", "intensity", "gradient"]
-"""Pairs of weights that are learned."""
 
 Prior = Literal["none", "saliency"]
 """Weights that the module begins with."""

@@ -22,11 +22,12 @@ import torch
 from torch import nn
 
 from refusion.config.network import BUILTIN_NETWORK, NetworkSettings
+from refusion.config.objective import Learned
 from refusion.errors import UserError
 from refusion.import_path import resolve
 from refusion.networks.fusion import FusionModule
 from refusion.networks.initialization import start_from_average
-from refusion.networks.loss_proposal import Learned, LossProposalModule
+from refusion.networks.loss_proposal import LossProposalModule
 from refusion.networks.reconstruction import ReconstructionModule
 from refusion.objectives import FusionWeights
 
