@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.torch
 import torch
 import yaml
 from torch import nn
@@ -21,7 +19,8 @@ from refusion.import_path import is_import_path, refuse_untrusted
 from refusion.networks.full_size import fuse_full_size
 from refusion.networks.published import load_published
 from refusion.networks.registry import build_fusion
-from refusion.shipped import shipped_folder
+from refusion.networks.weight_files import read_safetensors
+from refusion.shipped import WEIGHT_SUFFIXES, shipped_folder
 
 _WEIGHTS, _SETTINGS = "fusion.safetensors", "settings.yaml"
 
@@ -30,7 +29,8 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
     """Loads the fusion module of a checkpoint on this machine, on the CPU and in evaluation mode.
 
     Args:
-        checkpoint: a checkpoint folder of ours, the ``fusion.safetensors`` in it, or one of the authors' ``.pth``.
+        checkpoint: a checkpoint folder of ours, the ``fusion.safetensors`` in it, or a file with the weights of the
+            built-in network, such as one of the authors' ``.pth``, as `refusion.networks.load_published` takes it.
         trust_code: permission to run code from outside of this package where the checkpoint names such a network: True
             for any, or the import paths that may be.
 
@@ -46,18 +46,19 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
         refusion.errors.UserError: nowhere/IVIF/final: there is no fusion.safetensors; give a checkpoint folder ...
     """
     path = Path(checkpoint).expanduser()
-    if path.suffix == ".pth":
+    has_settings = path.name == _WEIGHTS and (path.parent / _SETTINGS).is_file()
+    if not has_settings and (path.is_file() or (not path.exists() and path.name.lower().endswith(WEIGHT_SUFFIXES))):
         return load_published(path).eval()
-    folder = path.parent if path.name == _WEIGHTS else path
+    folder = path.parent if has_settings else path
     for name in (_WEIGHTS, _SETTINGS):
         if not (folder / name).is_file():
             raise UserError(
-                f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/best, or a .pth file"
+                f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/best, or a weight file"
             )
     module = _module_of(folder / _SETTINGS, trust_code)
     try:
-        module.load_state_dict(safetensors.torch.load_file(str(folder / _WEIGHTS)))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        module.load_state_dict(read_safetensors(folder / _WEIGHTS))
+    except RuntimeError as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(
             f"{folder / _WEIGHTS}: does not hold the module that settings.yaml describes ({reason})"

@@ -64,7 +64,7 @@ def _parser(description: str) -> Parser:
     for option, value, text in (
         ("--baseline", "[NAME=]B", "classical methods, see below [without any method: the task's]"),
         ("--fused", "[NAME=]DIR", "fused pictures in DIR/train and DIR/val, named as their sources"),
-        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file or models:/… URI"),
+        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, weight file or models:/… URI"),
     ):
         methods.add_argument(option, action=AddMethods, dest="methods", nargs="+", default=[], metavar=value, help=text)
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")

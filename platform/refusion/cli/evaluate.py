@@ -64,7 +64,7 @@ def _parser(description: str) -> Parser:
     methods = parser.add_argument_group("methods", "any number, mixed; the first is the one others are tested against")
     for option, value, text in (
         ("--fused", "[NAME=]DIR", "fused pictures, named as their sources"),
-        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file, models:/… URI, or pretrained"),
+        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, weight file, models:/… URI, or pretrained"),
         ("--baseline", "[NAME=]B", "fuse by a classical method, see below"),
     ):
         methods.add_argument(option, action=AddMethods, dest="methods", default=[], metavar=value, help=text)

@@ -37,7 +37,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         "--checkpoint",
         default=PRETRAINED,
         metavar="C",
-        help="checkpoint folder, .pth file or models:/… URI [pretrained: the module that comes along for the task]",
+        help="checkpoint folder, weight file or models:/… URI [pretrained: the module that comes along for the task]",
     )
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
