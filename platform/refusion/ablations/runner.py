@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from refusion.ablations.cell import Cell, Equal
+from refusion.ablations.orphans import end_with_parent
 from refusion.ablations.training import train_cell
 from refusion.ablations.variants import LEARNED, Variant
 from refusion.config.layers import check, for_task
@@ -150,7 +151,8 @@ def _run(cells: Sequence[Cell], plan: Plan) -> Iterator[tuple[Cell, TrainingDive
 def _train_alone(cell: Cell, threads: int) -> None:
     """Trains a cell in a process of its own, so that no cell is timed with what another one has compiled."""
     # Threads of torch do not survive a fork.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned, initializer=end_with_parent) as process:
         process.submit(train_cell, cell, threads).result()
 
 
