@@ -143,8 +143,8 @@ def _read_pytorch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it wants to run {wanted[1]}" if wanted else "its pickle is damaged or no weights"
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it wants to run {code[1]}" if code else "its pickle is damaged or no weights"
         raise UserError(
             f"{path}: cannot be read as a weight file: {reason}, and code in a file is never run; save its tensors "
             "alone, as torch.save(model.state_dict(), …) does"
