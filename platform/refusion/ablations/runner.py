@@ -18,7 +18,7 @@ from refusion.ablations.training import train_cell
 from refusion.ablations.variants import LEARNED, Variant
 from refusion.config.layers import check, for_task
 from refusion.config.settings import Settings
-from refusion.images.dataset import check_pairs
+from refusion.images.dataset import check_pairs, reading_of
 from refusion.training.reports import TrainingDivergedError
 
 TABLE = "ablations.csv"
@@ -58,7 +58,7 @@ def run_ablations(plan: Plan, console: Console) -> int:
         UserError: the settings or the data are at fault, or the folder has cells of other settings.
     """
     base = plan.base
-    found = check_pairs(base.data, base.tasks, skip_bad=base.skip_bad_pairs)
+    found = check_pairs(base.data, base.tasks, skip_bad=base.skip_bad_pairs, reading=reading_of(base))
     root = plan.out.expanduser().absolute()
     cells = [
         Cell(pairs, variant, "steps", _settings(plan, pairs.task, variant, seed), root)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refusion.config.dotted import nested
 from refusion.config.layers import check, merge, read_settings_file
 from refusion.config.settings import Settings
 from refusion.errors import UserError
@@ -80,7 +81,7 @@ def recorded_settings(content: Mapping[str, Any]) -> Settings:
 
 
 def _over_its_base(content: Mapping[str, Any]) -> dict[str, Any]:
-    own = {name: value for name, value in content.items() if name != _BASE}
+    own = {name: value for name, value in nested(content).items() if name != _BASE}
     return merge(read_preset(str(content[_BASE])), own) if _BASE in content else own
 
 

@@ -71,7 +71,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     manifest = open_manifest(request)
     settings = manifest.settings
     if manifest.lacking:
-        console.print(display.lacking_line(manifest.lacking, settings), markup=False, soft_wrap=True)
+        console.print(_lacking_line(manifest.lacking, settings), markup=False, soft_wrap=True)
     for note in _rehearse(settings):
         console.print(note, markup=False, soft_wrap=True)
     pairs = display.check_and_tell(settings, console)
@@ -283,3 +283,8 @@ class _Job:
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
+
+
+def _lacking_line(lacking: Sequence[str], settings: Settings) -> str:
+    """Returns the line on tasks that the data does not have."""
+    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"
