@@ -15,6 +15,8 @@ from refusion.errors import UserError
 from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
+from refusion.metrics import METRICS
+from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.ending import same_form
 from refusion.runtime.interruption import terminated_is_interrupted
@@ -40,6 +42,7 @@ from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
+from refusion.tracking.views.write import view_address, write_views
 from refusion.training.display import check_and_tell
 
 
@@ -72,6 +75,8 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     with closed_on_failure(manifest.tracking_uri, parent):
         manifest.save(found)
         state = SweepState(manifest, Scoreboard(objective), parent, experiment_id)
+        varied = state.varied(manifest.base.model_dump(mode="json"))
+        write_views(manifest.tracking_uri, experiment_id, varied=varied, tags=metric_tags(METRICS))
         state.records = manifest.journal.read() if manifest.resumed else {}
         going_on = to_go_on(
             state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None
@@ -256,7 +261,11 @@ class _Sweep:
             "--out",
             f"{manifest.name}-report",
         ]
-        lines = [("open the MLflow UI", ui_command(manifest.tracking_uri)), ("report", shlex.join(report))]
+        page = view_address(manifest.tracking_uri, self.state.experiment_id, "sweep")
+        lines = [
+            ("open the MLflow UI", f"{ui_command(manifest.tracking_uri)}\n  {page}"),
+            ("report", shlex.join(report)),
+        ]
         if outcome is not None:
             train = [*same_form("jobs/train_all_tasks.py", "train"), "--config", outcome.best_file, *data]
             lines.append(("train with what was found", shlex.join(train)))

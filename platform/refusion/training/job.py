@@ -20,7 +20,7 @@ from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
-from refusion.runtime.ending import next_steps, same_form
+from refusion.runtime.ending import described, next_steps, same_form
 from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
@@ -29,6 +29,7 @@ from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, run_address, ui_command
+from refusion.tracking.views.write import describe_run, view_address, write_views
 from refusion.training import display
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.epochs.plan import in_words, plan_training
@@ -78,6 +79,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     manifest.require_storage()
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
+    write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS))
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
@@ -147,6 +149,7 @@ class _Job:
     def __post_init__(self) -> None:
         self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.scores: list[dict[str, str | float]] = []
 
     def run(self, at_once: int, console: Console) -> list[Outcome]:
         """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
@@ -195,9 +198,9 @@ class _Job:
 
     def _recording(self, pairs: TaskPairs) -> Recording:
         uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
-        run_name = f"{self.manifest.name}-{pairs.task}"
+        run_name = f"{pairs.task} · {self.manifest.name}"
         plain = settings.model_dump(mode="json")
-        tags = {"convention": "authors", **metric_tags(METRICS)}
+        tags = {"kind": "task", "convention": "authors"}
         run_id = runs.start_task_run(uri, self.experiment_id, self.parent, pairs.task, run_name, plain, tags)
         recorder = TaskRecorder(uri, run_id)
         found = digests(pairs)
@@ -235,7 +238,8 @@ class _Job:
                 console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
         uri = self.manifest.tracking_uri
         summary = {result.task: display.summary(result) for result in results}
-        trouble = runs.log_results(uri, self.parent, summary, display.result_rows(results))
+        self.scores = display.result_rows(results)
+        trouble = runs.log_results(uri, self.parent, summary, self.scores)
         if trouble:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
         self.close("FAILED" if failed else "FINISHED")
@@ -251,22 +255,25 @@ class _Job:
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
         uri = self.manifest.tracking_uri
-        address = run_address(uri, self.experiment_id, self.parent)
+        pages = [view_address(uri, self.experiment_id, view) for view in ("tasks", "pictures")]
+        pages.append(run_address(uri, self.experiment_id, self.parent))
         command = ui_command(uri)
         # A server has its pages already; a database needs the command first.
-        page = address if address.startswith(command) else f"{command}\n{address}"
+        opened = [] if pages[0].startswith(command) else [command]
         folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
         found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
         unfinished = any(not self._is_done(pairs.task) for pairs in self.pairs)
         resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
         steps = {
             "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
-            "look at it in MLflow": page,
+            "look at it in MLflow (scores, pictures, this run)": "\n".join([*opened, *pages]),
             "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
             "resume this run": resume if unfinished else None,
         }
-        for line in next_steps(steps):
+        lines = next_steps(steps)
+        for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        describe_run(uri, self.parent, described(self.scores, lines))
 
     def _is_done(self, task: str) -> bool:
         return task in self.outcomes and self.outcomes[task].succeeded
