@@ -61,6 +61,17 @@ def test_scores_are_those_of_the_picture_that_fuse_saves(
     assert list(expected) == list(METRICS)
 
 
+def test_a_pair_is_decoded_once_for_all_validations_and_the_average(
+    state: TrainingState, val_store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read = PairStore(val_store.pairs), []
+    monkeypatch.setattr("refusion.images.store.read_image", lambda file: read.append(file) or read_image(file))
+    first = validated(state, store, [0, 1])
+    average_baseline(store, [0, 1], Shard())
+    assert validated(state, store, [0, 1]).scores == first.scores
+    assert sorted(map(str, read)) == sorted(file for pair in store.pairs for file in (pair.a, pair.b))
+
+
 def test_only_the_chosen_pairs_are_measured(state: TrainingState, val_store: PairStore) -> None:
     assert list(validated(state, val_store, [1]).scores) == ["scene_1"]
 

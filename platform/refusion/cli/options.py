@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from refusion.cli.settings_help import allowed, default_text, settings_help
+from refusion.cli.terms import PrintTerms
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
@@ -142,6 +143,9 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(description=laid_out(description).replace("%", "%%"), **options)
         self._settings = settings
+        if settings:
+            text = "explain L_f, L_r, β, the metrics and the other words of the display, and exit"
+            self.add_argument("--help-terms", action=PrintTerms, help=text)
 
     def format_help(self) -> str:
         """Returns the text of ``--help``."""

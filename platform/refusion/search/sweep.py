@@ -40,7 +40,7 @@ from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
-from refusion.training.display import check_and_tell
+from refusion.training.display.beginning import check_and_tell
 
 
 @terminated_is_interrupted()
