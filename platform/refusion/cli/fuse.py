@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
+from refusion.cli.store_options import add_store_options, upgrade_if_asked
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.shipped import PRETRAINED
@@ -45,7 +46,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the fused PNG files")
     add_adapt_options(parser)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
+    add_store_options(parser, "MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
     options = parser.parse_args(list(arguments))
     task = find_task(options.task)
@@ -63,6 +64,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     console = Console()
     device = _device(options.device)
     trusted = trusted_code(options)
+    upgrade_if_asked(options.upgrade_store, options.tracking_uri)
     found = find_checkpoint(options.checkpoint, task.name, options.tracking_uri)
     checkpoint = found.folder
     module = load_module(checkpoint, trust_code=trusted).to(device)

@@ -26,6 +26,7 @@ from refusion.runtime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
+from refusion.tracking.database import upgrade_database
 from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
@@ -77,6 +78,8 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     pairs = beginning.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     manifest.require_storage()
+    if request.upgrade_store:
+        console.print(upgrade_database(manifest.tracking_uri), markup=False, soft_wrap=True)
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)

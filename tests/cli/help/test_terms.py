@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from refusion.cli.help.terms import terms_text
 from refusion.cli.options import Parser
-from refusion.cli.terms import terms_text
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.training.display.progress import LEGEND
 

@@ -63,7 +63,7 @@ def default_text(field: FieldInfo) -> str:
 
 def facts_text(name: str) -> str:
     """Returns a list for ``--help`` that is kept as a text, since to make it takes seconds: baselines or metrics."""
-    return (Path(__file__).parent / "texts" / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
+    return (Path(__file__).parents[1] / "texts" / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
 
 
 def _setting(name: str, field: FieldInfo, described: dict[type[BaseModel], str]) -> Iterator[str]:

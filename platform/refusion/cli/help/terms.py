@@ -8,7 +8,7 @@ import textwrap
 from functools import partial
 from typing import Any
 
-from refusion.cli.settings_help import entry, facts_text
+from refusion.cli.help.settings import entry, facts_text
 
 _TERMS: dict[str, dict[str, str]] = {
     "modules": {
