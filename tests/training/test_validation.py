@@ -11,9 +11,11 @@ import torch
 from refusion.baselines import fuse_baseline
 from refusion.config.settings import Settings
 from refusion.fuse import fuse_pair
+from refusion.images import store as store_module
 from refusion.images.colour import luminance, saved_luminance
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
 from refusion.images.store import PairStore
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights
@@ -65,7 +67,8 @@ def test_a_pair_is_decoded_once_for_all_validations_and_the_average(
     state: TrainingState, val_store: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, read = PairStore(val_store.pairs), []
-    monkeypatch.setattr("refusion.images.store.read_image", lambda file: read.append(file) or read_image(file))
+    read_source = store_module.read_source
+    monkeypatch.setattr(store_module, "read_source", lambda file, *how: read.append(file) or read_source(file, *how))
     first = validated(state, store, [0, 1])
     average_baseline(store, [0, 1], Shard())
     assert validated(state, store, [0, 1]).scores == first.scores

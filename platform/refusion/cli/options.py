@@ -16,7 +16,7 @@ import yaml
 
 from refusion.cli.help.settings import allowed, default_text, settings_help
 from refusion.cli.help.terms import PrintTerms
-from refusion.cli.store_options import UPGRADE
+from refusion.cli.shared.store import UPGRADE
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
@@ -26,7 +26,7 @@ from refusion.errors import UserError
 _PROGRAMS = ("python ", "ray ", "refusion ")
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
-_GROUPS = {"data": ("tasks", "data", "skip_bad_pairs", "seed"), _MACHINES: ()}
+_GROUPS = {"data": ("tasks", "data", "range", "max_megapixels", "skip_bad_pairs", "seed"), _MACHINES: ()}
 _DEFAULTS = {"tasks": "those that the data has"}
 _WRITTEN = {"data": "DIR|builtin"}
 # Fields of runtime.manifest.JobRequest, which takes a second to import.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refusion.cli.options import Parser
-from refusion.cli.store_options import add_store_options, upgrade_if_asked
+from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.errors import UserError
 
 # pandas, matplotlib and MLflow take seconds to import: only once the command line is understood.

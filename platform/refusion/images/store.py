@@ -10,11 +10,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from refusion.errors import UserError
 from refusion.images.colour import luminance
 from refusion.images.crops import CropPlan, apply_crop
 from refusion.images.pairs import Pair
-from refusion.images.reading import read_image
+from refusion.images.reading import read_source
 
 # A plane (H, W) or an original, which may be (H, W, 3).
 Kept = NDArray[np.uint8] | NDArray[np.float32]
@@ -68,7 +67,7 @@ class PairStore:
         return np.stack([_as_unit(plane) for plane in self._planes(index)])
 
     def originals(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns a and b as ``read_image`` does, for their colour; not to be written into. Raises as ``sources``."""
+        """Returns a and b in grey levels, for their colour; not to be written into. Raises as ``sources``."""
         a, b = self._kept("originals", index, lambda: self._read(index))
         return a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
 
@@ -84,8 +83,8 @@ class PairStore:
         return self._kept("planes", index, lambda: tuple(map(_plane, self._read(index))))
 
     def _read(self, index: int) -> tuple[Kept, Kept]:
-        pair = self.pairs[index]
-        return _read(pair, pair.a), _read(pair, pair.b)
+        a, b = map(_smaller, read_pair(self.pairs[index]))
+        return a, b
 
     def _kept(self, kind: str, index: int, make: Callable[[], tuple[Kept, ...]]) -> tuple[Kept, Kept]:
         with self._lock:
@@ -117,10 +116,18 @@ def cache_beside(pairs: Sequence[Pair], cache_bytes: int) -> int:
     return max(0, cache_bytes - planes)
 
 
-def _read(pair: Pair, file: str) -> Kept:
-    image = read_image(Path(file))
-    if image.shape[:2] != (pair.height, pair.width):
-        raise UserError(f"{file}: its size has changed since the pairs were checked; start again")
+def read_pair(pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns the grey levels of a checked pair's sources, each (H, W) or (H, W, 3), float32 in 0–255.
+
+    Raises:
+        UserError: a file can no longer be read, or has another size than when it was checked.
+    """
+    size = pair.height, pair.width
+    return read_source(Path(pair.a), pair.range_a, size), read_source(Path(pair.b), pair.range_b, size)
+
+
+def _smaller(image: NDArray[np.float32]) -> Kept:
+    """Returns the same values in a byte each where they are whole."""
     small = image.astype(np.uint8)
     return small if np.array_equal(small, image) else image
 

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from refusion.config.layers import for_task
 from refusion.config.settings import Settings
-from refusion.images.dataset import TaskPairs, check_pairs
+from refusion.images.dataset import TaskPairs, check_pairs, reading_of
+from refusion.images.pairs import note_lines
 from refusion.runtime.progress_bar import progress_bars
 from refusion.training.epochs.plan import in_words, plan_training
 
@@ -29,11 +30,13 @@ def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
             settings.data,
             settings.tasks,
             skip_bad=settings.skip_bad_pairs,
+            reading=reading_of(settings),
             progress=lambda place, done, of: show(f"checking {place}", done, of),
         )
     for pairs in found:
         skipped = f", {len(pairs.skipped)} files skipped" if pairs.skipped else ""
-        console.print(f"{pairs.task}: {len(pairs.train)} train and {len(pairs.val)} val pairs{skipped}")
+        for line in (f"{len(pairs.train)} train and {len(pairs.val)} val pairs{skipped}", *note_lines(pairs.notes)):
+            console.print(f"{pairs.task}: {line}", markup=False, soft_wrap=True)
     return found
 
 
