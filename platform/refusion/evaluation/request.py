@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from refusion.config.arrangement import Arrangement
-from refusion.config.reading import Reading
+from refusion.config.ranges import Reading
 from refusion.evaluation.methods import Kind
 
 Format = Literal["text", "markdown", "latex"]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from refusion.config.reading import Reading
+from refusion.config.ranges import Reading
 from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
 from refusion.evaluation.work_items import Scene

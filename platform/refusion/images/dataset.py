@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from refusion.config.arrangement import arrangement_of
-from refusion.config.ranges import parse_ranges
-from refusion.config.reading import Reading
+from refusion.config.ranges import Reading, parse_ranges
 from refusion.config.settings import BUILTIN, Settings
 from refusion.errors import UserError
 from refusion.home import refusion_home

@@ -12,8 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from refusion.config.ranges import RangeRule
-from refusion.config.reading import Reading
+from refusion.config.ranges import RangeRule, Reading
 from refusion.errors import UserError
 from refusion.images.formats import IMAGE_SUFFIXES, Samples, stem_of
 from refusion.images.layouts import ALL, arrange

@@ -9,7 +9,7 @@ import pytest
 from data_sets.miniatures import MINIATURES, write_miniature, write_picture
 
 from refusion.config.arrangement import Arrangement, parse_division
-from refusion.config.reading import Reading
+from refusion.config.ranges import Reading
 from refusion.errors import UserError
 from refusion.images.dataset import check_pairs, tasks_of
 from refusion.images.layouts import ALL, arrange, tasks_recognised

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from refusion.config.arrangement import arrangement_of
-from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, parse_ranges
-from refusion.config.reading import Reading
+from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
 
 def add_source_options(parser: argparse._ActionsContainer) -> None:
