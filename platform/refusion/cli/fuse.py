@@ -85,7 +85,12 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         for done, (name, a, b) in enumerate(matched, start=1):
             each = pairs and options.adapt_each
             own = adaptation.to_pairs(module, [pairs[done - 1]]) if each else module
-            write_image(options.out / f"{name}.png", fuse_pair(own, *_sources(a, b)))
+            sources = _sources(a, b)
+            try:
+                fused = fuse_pair(own, *sources)
+            except UserError as error:
+                raise UserError(f"{a}: {error}") from error
+            write_image(options.out / f"{name}.png", fused)
             show(done, len(matched))
     console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
     return 0

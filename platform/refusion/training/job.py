@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import ray
 from rich.console import Console
 
 from refusion.config.layers import for_task
@@ -22,7 +21,7 @@ from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.ending import next_steps, same_form
 from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_board import start_progress_board
+from refusion.runtime.progress_board import LastRows, start_progress_board, tell
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.epochs import run_counts_from_zero
@@ -32,6 +31,7 @@ from refusion.tracking.store import open_store, run_address, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.epochs.plan import in_words, plan_training
+from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
 from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
@@ -154,7 +154,7 @@ class _Job:
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
             epochs = for_task(self.settings, pairs.task).schedule.epochs
-            ray.get(self.progress_board.update.remote(pairs.task, epochs=epochs))
+            tell(self.progress_board, pairs.task, epochs=epochs)
             # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
             self.recordings[pairs.task] = self._recording(pairs)
             waiting.put(pairs)
@@ -173,7 +173,7 @@ class _Job:
             thread.start()
         display.watch(
             console,
-            lambda: ray.get(self.progress_board.snapshot.remote()),
+            LastRows(self.progress_board),
             lambda: any(thread.is_alive() for thread in threads),
         )
         return [self.outcomes[pairs.task] for pairs in self.pairs]
@@ -185,7 +185,7 @@ class _Job:
             outcome = run_task(settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
-            ray.get(self.progress_board.update.remote(pairs.task, state="failed", message=outcome.error))
+            tell(self.progress_board, pairs.task, state="failed", message=outcome.error)
         recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
         if outcome.succeeded:
             recorder.finish("FINISHED")
@@ -195,6 +195,7 @@ class _Job:
 
     def _recording(self, pairs: TaskPairs) -> Recording:
         uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
+        damaged = set_damaged_aside(self.manifest.folder / pairs.task) if self.manifest.resumed else []
         run_name = f"{self.manifest.name}-{pairs.task}"
         plain = settings.model_dump(mode="json")
         tags = {"convention": "authors", **metric_tags(METRICS)}
@@ -217,7 +218,12 @@ class _Job:
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            RecordingCallback(recording, self.progress_board).make_up(runs.recorded_epochs(uri, run_id, "rate"))
+            # Epoch 0 has scores alone.
+            known = {e for name in ("rate", recording.best_by) for e in runs.recorded_epochs(uri, run_id, name)}
+            recording = replace(recording, recorded=frozenset(known))
+            recording = replace(recording, recorded=RecordingCallback(recording, self.progress_board).make_up())
+            for note in damaged:
+                self.progress_board.note.remote(pairs.task, note)
             if run_counts_from_zero(uri, run_id):
                 note = "MLflow goes on to count this run's epochs from 0, as an earlier version began it"
                 self.progress_board.note.remote(pairs.task, note)

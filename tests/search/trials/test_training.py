@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from refusion.config.layers import check
-from refusion.errors import UserError
+from refusion.errors import TrainingDivergedError, UserError
 from refusion.meta.state import TrainingState
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.results.replay import Change, replayed
@@ -18,7 +18,7 @@ from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 from refusion.training import loop
 from refusion.training.checkpoints import read_metrics
 from refusion.training.loop import TaskTraining
-from refusion.training.reports import Progress, TrainingDivergedError
+from refusion.training.reports import Progress
 
 RATE, STEPS, ALPHA = "schedule.rate.value", "schedule.inner_steps", "objective.alpha"
 RATIO = "schedule.inner_rate.ratio"
