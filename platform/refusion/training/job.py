@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -20,7 +20,8 @@ from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.ending import next_steps, same_form
-from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.lifetime.claims import abandoned
+from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import LastRows, start_progress_board, tell
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
@@ -30,7 +31,7 @@ from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, run_address, ui_command
 from refusion.training import display
 from refusion.training.checkpoints import PICTURES, measured
-from refusion.training.epochs.plan import in_words, plan_training
+from refusion.training.epochs.plan import plans_in_words
 from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
@@ -69,11 +70,21 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         UserError: the request or the data is at fault; nothing has been trained or recorded then.
     """
     manifest = open_manifest(request)
+    with ExitStack() as held:
+        return _run(manifest, console, held)
+
+
+def _run(manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    if manifest.resumed:
+        held.enter_context(manifest.claimed(say))
     settings = manifest.settings
     if manifest.lacking:
-        console.print(display.lacking_line(manifest.lacking, settings), markup=False, soft_wrap=True)
+        say(display.lacking_line(manifest.lacking, settings))
     for note in _rehearse(settings):
-        console.print(note, markup=False, soft_wrap=True)
+        say(note)
     pairs = display.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     manifest.require_storage()
@@ -82,16 +93,21 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
+    if not manifest.resumed:
+        # After all that may be refused, since the claim makes the folder.
+        held.enter_context(manifest.claimed(say))
+    for name in runs.close_abandoned(manifest.tracking_uri, experiment_id, lambda uri: bool(abandoned(Folder(uri)))):
+        say(f"run {name}: its job is gone; it is closed as killed in MLflow")
 
     parent = _parent_run(manifest, settings, experiment_id)
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
         manifest.save(settings, {task.task: digests(task) for task in pairs})
         at_once = min(runs_at_once, len(pairs))
-        for line in _plan(settings, pairs):
-            console.print(line, markup=False, highlight=False)
+        for line in plans_in_words(settings, pairs):
+            say(line)
         some = f"{len(pairs)} task{'' if len(pairs) == 1 else 's'}, {at_once} at a time"
-        console.print(f"run {manifest.name}: {some}, in {manifest.folder.uri}", markup=False, soft_wrap=True)
+        say(f"run {manifest.name}: {some}, in {manifest.folder.uri}")
         outcomes = job.run(at_once, console)
         job.tell(outcomes, console)
     except KeyboardInterrupt:
@@ -115,23 +131,13 @@ def _rehearse(settings: Settings) -> list[str]:
     return list(dict.fromkeys(note for own in each for note in rehearse(own)))
 
 
-def _plan(settings: Settings, pairs: Sequence[TaskPairs]) -> list[str]:
-    """Says what each task's training will do, tasks that do the same in one line."""
-    tasks: dict[str, list[str]] = {}
-    for task in pairs:
-        own = for_task(settings, task.task)
-        words = in_words(own, plan_training(own, len(task.train), len(task.val)), len(task.val))
-        tasks.setdefault(words, []).append(task.task)
-    return [f"{', '.join(names)}: {words}" for words, names in tasks.items()]
-
-
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
     plain = settings.model_dump(mode="json")
     found = runs.find_job_run(manifest.tracking_uri, experiment_id, manifest.name) if manifest.resumed else None
     if found is not None:
         runs.reopen_run(manifest.tracking_uri, found, plain)
         return found
-    tags = {"kind": "train", "convention": "authors", "storage": manifest.folder.uri}
+    tags = {"kind": "train", "convention": "authors", runs.STORAGE_TAG: manifest.folder.uri}
     return runs.start_job_run(manifest.tracking_uri, experiment_id, manifest.name, plain, tags)
 
 
