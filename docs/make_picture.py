@@ -1,7 +1,7 @@
 """Makes docs/images/fused.jpg, the README's picture: a pair of each task and what a trained module makes of it.
 
-    python docs/make_picture.py                 # trains first, on the built-in scenes: ten minutes on two cores
-    python docs/make_picture.py --run DIR       # a run that is there, a folder with IVIF/, MIF/, MFIF/ and MEIF/
+    python docs/make_picture.py                 # by the modules that come along
+    python docs/make_picture.py --run DIR       # by a run's, a folder with IVIF/, MIF/, MFIF/ and MEIF/
 
 Only built-in scenes are shown, which the project makes itself from the pictures that scikit-image carries.
 """
@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
+
 _ROOT = Path(__file__).resolve().parents[1]
 _OUT = _ROOT / "docs" / "images" / "fused.jpg"
 # The val scene that is shown of each task, and what its sources are.
@@ -29,34 +31,28 @@ _SHOWN = {
     "MFIF": ("02_astronaut", "focus on near", "focus on far"),
     "MEIF": ("01_chelsea", "under-exposed", "over-exposed"),
 }
-_TRAINING = ("--preset", "quick", "--schedule.epochs", "6", "--run-name", "picture")
 _HEIGHT = 240
 
 
 def main() -> None:
-    """Train where no run is given, fuse one pair of each task, and write the picture."""
+    """Fuse one pair of each task, and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, metavar="DIR", help="a run's folder [trains one]")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="a run's folder [the modules that come along]")
     parser.add_argument("--home", type=Path, metavar="DIR", help="REFUSION_HOME with the built-in scenes [a new one]")
     parser.add_argument("--out", type=Path, default=_OUT, metavar="FILE.jpg", help=f"the picture [{_OUT}]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder) / "home"
-        run = options.run
-        if run is None:
-            _job(home, "train_all_tasks.py", *_TRAINING)
-            run = home / "runs" / "picture"
-        rows = {task: _row(task, run, home, Path(folder)) for task in _SHOWN}
+        rows = {task: _row(task, options.run, home, Path(folder)) for task in _SHOWN}
     _draw(rows, options.out)
 
 
-def _row(task: str, run: Path, home: Path, folder: Path) -> list[NDArray[np.uint8]]:
+def _row(task: str, run: Path | None, home: Path, folder: Path) -> list[NDArray[np.uint8]]:
     name, *_ = _SHOWN[task]
-    (scenes,) = home.glob("builtin-*")
+    scenes = ensure_builtin(home / f"builtin-{BUILTIN_VERSION}")
     a, b = (next((scenes / task / "val" / side).glob(f"{name}.*")) for side in "ab")
-    _job(
-        home, "fuse.py", "--checkpoint", run / task / "best", "--task", task, "--a", a, "--b", b, "--out", folder / task
-    )
+    module = "pretrained" if run is None else run / task / "best"
+    _job(home, "fuse.py", "--checkpoint", module, "--task", task, "--a", a, "--b", b, "--out", folder / task)
     (fused,) = (folder / task).iterdir()
     return [np.asarray(Image.open(file).convert("RGB")) for file in (a, b, fused)]
 

@@ -16,7 +16,8 @@ from refusion.adapt import Adaptation, LearnedLoss, adapt, load_learned_loss
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.fuse import load_module
-from refusion.images.pairs import Pair, find_and_check
+from refusion.images.pair_check import find_and_check
+from refusion.images.pairs import Pair
 from refusion.meta.objective import loss_at
 from refusion.meta.phases import fusion_update
 from refusion.meta.state import TrainingState

@@ -36,7 +36,8 @@ from refusion.config.presets import read_preset
 from refusion.config.settings import BUILTIN, Settings
 from refusion.errors import UserError
 from refusion.images.dataset import data_folder, make_available
-from refusion.images.pairs import Pair, find_and_check
+from refusion.images.pair_check import find_and_check
+from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 import yaml
 from torch import Tensor, nn
@@ -27,6 +25,7 @@ from refusion.import_path import refuse_untrusted
 from refusion.meta.objective import loss_at
 from refusion.meta.phases import doubled
 from refusion.meta.state import TrainingState
+from refusion.networks.weight_files import read_safetensors
 from refusion.objectives import Loss
 from refusion.shipped import FUSION_FILE, LOSS_PROPOSAL_FILE, SETTINGS_FILE
 
@@ -159,8 +158,8 @@ def load_learned_loss(checkpoint: str | Path, task: str, *, trust_code: bool | C
     built = settings.model_copy(update={"network": settings.network.model_copy(update=network)})
     proposal = TrainingState(built, task).loss_proposal
     try:
-        proposal.load_state_dict(safetensors.torch.load_file(str(folder / LOSS_PROPOSAL_FILE)))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        proposal.load_state_dict(read_safetensors(folder / LOSS_PROPOSAL_FILE))
+    except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{folder / LOSS_PROPOSAL_FILE}: does not hold the module that {SETTINGS_FILE} describes ({reason})"

@@ -16,6 +16,9 @@ PRETRAINED = "pretrained"
 """Name of the module that comes along for a task, wherever a checkpoint is asked for."""
 
 FUSION_FILE, LOSS_PROPOSAL_FILE = "fusion.safetensors", "loss_proposal.safetensors"
+WEIGHT_SUFFIXES = (".pth.tar", ".pth", ".pt", ".ckpt", ".safetensors")
+"""Ends of the names of weight files as they are passed around, in lower case."""
+
 SETTINGS_FILE, CARD_FILE, GOLDEN_FILE = "settings.yaml", "card.yaml", "golden.yaml"
 
 _FOLDER = Path(__file__).resolve().parent / PRETRAINED

@@ -22,7 +22,8 @@ from refusion.evaluation.scenes import pairs_of_split
 from refusion.evaluation.scoring import fuse_by_module
 from refusion.fuse import load_module
 from refusion.images.colour import luminance
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
+from refusion.images.writing import write_image
 from refusion.networks import FusionModule
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,8 @@ from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.evaluation.scenes import pairs_of_folders
 from refusion.fuse import fuse_pair, load_module
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.training.checkpoints import save_checkpoint
 
@@ -63,8 +64,11 @@ def test_two_files_take_the_name_of_the_first(checkpoint: Path, folders: tuple[P
 
 def test_sizes_that_differ_name_both_files(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
     write_image(folders[1] / "one.bmp", np.zeros((21, 30), np.uint8))
-    with pytest.raises(UserError, match=r"one\.png is 30×20 but .*one\.bmp is 30×21"):
+    with pytest.raises(UserError, match=r"one\.png: sizes differ: 30×20 in a, 30×21 in b .*one\.bmp"):
         fuse(asked(checkpoint, *folders, tmp_path / "fused"), "")
+    assert not (tmp_path / "fused").exists()
+    assert fuse([*asked(checkpoint, *folders, tmp_path / "fused"), "--skip-bad-pairs"], "") == 0
+    assert [path.name for path in (tmp_path / "fused").iterdir()] == ["two.png"]
 
 
 def test_an_unknown_model_or_device_is_refused(
@@ -140,7 +144,7 @@ def test_the_module_is_adapted_to_all_pairs_or_to_each(
     pictures = [read_image(tmp_path / name / "two.png") for name in ("plain", "together", "each")]
     assert not np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[1], pictures[2])
-    pairs = pairs_of_folders(*folders)
+    pairs = pairs_of_folders(*folders, "IVIF")
     adaptation = Adaptation(load_learned_loss(trained, "IVIF"), "IVIF", 3, 1e-2)
     sources = [read_image(folders[0] / "two.png"), read_image(folders[1] / "two.bmp")]
     for picture, chosen in ((pictures[1], pairs), (pictures[2], pairs[1:])):

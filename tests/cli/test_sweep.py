@@ -9,6 +9,7 @@ import yaml
 
 from refusion.cli import sweep as command
 from refusion.cli.sweep import read_requests, sweep
+from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.search.manifest import SweepRequest, open_manifest
 from refusion.tasks import TASKS
@@ -240,3 +241,13 @@ def test_a_preset_lies_below_the_file_and_the_command_line(file: Path) -> None:
     base = manifest.base
     assert (base.schedule.epochs, base.schedule.meta_iterations, base.images.crop) == (3, 600, 32)
     assert refusal("--preset", "nothing", "--task", "IVIF").startswith("--preset nothing: there is no such preset")
+
+
+@pytest.mark.parametrize(
+    "base", [{"base": {"schedule.epochs": 3, "seed": 5}}, {"base.schedule.epochs": 3, "base": {"seed": 5}}]
+)
+def test_dotted_names_in_a_sweep_file(tmp_path: Path, base: dict[str, Any]) -> None:
+    content = {**CONTENT, "base": {}, **base}
+    [request] = read_requests(["--config", str(written(tmp_path, content))])
+    settings = check(request.changes)
+    assert (settings.schedule.epochs, settings.seed) == (3, 5)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from refusion.config import presets
-from refusion.config.layers import check, for_task, leaves
+from refusion.config.layers import check, for_task, leaves, merge
 from refusion.config.network import NetworkSettings
-from refusion.config.presets import preset_names, read_preset, recorded_settings, settings_file
+from refusion.config.presets import preset_names, read_config, read_preset, recorded_settings, settings_file
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.tasks import TASKS
@@ -80,6 +80,16 @@ def test_a_presets_own_settings_go_over_those_of_the_one_it_begins_with(
     (tmp_path / "base.yaml").write_text("images: {crop: 24, batch: 4}")
     (tmp_path / "own.yaml").write_text("preset: base\nimages: {crop: 48}")
     assert read_preset("own") == {"images": {"crop": 48, "batch": 4}}
+
+
+def test_a_file_may_begin_with_a_preset_as_presets_do(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("preset: quick\nimages: {crop: 40}")
+    assert read_config(own) == merge(read_preset("quick"), {"images": {"crop": 40}})
+    assert read_config(Path("mfif")) == read_preset("mfif")
+    own.write_text("preset: none")
+    with pytest.raises(UserError, match="--preset none: there is no such preset"):
+        read_config(own)
 
 
 def test_a_checkouts_preset_goes_before_an_installed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ import pytest
 from refusion.cli.sweep import read_requests
 from refusion.cli.train import read_request
 from refusion.config.layers import check
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
+from refusion.images.writing import write_image
 from refusion.meta.objective import check_objective
 from refusion.search.manifest import open_manifest
 from refusion.search.trials.training import TrialPlan

@@ -11,7 +11,7 @@ import torch
 from refusion.config.layers import check
 from refusion.evaluation.scenes import pairs_of_folders
 from refusion.images.pairs import Pair
-from refusion.images.reading import write_image
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.networks import FusionModule
 from refusion.training.checkpoints import save_checkpoint
@@ -27,7 +27,7 @@ def pairs(tmp_path: Path) -> list[Pair]:
             (tmp_path / side).mkdir(exist_ok=True)
             values = (ramp if side == "a" else ramp[..., None]) + random.normal(0, 20, shape)
             write_image(tmp_path / side / f"{name}.png", np.clip(values, 0, 255).astype(np.uint8))
-    return pairs_of_folders(tmp_path / "a", tmp_path / "b")
+    return pairs_of_folders(tmp_path / "a", tmp_path / "b", "IVIF")
 
 
 @pytest.fixture(scope="session")

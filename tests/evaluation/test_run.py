@@ -19,7 +19,8 @@ from refusion.evaluation.request import Request
 from refusion.evaluation.scoring import fuse_by_module, grey_levels, score_planes
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.pairs import Pair, dataset_digest
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
+from refusion.images.writing import write_image
 from refusion.metrics import METRICS
 
 

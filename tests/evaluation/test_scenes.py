@@ -16,7 +16,7 @@ from refusion.evaluation.scenes import (
 )
 from refusion.evaluation.work_items import Scene
 from refusion.images.pairs import dataset_digest
-from refusion.images.reading import write_image
+from refusion.images.writing import write_image
 
 MINIMUM = MinimumSize("SSIM", 7)
 
@@ -45,7 +45,7 @@ def test_folders_and_a_split_give_the_same_pairs(data: Path) -> None:
     of_split = pairs_of_split(str(data), "IVIF", "val")
     told: list[tuple[int, int]] = []
     folder = data / "IVIF" / "val"
-    of_folders = pairs_of_folders(folder / "a", folder / "b", lambda done, of: told.append((done, of)))
+    of_folders = pairs_of_folders(folder / "a", folder / "b", "IVIF", lambda done, of: told.append((done, of)))
     assert [pair.name for pair in of_split] == ["one", "two"]
     assert of_folders == of_split
     assert dataset_digest(of_folders) == dataset_digest(of_split)
@@ -59,25 +59,28 @@ def test_the_builtin_scenes_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(Path(pair.a).is_relative_to(tmp_path) for pair in pairs)
 
 
-def test_bad_pairs_of_a_split_are_listed_in_one_line(data: Path) -> None:
+def test_bad_pairs_of_a_split_are_all_listed(data: Path) -> None:
     folder = data / "IVIF" / "val"
     (folder / "a" / "one.png").write_bytes(b"no picture")
     write(folder / "b", "three.png")
-    with pytest.raises(UserError, match=r"a/one\.png is not.*; IVIF/val/b/three\.png has no partner") as caught:
+    with pytest.raises(UserError, match=r"a/one\.png: is not") as caught:
         pairs_of_split(str(data), "IVIF", "val")
-    assert "\n" not in str(caught.value)
+    assert "IVIF/val/b/three.png: has no partner" in str(caught.value)
+    said: list[str] = []
+    assert [pair.name for pair in pairs_of_split(str(data), "IVIF", "val", skip_bad=True, tell=said.append)] == ["two"]
+    assert sum(line.startswith("left out: IVIF/val/") for line in said) == 2
 
 
 def test_bad_pairs_of_folders_are_named(data: Path) -> None:
     a, b = (data / "IVIF" / "val" / side for side in "ab")
     write(b, "two.png", 21, 30)
-    with pytest.raises(UserError, match=r"a/two\.png is 30×20 but .*b/two\.png is 30×21"):
-        pairs_of_folders(a, b)
+    with pytest.raises(UserError, match=r"a/two\.png: sizes differ: 30×20 in a, 30×21 in b"):
+        pairs_of_folders(a, b, "IVIF")
     (b / "two.png").write_bytes((b / "one.png").read_bytes()[:100])
     with pytest.raises(UserError, match=r"b/two\.png: is truncated"):
-        pairs_of_folders(a, b)
+        pairs_of_folders(a, b, "IVIF")
     with pytest.raises(UserError, match=r"--b .*nowhere"):
-        pairs_of_folders(a, data / "nowhere")
+        pairs_of_folders(a, data / "nowhere", "IVIF")
 
 
 def test_fused_pictures_and_sources_must_all_have_a_partner(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ from refusion.evaluation.scoring import (
 from refusion.evaluation.work_items import Scene, WorkItem
 from refusion.fuse import fuse_pair
 from refusion.images.pairs import Pair
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
 from refusion.images.store import PairStore
+from refusion.images.writing import write_image
 from refusion.metrics import METRICS, evaluate, evaluate_against
 from refusion.networks import FusionModule
 from refusion.runtime.distributed import Shard

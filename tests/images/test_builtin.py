@@ -10,7 +10,7 @@ import pytest
 from refusion.errors import UserError
 from refusion.images import builtin
 from refusion.images.builtin import ensure_builtin
-from refusion.images.pairs import find_and_check
+from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.tasks import TASKS
 
@@ -34,7 +34,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 def test_every_task_has_good_pairs(made: Path, task: str) -> None:
     pictures: dict[str, set[str]] = {}
     for split, least in (("train", 8), ("val", 2)):
-        pairs, problems = find_and_check(made, task, split)
+        pairs, problems, _, _ = find_and_check(made, task, split)
         assert not problems
         assert len(pairs) >= least
         pictures[split] = {pair.name.split("_", 1)[1] for pair in pairs}

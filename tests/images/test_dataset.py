@@ -9,7 +9,7 @@ from written_pairs import write_pairs
 from refusion.errors import UserError
 from refusion.images import dataset as sources
 from refusion.images.dataset import check_pairs, data_folder, evenly_spaced, make_available
-from refusion.images.reading import write_image
+from refusion.images.writing import write_image
 
 
 @pytest.fixture

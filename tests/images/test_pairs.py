@@ -11,15 +11,8 @@ import pytest
 from PIL import Image
 
 from refusion.errors import UserError
-from refusion.images.pairs import (
-    Pair,
-    Problem,
-    bad_pairs_error,
-    dataset_digest,
-    find_and_check,
-    images_by_stem,
-    match_pairs,
-)
+from refusion.images.pair_check import check_sources, find_and_check
+from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, images_by_stem, match_sides
 
 
 def _save(path: Path, seed: int, shape: tuple[int, ...] = (24, 32, 3)) -> None:
@@ -38,7 +31,7 @@ def split(tmp_path: Path) -> Path:
 
 
 def _check(split: Path) -> tuple[list[Pair], dict[str, str]]:
-    pairs, problems = find_and_check(split.parents[1], "IVIF", "train", threads=2)
+    pairs, problems, _, _ = find_and_check(split.parents[1], "IVIF", "train", threads=2)
     assert len({problem.file for problem in problems}) == len(problems)
     return pairs, {problem.file: problem.what for problem in problems}
 
@@ -154,16 +147,16 @@ def test_the_digest_depends_on_content_alone(split: Path, tmp_path: Path) -> Non
     pairs, _ = _check(split)
     digest = dataset_digest(pairs)
     (tmp_path / "data").rename(tmp_path / "moved")
-    moved, _ = find_and_check(tmp_path / "moved", "IVIF", "train")
+    moved, *_ = find_and_check(tmp_path / "moved", "IVIF", "train")
     assert dataset_digest(moved[::-1]) == digest
     assert dataset_digest(moved[1:]) != digest
     _save(tmp_path / "moved" / "IVIF" / "train" / "a" / "n0.png", 99, (24, 32))
-    changed, _ = find_and_check(tmp_path / "moved", "IVIF", "train")
+    changed, *_ = find_and_check(tmp_path / "moved", "IVIF", "train")
     assert dataset_digest(changed) != digest
 
 
 def test_real_pairs_pass(shared_data: Path) -> None:
-    pairs, problems = find_and_check(shared_data, "MIF", "val")
+    pairs, problems, _, _ = find_and_check(shared_data, "MIF", "val")
     assert len(pairs) >= 5
     assert not problems
 
@@ -179,23 +172,27 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_pictures_of_equal_stems_are_matched(folders: tuple[Path, Path]) -> None:
-    a, b = folders
-    assert match_pairs(a, b) == [(name, a / f"{name}.png", b / f"{name}.bmp") for name in ("one", "two")]
-    assert match_pairs(a / "two.png", b / "one.bmp") == [("two", a / "two.png", b / "one.bmp")]
+    a, b = (sorted(folder.iterdir()) for folder in folders)
+    names = {file: file.name for file in (*a, *b)}
+    matched, problems = match_sides(a, b, "a", "b", names)
+    assert matched == [(name, folders[0] / f"{name}.png", folders[1] / f"{name}.bmp") for name in ("one", "two")]
+    assert not problems
 
 
 def test_what_cannot_be_matched_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = folders
     with pytest.raises(UserError, match="two files or two folders"):
-        match_pairs(a / "one.png", b)
+        check_sources(a / "one.png", b, "IVIF")
     with pytest.raises(UserError, match=r"--b .*nothing"):
-        match_pairs(a, tmp_path / "nothing")
+        check_sources(a, tmp_path / "nothing", "IVIF")
+    with pytest.raises(UserError, match="are one folder; a picture is never fused with itself"):
+        check_sources(a, a, "IVIF")
     (b / "one.bmp").rename(b / "three.bmp")
-    with pytest.raises(UserError, match=r"one\.png.*three\.bmp"):
-        match_pairs(a, b)
+    lonely = {Path(problem.file).name: problem.kind for problem in check_sources(a, b, "IVIF").problems}
+    assert lonely["one.png"] == lonely["three.bmp"] == "no partner"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no picture"):
-        match_pairs(a, tmp_path / "empty")
+        check_sources(a, tmp_path / "empty", "IVIF")
 
 
 def test_two_pictures_of_one_stem_are_refused(folders: tuple[Path, Path]) -> None:

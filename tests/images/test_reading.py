@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from refusion.errors import UserError
-from refusion.images.reading import UnreadableImageError, read_image, write_image
+from refusion.images.reading import UnreadableImageError, read_image
+from refusion.images.writing import write_image
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (9, 13), dtype=np.uint8)
@@ -39,12 +40,18 @@ def test_jpeg_is_decoded_as_opencv_does(tmp_path: Path, pixels: np.ndarray) -> N
     np.testing.assert_array_equal(read_image(tmp_path / "x.jpg"), expected[..., ::-1] if pixels.ndim == 3 else expected)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_alpha_is_dropped(tmp_path: Path, suffix: str) -> None:
-    Image.fromarray(np.dstack([RGB, ALPHA])).save(tmp_path / f"rgba{suffix}")
-    Image.fromarray(np.dstack([GREY[..., None], ALPHA]), "LA").save(tmp_path / f"la{suffix}")
-    np.testing.assert_array_equal(read_image(tmp_path / f"rgba{suffix}"), RGB)
-    np.testing.assert_array_equal(read_image(tmp_path / f"la{suffix}"), GREY)
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_alpha_is_applied_over_black(tmp_path: Path, suffix: str) -> None:
+    lossless = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    Image.fromarray(np.dstack([RGB, ALPHA])).save(tmp_path / f"rgba{suffix}", **lossless)
+    np.testing.assert_array_equal(read_image(tmp_path / f"rgba{suffix}"), np.rint(RGB * np.float32(ALPHA / 255)))
+    opaque = np.dstack([RGB, np.full_like(ALPHA, 255)])
+    Image.fromarray(opaque).save(tmp_path / f"opaque{suffix}", **lossless)
+    np.testing.assert_array_equal(read_image(tmp_path / f"opaque{suffix}"), RGB)
+    if suffix != ".webp":
+        Image.fromarray(np.dstack([GREY[..., None], ALPHA]), "LA").save(tmp_path / f"la{suffix}")
+        expected = np.rint(GREY * np.float32(ALPHA[..., 0] / 255))
+        np.testing.assert_array_equal(read_image(tmp_path / f"la{suffix}"), expected)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
@@ -60,7 +67,8 @@ def test_transparent_palette_and_one_bit(tmp_path: Path) -> None:
     picture = Image.fromarray(GREY % 2, "P")
     picture.putpalette(bytes([10, 20, 30, 40, 50, 60]))
     picture.save(tmp_path / "p.png", transparency=0)
-    np.testing.assert_array_equal(read_image(tmp_path / "p.png")[GREY % 2 == 0][0], (10, 20, 30))
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png")[GREY % 2 == 0][0], (0, 0, 0))
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png")[GREY % 2 == 1][0], (40, 50, 60))
     Image.fromarray(GREY > 99).save(tmp_path / "one.png")
     np.testing.assert_array_equal(read_image(tmp_path / "one.png"), np.where(GREY > 99, 255, 0))
 
@@ -84,7 +92,7 @@ def _tifffile(pixels: np.ndarray, **options: object) -> Callable[[Path], object]
     [
         (".png", _opencv(GREY16), GREY16),
         (".png", _opencv(RGB16), RGB16),
-        (".png", _opencv(np.dstack([RGB16, ALPHA16])), RGB16),
+        (".png", _opencv(np.dstack([RGB16, ALPHA16])), RGB16 * (ALPHA16 / 65535)),
         (".tif", _opencv(GREY16), GREY16),
         (".tif", _opencv(RGB16), RGB16),
         (".tif", _tifffile(GREY16, photometric="minisblack"), GREY16),
@@ -92,7 +100,11 @@ def _tifffile(pixels: np.ndarray, **options: object) -> Callable[[Path], object]
         (".tif", _tifffile(65535 - GREY16, photometric="miniswhite"), GREY16),
         (".tif", _tifffile(RGB16, photometric="rgb"), RGB16),
         (".tif", _tifffile(RGB16, photometric="rgb", byteorder=">"), RGB16),
-        (".tif", _tifffile(np.dstack([RGB16, ALPHA16]), photometric="rgb", extrasamples=["unassalpha"]), RGB16),
+        (
+            ".tif",
+            _tifffile(np.dstack([RGB16, ALPHA16]), photometric="rgb", extrasamples=["unassalpha"]),
+            RGB16 * (ALPHA16 / 65535),
+        ),
     ],
 )
 def test_sixteen_bits_keep_their_precision(
@@ -102,7 +114,8 @@ def test_sixteen_bits_keep_their_precision(
     write(path)
     image = read_image(path)
     assert image.max() <= 255
-    np.testing.assert_allclose(image, expected / 257, atol=1e-4)
+    # Alpha is applied in whole counts.
+    np.testing.assert_allclose(image, expected / 257, atol=0.003)
 
 
 def test_sixteen_bit_grey_with_alpha(tmp_path: Path) -> None:
@@ -118,15 +131,19 @@ def test_sixteen_bit_grey_with_alpha(tmp_path: Path) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 9, 16, 4, 0, 0, 0))
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "la.png").write_bytes(data)
-    np.testing.assert_allclose(read_image(tmp_path / "la.png"), GREY16 / 257, atol=1e-4)
+    expected = GREY16 * (ALPHA16[..., 0] / 65535)
+    np.testing.assert_allclose(read_image(tmp_path / "la.png"), expected / 257, atol=0.003)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_orientation_is_not_applied(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
     exif = Image.Exif()
-    exif[274] = 6
-    Image.fromarray(RGB).save(tmp_path / f"x{suffix}", exif=exif)
-    assert read_image(tmp_path / f"x{suffix}").shape == (9, 13, 3)
+    exif[274] = orientation
+    smooth = cv2.GaussianBlur(RGB, (0, 0), 3)
+    Image.fromarray(smooth).save(tmp_path / f"x{suffix}", exif=exif, **({"quality": 100} if suffix == ".jpg" else {}))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / f"x{suffix}")))
+    np.testing.assert_array_equal(read_image(tmp_path / f"x{suffix}"), expected)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "TIFF"])
@@ -167,11 +184,11 @@ def test_damaged_png_is_found(tmp_path: Path) -> None:
     [
         (lambda path: path.write_text("hello"), "not a readable image"),
         (lambda path: path.write_bytes(b""), "is empty"),
-        (lambda path: Image.fromarray(RGB).save(path, "WEBP"), "not a readable image"),
         (lambda path: Image.fromarray(RGB).convert("CMYK").save(path, "JPEG"), "CMYK"),
-        (_tifffile(GREY.astype(np.float32)), "float"),
-        (_tifffile(GREY.astype(np.int16)), "signed"),
-        (_tifffile(GREY.astype(np.uint32)), "16 bits"),
+        (_tifffile(GREY.astype(np.float32)), "floats from .* no agreed range: state it with --range LOW,HIGH"),
+        (_tifffile(GREY.astype(np.int16)), "no agreed range"),
+        (_tifffile(GREY.astype(np.uint32)), "no agreed range"),
+        (_tifffile(np.where(GREY > 9, np.nan, 0.5).astype(np.float32)), "NaN"),
         (_tifffile(np.stack([GREY, GREY]), photometric="minisblack"), "2 pictures"),
         (lambda path: path.mkdir(), "cannot be read"),
         (lambda path: path.symlink_to(path.parent / "nowhere"), "cannot be read"),

@@ -10,7 +10,8 @@ from PIL import Image
 from refusion.errors import UserError
 from refusion.images.colour import luminance
 from refusion.images.crops import apply_crop, plan_fusion
-from refusion.images.pairs import Pair, find_and_check
+from refusion.images.pair_check import find_and_check
+from refusion.images.pairs import Pair
 from refusion.images.reading import read_image
 from refusion.images.store import PairStore
 
@@ -26,8 +27,7 @@ def pairs(tmp_path: Path) -> list[Pair]:
         for number in range(5):
             pixels = rng.integers(0, 256, shape, dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "MIF" / "val" / side / f"{number}.png")
-    found, _ = find_and_check(tmp_path, "MIF", "val")
-    return found
+    return find_and_check(tmp_path, "MIF", "val").pairs
 
 
 def test_sources_are_luminance(pairs: list[Pair]) -> None:
@@ -104,7 +104,7 @@ def test_a_file_that_changed_its_size_is_named(pairs: list[Pair]) -> None:
 
 
 def test_real_pairs_are_read(shared_data: Path) -> None:
-    found, _ = find_and_check(shared_data, "MIF", "val")
+    found = find_and_check(shared_data, "MIF", "val").pairs
     store = PairStore(found[:4])
     for index, pair in enumerate(found[:4]):
         sources = store.sources(index)

@@ -22,8 +22,9 @@ from refusion.evaluation.parallel import score_all
 from refusion.evaluation.scenes import pairs_of_split
 from refusion.evaluation.scoring import ItemScores, Scorer
 from refusion.evaluation.work_items import Scene, WorkItem
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
 from refusion.images.store import PairStore
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
 from refusion.runtime.distributed import Shard

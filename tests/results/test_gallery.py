@@ -12,7 +12,7 @@ from refusion.cli.gallery import gallery
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import csv_text, score_table
 from refusion.evaluation.results import MethodScores
-from refusion.images.reading import write_image
+from refusion.images.writing import write_image
 from refusion.metrics import METRICS
 from refusion.results.gallery import Window, gallery_row, most_different_window, png_bytes
 

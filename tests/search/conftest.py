@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from ray.tune.experiment import Trial
 
-from refusion.images.pairs import Pair, find_and_check
-from refusion.images.reading import write_image
+from refusion.images.pair_check import find_and_check
+from refusion.images.pairs import Pair
+from refusion.images.writing import write_image
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.objective.objective import Objective
 from refusion.search.objective.scoreboard import Scoreboard

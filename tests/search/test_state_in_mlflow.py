@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from sweep_states import VALUES, Begin, train, trials_of
 
-from refusion.images.reading import write_image
+from refusion.images.writing import write_image
 from refusion.search.state import SweepState
 from refusion.search.trials.records import TrialRecord
 

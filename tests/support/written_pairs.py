@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from refusion.images.reading import write_image
+from refusion.images.writing import write_image
 
 # VIF, the most demanding metric, needs 41.
 HEIGHT, WIDTH = 44, 52

@@ -10,7 +10,7 @@ import torch
 from written_pairs import write_pairs
 
 from refusion.config.settings import Settings
-from refusion.images.pairs import find_and_check
+from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import Shard
 from refusion.training import loop

@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 
 from refusion.config.layers import check
 from refusion.images.builtin import ensure_builtin
-from refusion.images.pairs import find_and_check
+from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.import_path import IMPORT_FOLDERS
 from refusion.meta.state import TrainingState

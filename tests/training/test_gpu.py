@@ -9,7 +9,7 @@ import torch
 
 from refusion.config.layers import check
 from refusion.images.builtin import ensure_builtin
-from refusion.images.pairs import find_and_check
+from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard

@@ -12,8 +12,9 @@ from refusion.baselines import fuse_baseline
 from refusion.config.settings import Settings
 from refusion.fuse import fuse_pair
 from refusion.images.colour import luminance, saved_luminance
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
 from refusion.images.store import PairStore
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights

@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.images.builtin import ensure_builtin
-from refusion.images.pairs import find_and_check
+from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, average_over_workers, gather_on_all

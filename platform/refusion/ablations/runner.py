@@ -13,12 +13,13 @@ import pandas as pd
 from rich.console import Console
 
 from refusion.ablations.cell import Cell, Equal
+from refusion.ablations.orphans import end_with_parent
 from refusion.ablations.training import train_cell
 from refusion.ablations.variants import LEARNED, Variant
 from refusion.config.layers import check, for_task
 from refusion.config.settings import Settings
 from refusion.errors import TrainingDivergedError
-from refusion.images.dataset import check_pairs
+from refusion.images.dataset import check_pairs, reading_of
 
 TABLE = "ablations.csv"
 # The same on all cells: nothing but the scores after the last epoch is wanted.
@@ -57,7 +58,7 @@ def run_ablations(plan: Plan, console: Console) -> int:
         UserError: the settings or the data are at fault, or the folder has cells of other settings.
     """
     base = plan.base
-    found = check_pairs(base.data, base.tasks, skip_bad=base.skip_bad_pairs)
+    found = check_pairs(base.data, base.tasks, skip_bad=base.skip_bad_pairs, reading=reading_of(base))
     root = plan.out.expanduser().absolute()
     cells = [
         Cell(pairs, variant, "steps", _settings(plan, pairs.task, variant, seed), root)
@@ -150,7 +151,8 @@ def _run(cells: Sequence[Cell], plan: Plan) -> Iterator[tuple[Cell, TrainingDive
 def _train_alone(cell: Cell, threads: int) -> None:
     """Trains a cell in a process of its own, so that no cell is timed with what another one has compiled."""
     # Threads of torch do not survive a fork.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned, initializer=end_with_parent) as process:
         process.submit(train_cell, cell, threads).result()
 
 

@@ -23,6 +23,7 @@ from refusion.evaluation.methods import Method, find_methods
 from refusion.evaluation.scoring import fuse_by_baseline, fuse_by_module, grey_levels
 from refusion.images.pairs import Pair, dataset_digest, images_by_stem
 from refusion.images.reading import read_image
+from refusion.images.store import read_pair
 from refusion.metrics import METRICS, evaluate
 from refusion.ops.backend import configure
 
@@ -81,6 +82,11 @@ def chosen_methods(task: str, given: Sequence[tuple[str, str]]) -> list[Method]:
     return methods
 
 
+def _grey_pair(pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    a, b = read_pair(pair)
+    return grey_levels(a), grey_levels(b)
+
+
 def _grey(file: str) -> NDArray[np.float32]:
     """Returns a picture's luminance, (H, W) on 0–255, not rounded."""
     return grey_levels(read_image(Path(file)))
@@ -117,7 +123,7 @@ def fuse_all(
     Raises:
         UserError: a checkpoint cannot be loaded, or a folder of fused pictures lacks one or has one of another size.
     """
-    planes = {split: _in_threads(lambda pair: (_grey(pair.a), _grey(pair.b)), pairs[split]) for split in _SPLITS}
+    planes = {split: _in_threads(_grey_pair, pairs[split]) for split in _SPLITS}
     sources = {split: [np.stack([_rounded(plane) for plane in pair]) for pair in planes[split]] for split in _SPLITS}
     of_data = "".join(dataset_digest(pairs[split]) for split in _SPLITS)
     found = []

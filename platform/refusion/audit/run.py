@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from refusion.evaluation.methods import Method
 from refusion.evaluation.scenes import pairs_of_split
 from refusion.images.dataset import evenly_spaced
 from refusion.images.pairs import Pair
+from refusion.images.reading import Reading
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
@@ -46,6 +47,7 @@ class Request:
         train_pairs, val_pairs: at most so many of each, evenly spaced.
         device: "cpu" or "cuda".
         workers: fits at once.
+        reading, skip_bad_pairs: ranges of the sources, limits, and what becomes of bad pairs.
         trust_code: as for `refusion.load_module`.
         out: the CSV file.
     """
@@ -67,6 +69,8 @@ class Request:
     workers: int | None
     trust_code: bool | Collection[str]
     out: Path
+    reading: Reading = field(default_factory=Reading)
+    skip_bad_pairs: bool = False
 
 
 def run_audit(request: Request) -> int:
@@ -103,10 +107,21 @@ def run_audit(request: Request) -> int:
 
 def _pairs(request: Request, task: str, console: Console) -> dict[str, list[Pair]]:
     found = {}
+    lines: list[str] = []
     for split, most in (("train", request.train_pairs), ("val", request.val_pairs)):
         with progress_bar(f"checking {split} pairs", console) as on_progress:
-            pairs = pairs_of_split(request.data, task, split, on_progress)
+            pairs = pairs_of_split(
+                request.data,
+                task,
+                split,
+                on_progress,
+                reading=request.reading,
+                skip_bad=request.skip_bad_pairs,
+                tell=lines.append,
+            )
         found[split] = [pairs[index] for index in evenly_spaced(len(pairs), most)]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
     for pair in found["train"]:
         if min(pair.height, pair.width) < request.crop:
             raise UserError(

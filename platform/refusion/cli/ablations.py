@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from refusion.ablations.variants import VARIANTS, find_variants
 from refusion.cli.options import Parser, parse_dotted
-from refusion.config.layers import check, read_settings_file
-from refusion.config.presets import settings_file
+from refusion.config.layers import check
+from refusion.config.presets import read_config
 
 # PyTorch takes seconds to import: only once the command line is understood.
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
     for name in ("processes", "threads"):
         if getattr(options, name) < 1:
             parser.error(f"argument --{name}: must be at least 1")
-    changes = [read_settings_file(settings_file(options.config))] if options.config else []
+    changes = [read_config(options.config)] if options.config else []
     own = {
         "tasks": [str(task).upper() for task in options.task],
         "data": options.data,

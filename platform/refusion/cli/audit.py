@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from refusion.audit.options import FitOptions
 from refusion.cli.options import AddMethods, Parser, positive
 from refusion.cli.settings_help import facts_text
+from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 
 # PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
@@ -52,6 +53,8 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     """
     given = _parser(description).parse_args(list(arguments))
     given.trust_code = trusted_code(given)
+    given.reading = reading_from(given)
+    del given.range, given.max_megapixels
     del given.network_kinds
     from refusion.audit.run import Request
 
@@ -64,7 +67,7 @@ def _parser(description: str) -> Parser:
     for option, value, text in (
         ("--baseline", "[NAME=]B", "classical methods, see below [without any method: the task's]"),
         ("--fused", "[NAME=]DIR", "fused pictures in DIR/train and DIR/val, named as their sources"),
-        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file or models:/… URI"),
+        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, weight file or models:/… URI"),
     ):
         methods.add_argument(option, action=AddMethods, dest="methods", nargs="+", default=[], metavar=value, help=text)
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
@@ -90,6 +93,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: without Ray [%(default)s]")
     parser.add_argument("--workers", type=positive, metavar="N", help="fits at once, a CPU each [CPUs of the cluster]")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="a row per fit; plots beside it")
+    add_source_options(parser)
     add_trust_options(parser)
     return parser
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import AddMethods, Parser, positive
 from refusion.cli.settings_help import facts_text
+from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.evaluation.request import FORMATS, Request
@@ -54,6 +55,8 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
     given.split = given.split or _SPLIT
     given.trust_code = trusted_code(given)
+    given.reading = reading_from(given)
+    del given.range, given.max_megapixels
     del given.network_kinds
     return Request(**vars(given))
 
@@ -64,7 +67,7 @@ def _parser(description: str) -> Parser:
     methods = parser.add_argument_group("methods", "any number, mixed; the first is the one others are tested against")
     for option, value, text in (
         ("--fused", "[NAME=]DIR", "fused pictures, named as their sources"),
-        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, .pth file, models:/… URI, or pretrained"),
+        ("--checkpoint", "[NAME=]C", "fuse by a checkpoint folder, weight file, models:/… URI, or pretrained"),
         ("--baseline", "[NAME=]B", "fuse by a classical method, see below"),
     ):
         methods.add_argument(option, action=AddMethods, dest="methods", default=[], metavar=value, help=text)
@@ -85,6 +88,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--workers", type=positive, metavar="N", help="pictures at once [CPUs of the cluster]")
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
+    add_source_options(parser)
     add_adapt_options(parser)
     add_trust_options(parser)
     return parser

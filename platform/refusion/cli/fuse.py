@@ -9,11 +9,14 @@ python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
+from refusion.cli.shared.results import add_result_options, result_from, write_result
+from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.shipped import PRETRAINED
@@ -21,9 +24,7 @@ from refusion.tasks import find_task
 
 # PyTorch and MLflow take seconds to import: only once the command line is understood.
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -37,43 +38,56 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         "--checkpoint",
         default=PRETRAINED,
         metavar="C",
-        help="checkpoint folder, .pth file or models:/… URI [pretrained: the module that comes along for the task]",
+        help="checkpoint folder, weight file or models:/… URI [pretrained: the module that comes along for the task]",
     )
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
     parser.add_argument("--b", required=True, type=Path, metavar="FILE|DIR", help="source b, or a folder of them")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the fused PNG files")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, not a source's")
+    add_source_options(parser)
+    add_result_options(parser)
     add_adapt_options(parser)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
     options = parser.parse_args(list(arguments))
-    task = find_task(options.task)
+    task, reading, result = find_task(options.task), reading_from(options), result_from(options)
     from rich.console import Console
 
     from refusion.adapt import Adaptation, load_learned_loss
-    from refusion.evaluation.scenes import pairs_of_folders
-    from refusion.fuse import fuse_pair
-    from refusion.images.pairs import Pair, match_pairs
-    from refusion.images.reading import write_image
+    from refusion.fuse import fuse_exact
+    from refusion.images.colour import has_colour
+    from refusion.images.destinations import check_destination
+    from refusion.images.pair_check import check_sources
+    from refusion.images.pairs import check_lines, good_pairs
+    from refusion.images.store import read_pair
     from refusion.ops.backend import configure
     from refusion.runtime.progress_bar import progress_bar
     from refusion.tracking.loading import find_checkpoint, load_module
 
     console = Console()
+    say = partial(console.print, markup=False, soft_wrap=True, highlight=False)
+    check_destination("--out", options.out, [options.a, options.b])
     device = _device(options.device)
     trusted = trusted_code(options)
     found = find_checkpoint(options.checkpoint, task.name, options.tracking_uri)
     checkpoint = found.folder
     module = load_module(checkpoint, trust_code=trusted).to(device)
     configure(device)
-    matched = match_pairs(options.a, options.b)
-    pairs: list[Pair] = []
-    console.print(f"{task.name}: fusing {len(matched)} with {found.about}", markup=False, soft_wrap=True)
+    learned = None
     if options.adapt is not None:
         learned = load_learned_loss(checkpoint, task.name, trust_code=trusted)
+    with progress_bar("checking", console) as show:
+        checked = check_sources(options.a, options.b, task.name, reading=reading, progress=show)
+    pairs = good_pairs(checked, skip_bad=options.skip_bad_pairs)
+    for line in check_lines(checked):
+        say(line)
+    targets = [result.target(options.out, pair.name) for pair in pairs]
+    files = [Path(file) for pair in pairs for file in (pair.a, pair.b)]
+    check_destination("--out", options.out, files, targets)
+    say(f"{task.name}: fusing {len(pairs)} with {found.about}")
+    if learned is not None:
         adaptation = Adaptation(learned, task.name, options.adapt, options.adapt_rate)
-        pairs = pairs_of_folders(options.a, options.b)
         if not options.adapt_each:
             with progress_bar("adapting", console) as show:
                 module = adaptation.to_pairs(module, pairs, show)
@@ -82,28 +96,19 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     except OSError as error:
         raise UserError(f"--out {options.out}: the folder cannot be made ({error.strerror})") from error
     with progress_bar("fusing", console) as show:
-        for done, (name, a, b) in enumerate(matched, start=1):
-            each = pairs and options.adapt_each
-            own = adaptation.to_pairs(module, [pairs[done - 1]]) if each else module
-            sources = _sources(a, b)
+        for done, (pair, target) in enumerate(zip(pairs, targets, strict=True), start=1):
+            own = adaptation.to_pairs(module, [pair]) if learned is not None and options.adapt_each else module
+            a, b = read_pair(pair)
             try:
-                fused = fuse_pair(own, *sources)
+                fused = fuse_exact(own, a, b, stretched=result.stretched, grey=result.grey)
             except UserError as error:
-                raise UserError(f"{a}: {error}") from error
-            write_image(options.out / f"{name}.png", fused)
-            show(done, len(matched))
-    console.print(f"{task.name}: {len(matched)} fused in {options.out}", markup=False, soft_wrap=True)
+                raise UserError(f"{pair.a}: {error}") from error
+            # The source with the colour says how it is to be shown; of two coloured ones, a.
+            first, second = (pair.b, pair.a) if has_colour(b) and not has_colour(a) else (pair.a, pair.b)
+            write_result(target, fused, result, Path(first), Path(second))
+            show(done, len(pairs))
+    say(f"{task.name}: {len(pairs)} fused in {options.out}")
     return 0
-
-
-def _sources(a: Path, b: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    from refusion.images.reading import read_image
-
-    sources = read_image(a), read_image(b)
-    if sources[0].shape[:2] != sources[1].shape[:2]:
-        (height_a, width_a), (height_b, width_b) = (source.shape[:2] for source in sources)
-        raise UserError(f"{a} is {width_a}×{height_a} but {b} is {width_b}×{height_b}: sources must be of one size")
-    return sources
 
 
 def _device(name: str) -> torch.device:

@@ -24,7 +24,7 @@ from refusion.errors import UserError
 _PROGRAMS = ("python ", "ray ", "refusion ")
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
-_GROUPS = {"data": ("tasks", "data", "skip_bad_pairs", "seed"), _MACHINES: ()}
+_GROUPS = {"data": ("tasks", "data", "range", "max_megapixels", "skip_bad_pairs", "seed"), _MACHINES: ()}
 _DEFAULTS = {"tasks": "those that the data has"}
 _WRITTEN = {"data": "DIR|builtin"}
 # Fields of runtime.manifest.JobRequest, which takes a second to import.

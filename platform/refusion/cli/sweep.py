@@ -111,7 +111,7 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
 def _with_file(part: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
     kind = "pbt" if part["options"].get("scheduler") in PBT_KINDS else "schedules"
     file = settings_file(config or Path(f"sweep-{kind}"))
-    content = read_settings_file(file)
+    content = _by_section(read_settings_file(file))
     unknown = [name for name in content if name not in _SECTIONS]
     if unknown:
         raise UserError(f"--config {file}: a sweep file has the sections {', '.join(_SECTIONS)}, not {unknown[0]!r}")
@@ -128,6 +128,21 @@ def _with_file(part: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
         options["task"] = _tasks(options["task"])
     changes = [content.get("base") or {}, *part["changes"]]
     return {**part, "options": options, "changes": changes, "space": space, "space_file": str(file)}
+
+
+def _by_section(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns a sweep file's content with `base.schedule.epochs: 3` and the like put into their sections."""
+    result: dict[str, Any] = {}
+    for name, value in content.items():
+        section, dot, rest = str(name).partition(".")
+        inside = {rest: value} if dot and section in _SECTIONS else None
+        old = result.get(section)
+        if inside is None:
+            section, inside = str(name), value
+        if isinstance(old, Mapping) and isinstance(inside, Mapping):
+            inside = {**old, **inside}
+        result[section] = inside
+    return result
 
 
 def _tasks(names: str | Sequence[Any]) -> list[str]:

@@ -22,8 +22,8 @@ from refusion.cli.options import (
     given_options,
     parse_dotted,
 )
-from refusion.config.layers import check, read_settings_file
-from refusion.config.presets import read_preset, settings_file
+from refusion.config.layers import check
+from refusion.config.presets import read_config, read_preset
 
 # PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
     start.add_argument("--start", metavar="average|random|pretrained", help="--network.start")
     options, rest = parser.parse_known_args(list(arguments))
     changes = [read_preset(options.preset)] if options.preset else []
-    changes += [read_settings_file(settings_file(options.config))] if options.config else []
+    changes += [read_config(options.config)] if options.config else []
     changes += [{"network": {"start": options.start}}] if options.start else []
     changes += [given_options(options), *parse_dotted(rest, parser.option_names())]
     if options.resume is None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from refusion.config.dotted import nested
 from refusion.config.per_epoch import NUMBER, PIECEWISE, is_piecewise
 from refusion.config.schedules import InnerRate, current_kind, kinds, shared_settings
 from refusion.config.settings import Settings
@@ -98,7 +99,7 @@ def check(changes: Iterable[Mapping[str, Any]], base: Settings | None = None) ->
     before = base or Settings()
     common = before.model_dump(exclude={PER_TASK})
     own: dict[str, dict[str, Any]] = {task: _resolved(before, task) for task in before.per_task}
-    for change in changes:
+    for change in map(nested, changes):
         said = _said_per_task(change.get(PER_TASK))
         rest = {key: value for key, value in change.items() if key != PER_TASK}
         own = {task: merge(merge(own.get(task, common), rest), said.get(task, {})) for task in (*own, *said)}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refusion.config.dotted import nested
 from refusion.config.layers import check, merge, read_settings_file
 from refusion.config.settings import Settings
 from refusion.errors import UserError
@@ -53,9 +54,16 @@ def read_preset(name: str) -> dict[str, Any]:
         if name in _found():
             raise UserError(f"--preset {name}: is a sweep file; give it to jobs/sweep.py as --config {name}")
         raise UserError(f"--preset {name}: there is no such preset: choose from {', '.join(preset_names())}")
-    content = read_settings_file(_found()[name])
-    base = content.pop(_BASE, None)
-    return content if base is None else merge(read_preset(base), content)
+    return _over_its_base(read_settings_file(_found()[name]))
+
+
+def read_config(given: Path) -> dict[str, Any]:
+    """Reads the settings that ``--config`` names: a preset's, or a file's over those of the preset it begins with.
+
+    Raises:
+        UserError: there is no such file or preset, or it holds no settings.
+    """
+    return _over_its_base(read_settings_file(settings_file(given)))
 
 
 def recorded_settings(content: Mapping[str, Any]) -> Settings:
@@ -70,6 +78,11 @@ def recorded_settings(content: Mapping[str, Any]) -> Settings:
         UserError: some are wrong.
     """
     return check([read_preset(_PUBLISHED), {name: value for name, value in content.items() if name != "task"}])
+
+
+def _over_its_base(content: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: value for name, value in nested(content).items() if name != _BASE}
+    return merge(read_preset(str(content[_BASE])), own) if _BASE in content else own
 
 
 def _found() -> dict[str, Path]:

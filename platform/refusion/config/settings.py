@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from refusion.config.network import NetworkSettings
 from refusion.config.objective import ObjectiveSettings
 from refusion.config.per_epoch import NumberOrPiecewise, at
+from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, parse_ranges
 from refusion.config.schedules import (
     CosineRate,
     InnerRate,
@@ -21,6 +22,7 @@ from refusion.config.schedules import (
     kinds,
     of_kind,
 )
+from refusion.errors import UserError
 from refusion.tasks import TaskName
 
 BUILTIN = "builtin"
@@ -138,6 +140,12 @@ class Settings(Section):
     )
     data: str = Field(BUILTIN, min_length=1, description="folder with TASK/{train,val}/{a,b}, or 'builtin'")
     skip_bad_pairs: bool = Field(False, description="train without the pairs that are found bad")
+    range: str = Field(
+        AUTO, description=f"values of each source that become black and white: {RANGE_FORMS}; a=RULE b=RULE for each"
+    )
+    max_megapixels: float = Field(
+        DEFAULT_MEGAPIXELS, gt=0, description="pixels that a picture may have, in millions, and bytes eight times that"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of crops, order and initial weights")
     workers: int = Field(1, ge=1, description="Ray Train workers per task")
     threads: int | None = Field(None, ge=1, description="CPUs and torch threads per worker; default what fits")
@@ -173,6 +181,15 @@ class Settings(Section):
         if len(set(tasks)) != len(tasks):
             raise ValueError("a task is named twice")
         return tasks
+
+    @field_validator("range")
+    @classmethod
+    def _is_range(cls, text: str) -> str:
+        try:
+            parse_ranges(text)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return text
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Settings:

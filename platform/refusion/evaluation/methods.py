@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from refusion.errors import UserError
-from refusion.shipped import PRETRAINED
+from refusion.shipped import FUSION_FILE, PRETRAINED, WEIGHT_SUFFIXES
 from refusion.tasks import TASKS
 
 Kind = Literal["fused", "checkpoint", "baseline"]
@@ -109,12 +109,14 @@ def _checkpoint_name(value: str) -> str:
     """Returns RUN/TASK (with the epoch, unless it is the final one), a file's stem, or the text after models:/."""
     if value.startswith(_MODEL_SCHEMES):
         return value.partition(":")[2].strip("/")
-    if value.endswith(".pth"):
-        return Path(value).stem
     if value == PRETRAINED:
         return value
+    name = Path(value).name
+    suffix = next((suffix for suffix in WEIGHT_SUFFIXES if name.lower().endswith(suffix)), None)
+    if suffix and name != FUSION_FILE:
+        return name[: -len(suffix)]
     path = Path(value).expanduser().resolve()
-    folder = path.parent if path.suffix == ".safetensors" else path
+    folder = path.parent if suffix else path
     run_task = folder.parent
     if run_task.name in TASKS:
         run = f"{run_task.parent.name}/{run_task.name}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from refusion.evaluation.methods import Kind
+from refusion.images.reading import Reading
 
 Format = Literal["text", "markdown", "latex"]
 FORMATS: tuple[Format, ...] = ("text", "markdown", "latex")
@@ -22,6 +23,8 @@ class Request:
         trust_code: permission to run code that a checkpoint names: True for any, or the import paths that may be.
         adapt: number of steps by which each checkpoint is also adapted to the pictures, as a method of its own.
         adapt_each: adapts to each pair by itself, not to all together.
+        reading: ranges of the sources, and limits.
+        skip_bad_pairs: leave bad pairs out.
     """
 
     methods: Sequence[tuple[Kind, str]]
@@ -46,6 +49,8 @@ class Request:
     adapt: int | None = None
     adapt_rate: float = 1e-4
     adapt_each: bool = False
+    reading: Reading = field(default_factory=Reading)
+    skip_bad_pairs: bool = False
 
     @property
     def all_metrics(self) -> bool:

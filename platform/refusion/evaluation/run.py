@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -30,6 +31,7 @@ from refusion.evaluation.scenes import (
 )
 from refusion.evaluation.scoring import ItemScores, Scorer, full_reference
 from refusion.evaluation.work_items import Scene, WorkItem
+from refusion.images.destinations import check_destination
 from refusion.images.pairs import Pair
 from refusion.metrics.facts import Definition
 from refusion.metrics.lookup import find_definitions
@@ -143,12 +145,18 @@ def _store(request: Request) -> tuple[str, str] | None:
 
 
 def _pairs(request: Request, task: str, console: Console) -> list[Pair]:
+    lines: list[str] = []
+    how: dict[str, Any] = {"reading": request.reading, "skip_bad": request.skip_bad_pairs, "tell": lines.append}
     with progress_bar("checking sources", console) as on_progress:
         if request.data is not None:
-            return pairs_of_split(request.data, task, request.split, on_progress)
-        if request.a is None or request.b is None:
+            pairs = pairs_of_split(request.data, task, request.split, on_progress, **how)
+        elif request.a is None or request.b is None:
             raise UserError("say where the sources are: either --a DIR and --b DIR, or --data DIR")
-        return pairs_of_folders(request.a, request.b, on_progress)
+        else:
+            pairs = pairs_of_folders(request.a, request.b, task, on_progress, **how)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
+    return pairs
 
 
 def _scenes(
@@ -181,14 +189,14 @@ def _folders(request: Request, methods: Sequence[Method], scenes: Sequence[Scene
     if request.save is None:
         return {}
     root = request.save.expanduser().absolute()
-    inputs = {Path(file).resolve() for scene in scenes for file in scene.files()}
+    files = [Path(file) for scene in scenes for file in scene.files()]
+    inputs = {*files, *(file.parent for file in files)}
     folders: dict[str, str] = {}
     for method in methods:
         if method.kind == "fused":
             continue
         folder = root / method.folder_name if len(methods) > 1 else root
-        if any((folder / f"{scene.pair.name}.png").resolve() in inputs for scene in scenes):
-            raise UserError(f"--save {request.save}: would overwrite pictures that are read; choose another folder")
+        check_destination("--save", folder, inputs, [folder / f"{scene.pair.name}.png" for scene in scenes])
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

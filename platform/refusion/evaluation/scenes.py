@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,14 @@ from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
 from refusion.evaluation.work_items import Scene
 from refusion.images.dataset import data_folder, make_available
-from refusion.images.pairs import Pair, find_and_check, images_by_stem, match_pairs
-from refusion.images.reading import decode, read_bytes, read_image
+from refusion.images.pair_check import check_sources, find_and_check
+from refusion.images.pairs import Checked, Pair, check_lines, good_pairs, images_by_stem
+from refusion.images.reading import Reading, read_image
 
 T = TypeVar("T")
 R = TypeVar("R")
 OnProgress = Callable[[int, int], None]
+Tell = Callable[[str], None]
 _MOST_LISTED = 20
 _MOST_THREADS = 8
 
@@ -33,38 +34,57 @@ class MinimumSize:
     side: int
 
 
-def pairs_of_split(data: str, task: str, split: str, on_progress: OnProgress | None = None) -> list[Pair]:
+def pairs_of_split(
+    data: str,
+    task: str,
+    split: str,
+    on_progress: OnProgress | None = None,
+    *,
+    reading: Reading | None = None,
+    skip_bad: bool = False,
+    tell: Tell | None = None,
+) -> list[Pair]:
     """Returns the checked pairs of DATA/TASK/SPLIT, sorted by name; ``data`` may be "builtin".
 
+    Args:
+        data, task, split: of the pairs.
+        on_progress: called with (done, total).
+        reading: ranges and limits; None for the defaults.
+        skip_bad: leave bad pairs out instead of raising.
+        tell: called with each line that the check has to say.
+
     Raises:
-        UserError: a folder is missing or empty, or pairs are bad (the first of them are listed).
+        UserError: a folder is missing or empty, or pairs are bad (all of them are listed).
     """
     folder = data_folder(data)
     make_available(data, folder)
-    pairs, problems = find_and_check(folder, task, split, progress=on_progress)
-    if problems:
-        listed = _listed([f"{problem.file} {problem.what}" for problem in problems], "; ")
-        raise UserError(f"--data {data}: mend or remove these files: {listed}")
-    return pairs
+    return _good(find_and_check(folder, task, split, reading=reading, progress=on_progress), skip_bad, tell)
 
 
-def pairs_of_folders(a: Path, b: Path, on_progress: OnProgress | None = None) -> list[Pair]:
-    """Returns the pairs of equal stems of two folders (or the one of two files), decoded and checked, sorted by name.
+def pairs_of_folders(
+    a: Path,
+    b: Path,
+    task: str,
+    on_progress: OnProgress | None = None,
+    *,
+    reading: Reading | None = None,
+    skip_bad: bool = False,
+    tell: Tell | None = None,
+) -> list[Pair]:
+    """Returns the checked pairs of equal stems of two folders (or the one of two files); arguments as above.
 
     Raises:
-        UserError: as for ``match_pairs``, or a file cannot be read, or the sizes of a pair differ.
+        UserError: as ``check_sources``, or pairs are bad (all of them are listed).
     """
-    matched = match_pairs(a.expanduser().absolute(), b.expanduser().absolute())
-    return sorted(_map_in_threads(_pair, matched, on_progress), key=lambda pair: pair.name)
+    return _good(check_sources(a, b, task, reading=reading, progress=on_progress), skip_bad, tell)
 
 
-def _pair(files: tuple[str, Path, Path]) -> Pair:
-    name, a, b = files
-    data_a, data_b = read_bytes(a), read_bytes(b)
-    size_a, size_b = decode(data_a, a).image.shape[:2], decode(data_b, b).image.shape[:2]
-    if size_a != size_b:
-        raise UserError(f"{a} is {_size(size_a)} but {b} is {_size(size_b)}: sources must be of one size")
-    return Pair(name, str(a), str(b), size_a[0], size_a[1], hashlib.sha256(data_a + data_b).hexdigest())
+def _good(checked: Checked, skip_bad: bool, tell: Tell | None) -> list[Pair]:
+    pairs = good_pairs(checked, skip_bad=skip_bad)
+    if tell is not None:
+        for line in check_lines(checked):
+            tell(line)
+    return pairs
 
 
 def match_fused(folder: Path, names: Sequence[str]) -> dict[str, str]:

@@ -19,7 +19,9 @@ from refusion.evaluation.results import REFERENCE
 from refusion.evaluation.work_items import WorkItem
 from refusion.fuse import fuse_pair
 from refusion.images.colour import luminance, restore_colour, saved_luminance
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
+from refusion.images.store import read_pair
+from refusion.images.writing import write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.ops.backend import configure
 
@@ -99,7 +101,7 @@ class Scorer:
             UserError: a file cannot be read or written, or cannot be scored.
         """
         method, scene = item.method, item.scene
-        a, b = (read_image(Path(file)) for file in (scene.pair.a, scene.pair.b))
+        a, b = read_pair(scene.pair)
         fused = self._fused(item, a, b, device)
         if method.name in self.save_folders and fused.picture is not None:
             target = Path(self.save_folders[method.name]) / f"{scene.pair.name}.png"

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from refusion.errors import UserError
 from refusion.images import renderings
-from refusion.images.reading import read_image, write_image
+from refusion.images.reading import read_image
 from refusion.images.renderings import Byte, Float, Rendering
+from refusion.images.writing import write_image
 
 # Each change of the written pictures raises it; callers may put it into the folder's name.
 BUILTIN_VERSION = "1"

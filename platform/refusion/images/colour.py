@@ -117,14 +117,23 @@ def restore_colour(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
         >>> restore_colour(grey, grey, grey).shape, restore_colour(grey, grey, red).shape
         ((2, 2), (2, 2, 3))
     """
+    return _rounded(restore_colour_exact(luminance_255, a, b))
+
+
+def restore_colour_exact(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
+    """Returns what ``restore_colour`` rounds, (H, W) or (H, W, 3) float32, not yet clipped to 0–255; same arguments.
+
+    Raises:
+        ValueError: as ``restore_colour``.
+    """
     if not luminance_255.shape == a.shape[:2] == b.shape[:2]:
         raise ValueError(f"sizes differ: luminance {luminance_255.shape}, a {a.shape[:2]}, b {b.shape[:2]}")
     coloured = [source for source in (a, b) if has_colour(source)]
     y = np.asarray(luminance_255, np.float32)
     if not coloured:
-        return _rounded(y)
+        return y
     restored = chroma(coloured[0]) if len(coloured) == 1 else _mean_chroma(chroma(a), chroma(b))
-    return _rounded(_convert(np.dstack([y, restored]), cv2.COLOR_YCrCb2RGB))
+    return _convert(np.dstack([y, restored]), cv2.COLOR_YCrCb2RGB)
 
 
 def saved_luminance(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from refusion.config.settings import BUILTIN
+from refusion.config.ranges import parse_ranges
+from refusion.config.settings import BUILTIN, Settings
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
-from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest, find_and_check
+from refusion.images.pair_check import find_and_check
+from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest
+from refusion.images.reading import Reading
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.tasks import TASKS
 
@@ -24,6 +27,7 @@ class TaskPairs:
         folder: the data set's folder, with TASK/SPLIT/{a,b} in it.
         train, val: sorted by name.
         skipped: the files left out because of ``--skip-bad-pairs``.
+        notes: what the check has to say of pairs that are not bad.
     """
 
     task: str
@@ -31,13 +35,18 @@ class TaskPairs:
     train: list[Pair]
     val: list[Pair]
     skipped: list[Problem]
+    notes: list[Problem] = field(default_factory=list)
 
 
 def _too_small(pairs: Sequence[Pair], place: str) -> list[Problem]:
     """Returns the val pairs on which a metric is not defined, so that they are refused before the first epoch."""
     least = max(CATALOGUE[name].definitions["authors"].smallest_side for name in METRICS)
     return [
-        Problem(_file(pair, place), f"is {pair.width}×{pair.height}: validation needs at least {least} pixels a side")
+        Problem(
+            _file(pair, place),
+            f"is {pair.width}×{pair.height}: validation needs at least {least} pixels a side",
+            "too small",
+        )
         for pair in pairs
         if min(pair.height, pair.width) < least
     ]
@@ -91,6 +100,7 @@ def check_pairs(
     tasks: Sequence[str],
     *,
     skip_bad: bool,
+    reading: Reading | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[TaskPairs]:
     """Finds and checks the train and val pairs of all tasks.
@@ -99,6 +109,7 @@ def check_pairs(
         data: the setting, a folder or "builtin".
         tasks: names of tasks.
         skip_bad: leave bad pairs out instead of raising.
+        reading: ranges and limits; None for the defaults.
         progress: called with ("IVIF/train", pairs checked, pairs in all).
 
     Returns:
@@ -113,10 +124,12 @@ def check_pairs(
     for task in tasks:
         splits: dict[str, list[Pair]] = {}
         problems: list[Problem] = []
+        notes: list[Problem] = []
         for split in ("train", "val"):
             place = f"{task}/{split}"
             tell = None if progress is None else lambda done, of, place=place: progress(place, done, of)
-            pairs, bad = find_and_check(folder, task, split, progress=tell)
+            pairs, bad, said, _ = find_and_check(folder, task, split, reading=reading, progress=tell)
+            notes += said
             if split == "val":
                 bad += _too_small(pairs, place)
                 small = {problem.file for problem in bad}
@@ -125,7 +138,7 @@ def check_pairs(
                 raise UserError(f"--data {data}: no good pair is left in {place}; {bad_pairs_error(bad)}")
             splits[split] = pairs
             problems += bad
-        found.append(TaskPairs(task, str(folder), splits["train"], splits["val"], problems))
+        found.append(TaskPairs(task, str(folder), splits["train"], splits["val"], problems, notes))
     bad_ones = [problem for pairs in found for problem in pairs.skipped]
     if bad_ones and not skip_bad:
         raise bad_pairs_error(bad_ones)
@@ -152,3 +165,8 @@ def evenly_spaced(count: int, wanted: int | None) -> list[int]:
     if wanted is None or wanted >= count:
         return list(range(count))
     return [int((position + 0.5) * count / wanted) for position in range(wanted)]
+
+
+def reading_of(settings: Settings) -> Reading:
+    """Returns the settings of reading among a job's."""
+    return Reading(parse_ranges(settings.range), settings.max_megapixels)

@@ -1,22 +1,27 @@
-"""The pairs of a data set, found and checked once before any training."""
+"""Pairs of sources, what their check reports, and the files of two folders that belong together."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, NamedTuple
 
 from refusion.errors import UserError
-from refusion.images.reading import IMAGE_SUFFIXES, Decoded, UnreadableImageError, decode, read_bytes
+from refusion.images.formats import IMAGE_SUFFIXES, stem_of, suffix_of
+from refusion.images.ranges import Extent
 
 _MOST_LISTED = 50
+_MOST_OF_A_KIND = 3
+# What systems leave in folders, and what nobody asks about.
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+
+Kind = Literal[
+    "no partner", "shared stem", "unreadable", "orientation", "size", "same file", "same picture", "too small",
+    "range", "nearly constant", "remark", "passed over",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,11 @@ class Pair:
     """Two registered sources.
 
     Attributes:
-        name: the files' stem.
+        name: the files' stem, in Unicode's composed form.
         a, b: absolute paths.
-        height, width: in pixels.
+        height, width: in pixels, upright.
         digest: SHA-256 of a's bytes followed by b's, hexadecimal.
+        range_a, range_b: values that become 0 and 255; None where they are those of the file's depth.
     """
 
     name: str
@@ -36,88 +42,71 @@ class Pair:
     height: int
     width: int
     digest: str
+    range_a: Extent | None = None
+    range_b: Extent | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("range_a", "range_b"):
+            value = getattr(self, name)
+            # JSON makes lists of tuples.
+            object.__setattr__(self, name, None if value is None else (float(value[0]), float(value[1])))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A fault of one file; ``file`` is its path below the data set's folder, ``what`` the rest of the sentence."""
+    """A fault of one file, or a note on it.
+
+    Attributes:
+        file: its path below the data set's folder, or as it was given.
+        what: the rest of the sentence.
+        kind: of fault or note.
+    """
 
     file: str
     what: str
+    kind: Kind = "unreadable"
 
 
-def find_and_check(
-    root: Path,
-    task: str,
-    split: str,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    threads: int | None = None,
-) -> tuple[list[Pair], list[Problem]]:
-    """Pairs ROOT/TASK/SPLIT/a/* with b/* by equal stems (suffixes may differ) and decodes every file in full.
+@dataclass(frozen=True)
+class SourceFacts:
+    """Facts about one source.
 
-    A problem is: no partner, two files of one stem in a folder, a file that is not a readable image (damaged,
-    truncated, of an unsupported kind), sizes that differ, EXIF orientations that differ (nobody can tell whether such
-    a pair is registered as stored or as shown), both files the same picture. Hidden files, folders and files without
-    an image suffix are passed over.
-
-    Args:
-        root: the data set's folder.
-        task, split: names of its sub-folders.
-        progress: called in this thread with (pairs checked, pairs in all).
-        threads: number of pairs that are decoded at once; None for one per core, at most 8.
-
-    Returns:
-        The good pairs, sorted by name, and the problems, sorted by file.
-
-    Raises:
-        UserError: a folder is missing, or there is no image in it.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import numpy as np
-        >>> from refusion.images import write_image
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for grey, side in ((0, "a"), (9, "b")):
-        ...     (root / "MIF" / "val" / side).mkdir(parents=True)
-        ...     write_image(root / "MIF" / "val" / side / "head.png", np.full((8, 6), grey, np.uint8))
-        >>> pairs, problems = find_and_check(root, "MIF", "val")
-        >>> [(pair.name, pair.height, pair.width) for pair in pairs], problems
-        ([('head', 8, 6)], [])
+    Attributes:
+        about: format and depth, such as "PNG, 16 bits".
+        height, width: in pixels, upright.
+        channels: 1 or 3.
+        least, greatest: of its values as the file holds them.
     """
-    folder = root / task / split
-    files_a, files_b = (_image_files(root, folder, side) for side in "ab")
-    by_stem_a, by_stem_b = _by_stem(files_a), _by_stem(files_b)
-    problems: list[Problem] = []
-    for own, other, other_side in ((by_stem_a, by_stem_b, "b"), (by_stem_b, by_stem_a, "a")):
-        for stem, files in own.items():
-            if stem not in other:
-                problems += [
-                    Problem(_relative(f, root), f"has no partner in {task}/{split}/{other_side}") for f in files
-                ]
-            if len(files) > 1:
-                names = ", ".join(file.name for file in files)
-                problems.append(
-                    Problem(_relative(files[0], root), f"shares its stem with other files of its folder: {names}")
-                )
-    whole = [
-        (files[0], by_stem_b[stem][0])
-        for stem, files in by_stem_a.items()
-        if len(files) == 1 and len(by_stem_b.get(stem, ())) == 1
-    ]
-    pairs: list[Pair] = []
-    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
-        checks = [pool.submit(_check, a, b, root) for a, b in whole]
-        for done, check in enumerate(as_completed(checks), start=1):
-            outcome = check.result()
-            if isinstance(outcome, Pair):
-                pairs.append(outcome)
-            else:
-                problems += outcome
-            if progress is not None:
-                progress(done, len(checks))
-    return sorted(pairs, key=lambda pair: pair.name), sorted(problems, key=lambda problem: (problem.file, problem.what))
+
+    about: str
+    height: int
+    width: int
+    channels: int
+    least: float
+    greatest: float
+
+
+class Checked(NamedTuple):
+    """The outcome of the one pair check.
+
+    Attributes:
+        pairs: the good ones, sorted by name.
+        problems: of the others, sorted by file.
+        notes: what does not make a pair bad, such as a range that was stretched, or what was passed over.
+        facts: of every source that could be read, by absolute path.
+    """
+
+    pairs: list[Pair]
+    problems: list[Problem]
+    notes: list[Problem]
+    facts: Mapping[str, SourceFacts]
+
+
+class Matched(NamedTuple):
+    """Files that belong together: (name, file a, file b), and the problems of the others."""
+
+    pairs: list[tuple[str, Path, Path]]
+    problems: list[Problem]
 
 
 def bad_pairs_error(problems: Sequence[Problem]) -> UserError:
@@ -132,24 +121,88 @@ def bad_pairs_error(problems: Sequence[Problem]) -> UserError:
     return UserError("\n".join(lines))
 
 
-def match_pairs(a: Path, b: Path) -> list[tuple[str, Path, Path]]:
-    """Returns (name, file a, file b) of two files, or of all images of equal stems in two folders, sorted by name.
+def good_pairs(checked: Checked, *, skip_bad: bool) -> list[Pair]:
+    """Returns the pairs to work on.
+
+    Args:
+        checked: outcome of the check.
+        skip_bad: leave bad pairs out instead of raising.
 
     Raises:
-        UserError: one is missing, one is a file and the other a folder, or an image has no partner or two.
+        UserError: there are problems, all of which it lists, or no good pair is left.
     """
-    for option, path in (("--a", a), ("--b", b)):
-        if not path.exists():
-            raise UserError(f"{option} {path}: there is no such file or folder")
-    if a.is_file() and b.is_file():
-        return [(a.stem, a, b)]
-    if a.is_file() or b.is_file():
-        raise UserError(f"--a {a} and --b {b}: give two files or two folders")
-    of_a, of_b = images_by_stem("--a", a), images_by_stem("--b", b)
-    unpaired = sorted(str(of_a.get(name) or of_b[name]) for name in of_a.keys() ^ of_b.keys())
-    if unpaired:
-        raise UserError(f"these pictures have no partner of the same stem: {', '.join(unpaired[:20])}")
-    return [(name, of_a[name], of_b[name]) for name in sorted(of_a)]
+    if checked.problems and not (skip_bad and checked.pairs):
+        error = bad_pairs_error(checked.problems)
+        raise UserError(f"no good pair is left; {error}") if skip_bad else error
+    return checked.pairs
+
+
+def note_lines(notes: Sequence[Problem]) -> list[str]:
+    """Returns notes as lines, the first three of a kind, then how many more there are.
+
+    >>> note_lines([Problem(f"{n}.png", "is nearly constant", "nearly constant") for n in range(5)])[-1]
+    '… and 2 more (nearly constant)'
+    """
+    by_kind: dict[str, list[Problem]] = defaultdict(list)
+    for note in notes:
+        by_kind[note.kind].append(note)
+    lines: list[str] = []
+    for kind, some in by_kind.items():
+        lines += [f"{note.file}: {note.what}" for note in some[:_MOST_OF_A_KIND]]
+        if len(some) > _MOST_OF_A_KIND:
+            lines.append(f"… and {len(some) - _MOST_OF_A_KIND} more ({kind})")
+    return lines
+
+
+def check_lines(checked: Checked) -> list[str]:
+    """Returns all that is to be said of pairs that are worked on: notes, and which files are left out."""
+    skipped = [f"left out: {problem.file}: {problem.what}" for problem in checked.problems[:_MOST_LISTED]]
+    if len(checked.problems) > _MOST_LISTED:
+        skipped.append(f"… and {len(checked.problems) - _MOST_LISTED} more left out")
+    return [*note_lines(checked.notes), *skipped]
+
+
+def match_sides(a: Sequence[Path], b: Sequence[Path], place_a: str, place_b: str, names: Mapping[Path, str]) -> Matched:
+    """Matches the files of two folders by stem, in Unicode's composed form.
+
+    Args:
+        a, b: the files.
+        place_a, place_b: the folders, as sentences name them.
+        names: each file as problems name it.
+    """
+    by_a, by_b = _by_stem(a), _by_stem(b)
+    problems: list[Problem] = []
+    for own, other, place in ((by_a, by_b, place_b), (by_b, by_a, place_a)):
+        for stem, files in own.items():
+            if stem not in other:
+                problems += [Problem(names[file], f"has no partner in {place}", "no partner") for file in files]
+            if len(files) > 1:
+                listed = ", ".join(file.name for file in files)
+                what = f"shares its stem with other files of its folder: {listed}"
+                problems.append(Problem(names[files[0]], what, "shared stem"))
+    pairs = [
+        (stem, files[0], by_b[stem][0])
+        for stem, files in sorted(by_a.items())
+        if len(files) == 1 and len(by_b.get(stem, ())) == 1
+    ]
+    return Matched(pairs, problems)
+
+
+def image_files(folder: Path) -> tuple[list[Path], Problem | None]:
+    """Returns the files of a folder with a picture's suffix, sorted, and a note on those with another.
+
+    Hidden files and folders are passed over without a word.
+    """
+    files: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and not path.is_dir() and path.name.lower() not in _SYSTEM_FILES:
+            (files if suffix_of(path) in IMAGE_SUFFIXES else others).append(path.absolute())
+    if not others:
+        return files, None
+    counts = Counter(suffix_of(path) or "no suffix" for path in others)
+    listed = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items()))
+    return files, Problem(str(folder), f"passed over for their suffix: {listed}", "passed over")
 
 
 def images_by_stem(option: str, folder: Path) -> dict[str, Path]:
@@ -161,82 +214,34 @@ def images_by_stem(option: str, folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{option} {folder}: there is no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise UserError(f"{option} {folder}: {found[path.stem].name} and {path.name} have one stem")
-            found[path.stem] = path
+    for path in image_files(folder)[0]:
+        stem = stem_of(path)
+        if stem in found:
+            raise UserError(f"{option} {folder}: {found[stem].name} and {path.name} have one stem")
+        found[stem] = path
     if not found:
         raise UserError(f"{option} {folder}: there is no picture ({', '.join(IMAGE_SUFFIXES)}) in it")
     return found
 
 
 def dataset_digest(pairs: Sequence[Pair]) -> str:
-    """Returns the SHA-256 (hexadecimal) over names and digests of the pairs, independent of their order and folders."""
-    lines = sorted(f"{pair.name}\t{pair.digest}\n" for pair in pairs)
+    """Returns the SHA-256 (hexadecimal) over names, digests and ranges of the pairs.
+
+    It depends neither on their order nor on their folders.
+    """
+    lines = sorted(f"{pair.name}\t{pair.digest}{_ranges(pair)}\n" for pair in pairs)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _image_files(root: Path, folder: Path, side: str) -> list[Path]:
-    expected = f"expected {root}/TASK/SPLIT/a and …/b with pictures of equal stems"
-    for path in (root, folder.parent, folder, folder / side):
-        if not path.is_dir():
-            raise UserError(f"there is no folder {path}: {expected}")
-    files = sorted(
-        path.absolute()
-        for path in (folder / side).iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-    )
-    if not files:
-        raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in {folder / side}: {expected}")
-    return files
+def _ranges(pair: Pair) -> str:
+    """Returns the ranges where there are any: other values of the same files are another data set."""
+    if pair.range_a is None and pair.range_b is None:
+        return ""
+    return f"\t{pair.range_a}\t{pair.range_b}"
 
 
 def _by_stem(files: Sequence[Path]) -> dict[str, list[Path]]:
     stems: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        stems[file.stem].append(file)
+        stems[stem_of(file)].append(file)
     return dict(stems)
-
-
-def _relative(file: Path, root: Path) -> str:
-    return file.relative_to(root.absolute()).as_posix()
-
-
-def _check(a: Path, b: Path, root: Path) -> Pair | list[Problem]:
-    problems: list[Problem] = []
-    decoded: list[Decoded] = []
-    digest = hashlib.sha256()
-    for file in (a, b):
-        try:
-            data = read_bytes(file)
-            decoded.append(decode(data, file))
-        except UnreadableImageError as error:
-            problems.append(Problem(_relative(file, root), error.what))
-        else:
-            digest.update(data)
-    if problems:
-        return problems
-    what = _mismatch(*decoded)
-    if what:
-        return [Problem(_relative(a, root), f"{what} (its partner is {_relative(b, root)})")]
-    height, width = decoded[0].image.shape[:2]
-    return Pair(a.stem, str(a), str(b), height, width, digest.hexdigest())
-
-
-def _mismatch(a: Decoded, b: Decoded) -> str | None:
-    (height_a, width_a), (height_b, width_b) = a.image.shape[:2], b.image.shape[:2]
-    if (height_a, width_a) != (height_b, width_b):
-        return f"sizes differ: {width_a}×{height_a} in a, {width_b}×{height_b} in b"
-    if a.orientation != b.orientation:
-        return f"EXIF orientations differ: {a.orientation} in a, {b.orientation} in b; save both upright"
-    if _same_picture(a.image, b.image):
-        return "both files are the same picture"
-    return None
-
-
-def _same_picture(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Returns True for equal pixels; a grey file also equals an RGB file whose channels all hold it."""
-    if a.ndim != b.ndim:
-        a, b = (image[..., None] if image.ndim == 2 else image for image in (a, b))
-    return bool((a == b).all())

@@ -10,11 +10,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from refusion.errors import UserError
 from refusion.images.colour import luminance
 from refusion.images.crops import CropPlan, apply_crop
 from refusion.images.pairs import Pair
-from refusion.images.reading import read_image
+from refusion.images.reading import read_source
 
 Plane = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -67,9 +66,8 @@ class PairStore:
         return np.stack([_as_unit(plane) for plane in self._planes(index)])
 
     def originals(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns a and b as ``read_image`` does, for their colour; read anew each time. Raises as ``sources``."""
-        pair = self.pairs[index]
-        return _read(pair, pair.a), _read(pair, pair.b)
+        """Returns a and b in grey levels, for their colour; read anew each time. Raises as ``sources``."""
+        return read_pair(self.pairs[index])
 
     def batch(self, plans: Sequence[CropPlan], crop: int) -> NDArray[np.float32]:
         """Returns the planned crops, (B, 2, crop, crop) float32 in [0, 1], contiguous. Raises as ``sources``."""
@@ -99,11 +97,14 @@ class PairStore:
             self._bytes += size
 
 
-def _read(pair: Pair, file: str) -> NDArray[np.float32]:
-    image = read_image(Path(file))
-    if image.shape[:2] != (pair.height, pair.width):
-        raise UserError(f"{file}: its size has changed since the pairs were checked; start again")
-    return image
+def read_pair(pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns the grey levels of a checked pair's sources, each (H, W) or (H, W, 3), float32 in 0–255.
+
+    Raises:
+        UserError: a file can no longer be read, or has another size than when it was checked.
+    """
+    size = pair.height, pair.width
+    return read_source(Path(pair.a), pair.range_a, size), read_source(Path(pair.b), pair.range_b, size)
 
 
 def _plane(image: NDArray[np.float32]) -> Plane:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import yaml
 from torch import nn
 
 from refusion.config.network import BUILTIN_NETWORK, NetworkSettings
 from refusion.errors import UserError
+from refusion.networks.weight_files import read_safetensors
 from refusion.shipped import FUSION_FILE, LOSS_PROPOSAL_FILE, SETTINGS_FILE, shipped_folder
 
 # Those that F and P are made in; a file that does not name its output is of the published kind.
@@ -45,8 +44,8 @@ def start_from_shipped(fusion: nn.Module, loss_proposal: nn.Module, network: Net
 
 def _fill(module: nn.Module, file: Path, task: str) -> None:
     try:
-        module.load_state_dict(safetensors.torch.load_file(str(file)))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        module.load_state_dict(read_safetensors(file))
+    except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"--network.start pretrained: {file.name} of {task} does not fit these settings ({reason}); "

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refusion.baselines import BASELINES
 from refusion.errors import UserError
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scenes import pairs_of_split
 from refusion.images.reading import read_image
+from refusion.images.store import read_pair
 from refusion.results.gallery import Image, most_different_pair, most_different_window, png_bytes
 from refusion.results.ranking import mean_ranks
 from refusion.results.scores import QUALITY, means_of
@@ -52,14 +54,17 @@ def gallery_of(
     if pair is None:
         raise UserError(f"--scores: the pair {name!r} is none of --data {data}, {split}")
     fused = {method: _picture(folder / method / f"{name}.png") for method in names}
-    sources = {"a": pair.a, "b": pair.b}
     facts = find_task(task)
     titles = {"a": facts.a, "b": facts.b}
-    pictures = {titles[side]: _picture(Path(file)) for side, file in sources.items()} | fused
+    pictures = {titles[side]: _shown(source) for side, source in zip("ab", read_pair(pair), strict=True)} | fused
     return name, png_bytes(pictures, most_different_window(list(fused.values())))
 
 
 def _picture(file: Path) -> Image:
     if not file.is_file():
         raise UserError(f"--pictures: there is no {file}; make it with jobs/evaluate.py --save")
-    return np.rint(read_image(file)).clip(0, 255).astype(np.uint8)
+    return _shown(read_image(file))
+
+
+def _shown(levels: NDArray[np.float32]) -> Image:
+    return np.rint(levels).clip(0, 255).astype(np.uint8)

@@ -47,9 +47,9 @@ def load_module(
     """Loads a trained fusion module, on the CPU and in evaluation mode.
 
     Args:
-        checkpoint: what ``--checkpoint`` takes: a checkpoint folder or the ``fusion.safetensors`` in it, one of the
-            authors' ``.pth`` files, an MLflow model as ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or
-            ``runs:/RUN_ID``, or ``pretrained`` for the module that comes along for the task.
+        checkpoint: what ``--checkpoint`` takes: a checkpoint folder or the ``fusion.safetensors`` in it, a file of
+            weights such as the authors' ``.pth`` files, an MLflow model as ``models:/NAME@ALIAS``,
+            ``models:/NAME/VERSION`` or ``runs:/RUN_ID``, or ``pretrained`` for the module that comes with the package.
         task: name of that task; needed for ``pretrained`` only.
         tracking_uri: MLflow's store; default ``MLFLOW_TRACKING_URI``, or the local one.
         trust_code: whether code from outside of this package may be run where the checkpoint names such a network:

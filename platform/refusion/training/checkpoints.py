@@ -16,6 +16,7 @@ from refusion.checksums import check_checksums, write_checksums
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.state import TrainingState
+from refusion.networks.weight_files import read_safetensors
 from refusion.runtime.storage import Folder
 
 SETTINGS_FILE = "settings.yaml"
@@ -62,8 +63,8 @@ def load_checkpoint(folder: Path, state: TrainingState) -> None:
     for name, module in state.modules().items():
         path = folder / f"{name}.safetensors"
         try:
-            module.load_state_dict(safetensors.torch.load_file(str(path)))
-        except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+            module.load_state_dict(read_safetensors(path))
+        except RuntimeError as error:
             raise UserError(f"{path}: is no checkpoint of these settings ({_first_line(error)})") from error
     path = folder / STATE_FILE
     progress = _read_progress(path)

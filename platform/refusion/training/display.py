@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from refusion.config.settings import Settings
-from refusion.images.dataset import TaskPairs, check_pairs
+from refusion.images.dataset import TaskPairs, check_pairs, reading_of
+from refusion.images.pairs import note_lines
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.runtime.console import clock
 from refusion.runtime.progress_bar import progress_bars
@@ -33,11 +34,6 @@ _BEST, _LAST, _AVERAGE = "trained, best epoch", "trained, last epoch", "(a + b) 
 _NOISE = 0.99
 
 
-def lacking_line(lacking: Sequence[str], settings: Settings) -> str:
-    """Returns the line on tasks that the data does not have."""
-    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"
-
-
 def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
     """``check_pairs`` with bars on a terminal and one line per task, wherever it runs.
 
@@ -49,11 +45,13 @@ def check_and_tell(settings: Settings, console: Console) -> list[TaskPairs]:
             settings.data,
             settings.tasks,
             skip_bad=settings.skip_bad_pairs,
+            reading=reading_of(settings),
             progress=lambda place, done, of: show(f"checking {place}", done, of),
         )
     for pairs in found:
         skipped = f", {len(pairs.skipped)} files skipped" if pairs.skipped else ""
-        console.print(f"{pairs.task}: {len(pairs.train)} train and {len(pairs.val)} val pairs{skipped}")
+        for line in (f"{len(pairs.train)} train and {len(pairs.val)} val pairs{skipped}", *note_lines(pairs.notes)):
+            console.print(f"{pairs.task}: {line}", markup=False, soft_wrap=True)
     return found
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -75,14 +76,12 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
 
 
 def _run(manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if manifest.resumed:
         held.enter_context(manifest.claimed(say))
     settings = manifest.settings
     if manifest.lacking:
-        say(display.lacking_line(manifest.lacking, settings))
+        say(_lacking_line(manifest.lacking, settings))
     for note in _rehearse(settings):
         say(note)
     pairs = display.check_and_tell(settings, console)
@@ -93,8 +92,7 @@ def _run(manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJo
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
-    if not manifest.resumed:
-        # After all that may be refused, since the claim makes the folder.
+    if not manifest.resumed:  # After all that may be refused, since the claim makes the folder.
         held.enter_context(manifest.claimed(say))
     for name in runs.close_abandoned(manifest.tracking_uri, experiment_id, lambda uri: bool(abandoned(Folder(uri)))):
         say(f"run {name}: its job is gone; it is closed as killed in MLflow")
@@ -295,3 +293,8 @@ class _Job:
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
+
+
+def _lacking_line(lacking: Sequence[str], settings: Settings) -> str:
+    """Returns the line on tasks that the data does not have."""
+    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"

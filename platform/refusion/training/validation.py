@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from refusion.fuse import as_picture
+from refusion.fuse import as_picture, fuse_sources
 from refusion.images.colour import luminance, restore_colour, saved_luminance
 from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
-from refusion.networks.full_size import fuse_full_size, propose_full_size
+from refusion.networks.full_size import propose_full_size
 from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.training.weight_maps import weight_maps
 
@@ -77,7 +77,7 @@ def validate(
         a, b = store.originals(index)
         sources = np.stack([luminance(a), luminance(b)])
         fed = torch.from_numpy(sources)[None].to(device, dtype)
-        picture = as_picture(fuse_full_size(fusion, fed)[0, 0].cpu().numpy(), a, b)
+        picture = as_picture(fuse_sources(fusion, fed)[0, 0].cpu().numpy(), a, b)
         mine.scores[name] = measure(picture, sources)
         if position in kept:
             mine.pictures[f"fused/{name}"] = picture

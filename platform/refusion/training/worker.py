@@ -17,8 +17,8 @@ import torch
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs, make_available
 from refusion.images.pairs import Pair
-from refusion.images.reading import write_image
 from refusion.images.store import PairStore
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.storage import Folder

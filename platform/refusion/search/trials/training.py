@@ -14,8 +14,8 @@ import torch
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.images.pairs import Pair
-from refusion.images.reading import write_image
 from refusion.images.store import PairStore
+from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard
 from refusion.search.space.space import Space
