@@ -81,7 +81,7 @@ class Claim:
 
     @property
     def lives_here(self) -> bool | None:
-        """Whether the owner lives, where it is of this machine; None where it is not."""
+        """True where the owner lives; None where it is not of this machine, which cannot know."""
         if self.machine != _machine():
             return None
         try:
