@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refusion.audit.options import FitOptions
+from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
-from refusion.cli.settings_help import facts_text
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 

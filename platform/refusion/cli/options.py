@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 
-from refusion.cli.settings_help import allowed, default_text, settings_help
+from refusion.cli.help.settings import allowed, default_text, settings_help
+from refusion.cli.help.terms import PrintTerms
+from refusion.cli.shared.store import UPGRADE
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
@@ -143,6 +145,9 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(description=laid_out(description).replace("%", "%%"), **options)
         self._settings = settings
+        if settings:
+            text = "explain L_f, L_r, β, the metrics and the other words of the display, and exit"
+            self.add_argument("--help-terms", action=PrintTerms, help=text)
 
     def format_help(self) -> str:
         """Returns the text of ``--help``."""
@@ -239,6 +244,7 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
     group = parser.add_argument_group(f"the {kind}")
     for name, (metavar, text) in _JOB_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text.format(kind=kind))
+    group.add_argument("--upgrade-store", action="store_true", help=UPGRADE)
 
 
 def add_preset_option(parser: argparse._ActionsContainer) -> None:
@@ -249,7 +255,7 @@ def add_preset_option(parser: argparse._ActionsContainer) -> None:
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the options of ``add_job_options``, None where one was not given."""
-    return {name: getattr(options, name) for name in _JOB_OPTIONS}
+    return {name: getattr(options, name) for name in (*_JOB_OPTIONS, "upgrade_store")}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class JobRequest:
     tracking_uri: str | None = None
     experiment: str | None = None
     resume: str | None = None
+    upgrade_store: bool = False
 
 
 @dataclass(kw_only=True)

@@ -38,11 +38,12 @@ from refusion.search.trials.records import to_go_on
 from refusion.search.trials.trainable import rows_of
 from refusion.search.trials.training import TrialPlan
 from refusion.search.tuning import tune_trials
+from refusion.tracking.database import upgrade_database
 from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status, close_abandoned
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
-from refusion.training.display import check_and_tell
+from refusion.training.display.beginning import check_and_tell
 
 
 @terminated_is_interrupted()
@@ -73,6 +74,8 @@ def _run(manifest: SweepManifest, console: Console, held: ExitStack) -> int:
     found = {task.task: digests(task) for task in pairs}
     manifest.check_same_images(found)
     manifest.require_storage()
+    if request.upgrade_store:
+        console.print(upgrade_database(manifest.tracking_uri), markup=False, soft_wrap=True)
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     earlier = _earlier(manifest)
     trials = trial_count(manifest)

@@ -20,19 +20,20 @@ from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
+from refusion.runtime.console import wrapped
 from refusion.runtime.ending import next_steps, same_form
 from refusion.runtime.lifetime.claims import abandoned
 from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import LastRows, start_progress_board, tell
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
+from refusion.tracking.database import upgrade_database
 from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, run_address, ui_command
-from refusion.training import display
 from refusion.training.checkpoints import PICTURES, measured
-from refusion.training.epochs.plan import plans_in_words
+from refusion.training.display import beginning, progress, results
 from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
@@ -81,12 +82,14 @@ def _run(manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJo
         held.enter_context(manifest.claimed(say))
     settings = manifest.settings
     if manifest.lacking:
-        say(_lacking_line(manifest.lacking, settings))
+        say(beginning.lacking_line(manifest.lacking, settings))
     for note in _rehearse(settings):
         say(note)
-    pairs = display.check_and_tell(settings, console)
+    pairs = beginning.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     manifest.require_storage()
+    if request.upgrade_store:
+        say(upgrade_database(manifest.tracking_uri))
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
@@ -102,8 +105,9 @@ def _run(manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJo
     try:
         manifest.save(settings, {task.task: digests(task) for task in pairs})
         at_once = min(runs_at_once, len(pairs))
-        for line in plans_in_words(settings, pairs):
-            say(line)
+        for plan in beginning.plan_lines(settings, pairs):
+            for line in wrapped(plan, console.width):
+                console.print(line, markup=False, highlight=False)
         some = f"{len(pairs)} task{'' if len(pairs) == 1 else 's'}, {at_once} at a time"
         say(f"run {manifest.name}: {some}, in {manifest.folder.uri}")
         outcomes = job.run(at_once, console)
@@ -175,7 +179,7 @@ class _Job:
         threads = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()
-        display.watch(
+        progress.watch(
             console,
             LastRows(self.progress_board),
             lambda: any(thread.is_alive() for thread in threads),
@@ -235,28 +239,28 @@ class _Job:
 
     def tell(self, outcomes: list[Outcome], console: Console) -> None:
         """Record and print the results and what can be done next."""
-        results = [self._result(outcome) for outcome in outcomes]
+        ended = [self._result(outcome) for outcome in outcomes]
         failed = [outcome for outcome in outcomes if not outcome.succeeded]
-        console.print(display.result_table(results))
-        for result in results:
-            console.print(display.ending(result), markup=False, soft_wrap=True, highlight=False)
+        console.print(results.result_table(ended))
+        for result in ended:
+            console.print(results.ending(result), markup=False, soft_wrap=True, highlight=False)
             where = registered_as(self.manifest.tracking_uri, result.task, self.recordings[result.task].run_id)
             if where:
                 console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
         uri = self.manifest.tracking_uri
-        summary = {result.task: display.summary(result) for result in results}
-        trouble = runs.log_results(uri, self.parent, summary, display.result_rows(results))
+        summary = {result.task: results.summary(result) for result in ended}
+        trouble = runs.log_results(uri, self.parent, summary, results.result_rows(ended))
         if trouble:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
         self.close("FAILED" if failed else "FINISHED")
         self.say_next(console)
 
-    def _result(self, outcome: Outcome) -> display.Result:
+    def _result(self, outcome: Outcome) -> results.Result:
         settings = for_task(self.settings, outcome.task)
         folder = self.manifest.folder / outcome.task
         last, best = ({} if outcome.final is None else measured(folder / kind) for kind in (FINAL, BEST))
         epochs, best_by = settings.schedule.epochs, settings.validation.best_by
-        return display.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
+        return results.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
@@ -293,8 +297,3 @@ class _Job:
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
-
-
-def _lacking_line(lacking: Sequence[str], settings: Settings) -> str:
-    """Returns the line on tasks that the data does not have."""
-    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"

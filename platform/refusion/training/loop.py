@@ -246,7 +246,7 @@ class TaskTraining:
         for kind, text in signals.warnings(numbers):
             if kind not in self.said:
                 self.said.add(kind)
-                self.note(f"{self.task}, epoch {epoch + 1}: {text}")
+                self.note(f"epoch {epoch + 1}: {text}")
         return numbers
 
     def _check(self, state: TrainingState, phase: Phase, done: int, of: int) -> None:

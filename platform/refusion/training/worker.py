@@ -17,7 +17,7 @@ import torch
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs, make_available
 from refusion.images.pairs import Pair
-from refusion.images.store import PairStore
+from refusion.images.store import PairStore, cache_beside
 from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
@@ -94,12 +94,12 @@ def train_worker(config: dict[str, Any]) -> None:
         Folder(assignment.task_folder), settings, assignment.task, shard, reporter.note, _record_within
     )
     state = latest.newer_than(state) or state
+    train, cache = [Pair(**pair) for pair in assignment.train], settings.images.cache_mb << 20
     training = TaskTraining(
         settings,
         assignment.task,
-        PairStore([Pair(**pair) for pair in assignment.train], settings.images.cache_mb << 20),
-        # Read once per validation, which takes far longer than reading.
-        PairStore([Pair(**pair) for pair in assignment.val], 0),
+        PairStore(train, cache),
+        PairStore([Pair(**pair) for pair in assignment.val], cache_beside(train, cache)),
         shard,
         device,
         watch=reporter,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, parse_ranges
-from refusion.images.reading import Reading
+from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
 
 def add_source_options(parser: argparse._ActionsContainer) -> None:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from refusion.config.layers import for_task
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
-from refusion.images.dataset import TaskPairs
 
 Kind = Literal["meta", "fusion", "validation"]
 
@@ -95,16 +93,6 @@ def in_words(settings: Settings, plans: Sequence[EpochPlan], val_pairs: int) -> 
         validated.append(validated_pairs(settings, 0, val_pairs))
     parts.append(f"{_range(validated)} pairs validated")
     return "; ".join(parts)
-
-
-def plans_in_words(settings: Settings, pairs: Sequence[TaskPairs]) -> list[str]:
-    """Says what each task's training will do, tasks that do the same in one line."""
-    tasks: dict[str, list[str]] = {}
-    for task in pairs:
-        own = for_task(settings, task.task)
-        words = in_words(own, plan_training(own, len(task.train), len(task.val)), len(task.val))
-        tasks.setdefault(words, []).append(task.task)
-    return [f"{', '.join(names)}: {words}" for words, names in tasks.items()]
 
 
 def _range(values: Sequence[int]) -> str:
