@@ -58,10 +58,10 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     """
     manifest = open_manifest(request)
     with ExitStack() as held:
-        return _run(manifest, console, held)
+        return _run(request, manifest, console, held)
 
 
-def _run(manifest: SweepManifest, console: Console, held: ExitStack) -> int:
+def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held: ExitStack) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

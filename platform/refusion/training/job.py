@@ -73,10 +73,10 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
     """
     manifest = open_manifest(request)
     with ExitStack() as held:
-        return _run(manifest, console, held)
+        return _run(request, manifest, console, held)
 
 
-def _run(manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
+def _run(request: RunRequest, manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if manifest.resumed:
         held.enter_context(manifest.claimed(say))
