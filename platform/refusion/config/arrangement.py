@@ -17,7 +17,7 @@ _TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What the user says of a data set's layout; nothing by default.
+    """Words of the user on a data set's layout; nothing by default.
 
     Attributes:
         names: folders, or parts of names, of a and b.

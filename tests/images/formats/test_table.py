@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import picture_cells
 import pytest
-from picture_cells import CELLS, Cell
+from pictures import cells
+from pictures.cells import CELLS, Cell
 
 from refusion.config.ranges import parse_ranges
 from refusion.images import Reading
@@ -20,7 +20,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "your-data.md"
 
 
 def test_the_page_has_the_table() -> None:
-    assert picture_cells.table() in DOCS.read_text(encoding="utf-8")
+    assert cells.table() in DOCS.read_text(encoding="utf-8")
 
 
 def test_every_suffix_is_on_the_page() -> None:
