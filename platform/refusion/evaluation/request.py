@@ -50,11 +50,7 @@ class Request:
     adapt: int | None = None
     adapt_rate: float = 1e-4
     adapt_each: bool = False
-<<<<<<< HEAD
     reading: Reading = field(default_factory=lambda: Reading(arrangement=Arrangement(whole=True)))
-=======
-    reading: Reading = field(default_factory=Reading)
->>>>>>> main
     skip_bad_pairs: bool = False
 
     @property

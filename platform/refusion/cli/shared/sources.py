@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-<<<<<<< HEAD
 from refusion.config.arrangement import arrangement_of
-=======
->>>>>>> main
 from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
 
@@ -33,13 +30,9 @@ def reading_from(options: argparse.Namespace) -> Reading:
     Raises:
         UserError: one cannot be understood.
     """
-<<<<<<< HEAD
     split = getattr(options, "split", "")
     arrangement = arrangement_of(options.map, split if split and "=" in split else None, whole=split is None)
     return Reading(parse_ranges(" ".join(options.range)), options.max_megapixels, arrangement)
-=======
-    return Reading(parse_ranges(" ".join(options.range)), options.max_megapixels)
->>>>>>> main
 
 
 def _megapixels(text: str) -> float:
