@@ -97,6 +97,7 @@ def test_a_checkpoint_that_names_foreign_code_runs_nothing(
 ) -> None:
     command = {"command": f"touch {tmp_path / 'ran'}"}
     (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"network": {"kind": "os:system", "options": command}}))
+    (checkpoint / "SHA256SUMS").unlink()
     out = tmp_path / ("scores.csv" if job == "evaluate" else "fused")
     arguments = [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *asked(checkpoint, *folders, out)]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -54,11 +54,11 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         and not any(kind == "checkpoint" for kind, _ in given.methods)
     ):
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
-    given.split = given.split or _SPLIT
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
+    given.split = _SPLIT if given.split is None or "=" in given.split else given.split
     upgrade_if_asked(given.upgrade_store, given.tracking_uri)
-    del given.range, given.max_megapixels
+    del given.range, given.max_megapixels, given.map
     del given.network_kinds, given.upgrade_store
     return Request(**vars(given))
 
@@ -76,8 +76,10 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", type=Path, metavar="DIR", help="sources a")
     parser.add_argument("--b", type=Path, metavar="DIR", help="sources b, named as those of a")
-    parser.add_argument("--data", metavar="DIR", help="instead: a folder with TASK/SPLIT/{a,b}, or builtin")
-    parser.add_argument("--split", metavar="S", help=f"which split of --data [{_SPLIT}]")
+    parser.add_argument("--data", metavar="DIR", help="instead: TASK/SPLIT/{a,b} in it, a public data set, or builtin")
+    parser.add_argument(
+        "--split", metavar="S", help=f"which split of --data, or all, or shares (train=80%%,val=20%%) [{_SPLIT}]"
+    )
     parser.add_argument("--metrics", nargs="+", metavar="M", help="see below, or all [the convention's usual ones]")
     parser.add_argument("--convention", default=Request.convention, metavar="C", help="see below [%(default)s]")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")

@@ -26,7 +26,10 @@ from refusion.errors import UserError
 _PROGRAMS = ("python ", "ray ", "refusion ")
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
-_GROUPS = {"data": ("tasks", "data", "range", "max_megapixels", "skip_bad_pairs", "seed"), _MACHINES: ()}
+_GROUPS = {
+    "data": ("tasks", "data", "map", "split", "range", "max_megapixels", "skip_bad_pairs", "seed"),
+    _MACHINES: (),
+}
 _DEFAULTS = {"tasks": "those that the data has"}
 _WRITTEN = {"data": "DIR|builtin"}
 # Fields of runtime.manifest.JobRequest, which takes a second to import.
@@ -60,10 +63,11 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
-        status = 130
+        # A signal's own, which `runtime.lifetime.interruption` says.
+        status = int(getattr(error, "status", 130))
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
