@@ -8,3 +8,7 @@ class UserError(Exception):
 
     Jobs print the message alone on stderr and exit with status 2.
     """
+
+
+class TrainingDivergedError(ArithmeticError):
+    """Raised where a training's numbers are not finite any more, which more steps cannot mend; one sentence."""

@@ -45,7 +45,10 @@ def test_sources_are_luminance(pairs: list[Pair]) -> None:
 def test_sixteen_bit_sources_keep_their_precision(pairs: list[Pair]) -> None:
     deep = np.random.default_rng(1).integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
     Image.fromarray(deep).save(pairs[0].a)
-    np.testing.assert_allclose(PairStore(pairs).sources(0)[0], deep / 65535, atol=1e-6)
+    store = PairStore(pairs)
+    np.testing.assert_allclose(store.sources(0)[0], deep / 65535, atol=1e-6)
+    for _ in range(2):
+        np.testing.assert_allclose(store.originals(0)[0], deep / np.float32(257), atol=1e-4)
 
 
 def test_the_bound_holds_and_the_last_used_stay(pairs: list[Pair]) -> None:
@@ -68,11 +71,18 @@ def test_a_pair_larger_than_the_bound_is_not_kept(pairs: list[Pair]) -> None:
     assert store.cached_bytes == 0
 
 
-def test_originals_are_as_read(pairs: list[Pair]) -> None:
-    a, b = PairStore(pairs).originals(3)
-    np.testing.assert_array_equal(a, read_image(Path(pairs[3].a)))
-    np.testing.assert_array_equal(b, read_image(Path(pairs[3].b)))
-    assert b.shape == (HEIGHT, WIDTH, 3)
+def test_originals_are_as_read_and_read_once(pairs: list[Pair]) -> None:
+    store = PairStore(pairs)
+    expected = [read_image(Path(file)) for file in (pairs[3].a, pairs[3].b)]
+    for _ in range(2):
+        for original, image in zip(store.originals(3), expected, strict=True):
+            assert original.dtype == np.float32
+            np.testing.assert_array_equal(original, image)
+        Path(pairs[3].a).unlink(missing_ok=True)
+    assert store.cached_bytes == HEIGHT * WIDTH * (1 + 3)
+    # Without a cache it is read anew.
+    with pytest.raises(UserError, match=r"3\.png"):
+        PairStore(pairs, 0).originals(3)
 
 
 @pytest.mark.parametrize("crop", [8, 24, 48])

@@ -11,6 +11,7 @@ import torch
 from refusion.baselines import fuse_baseline
 from refusion.config.settings import Settings
 from refusion.fuse import fuse_pair
+from refusion.images import store as store_module
 from refusion.images.colour import luminance, saved_luminance
 from refusion.images.reading import read_image
 from refusion.images.store import PairStore
@@ -60,6 +61,18 @@ def test_scores_are_those_of_the_picture_that_fuse_saves(
     expected = {name: value.item() for name, value in evaluate(fused, a, b).items()}
     assert measured.scores["scene_1"] == pytest.approx(expected, rel=1e-12)
     assert list(expected) == list(METRICS)
+
+
+def test_a_pair_is_decoded_once_for_all_validations_and_the_average(
+    state: TrainingState, val_store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read = PairStore(val_store.pairs), []
+    read_source = store_module.read_source
+    monkeypatch.setattr(store_module, "read_source", lambda file, *how: read.append(file) or read_source(file, *how))
+    first = validated(state, store, [0, 1])
+    average_baseline(store, [0, 1], Shard())
+    assert validated(state, store, [0, 1]).scores == first.scores
+    assert sorted(map(str, read)) == sorted(file for pair in store.pairs for file in (pair.a, pair.b))
 
 
 def test_only_the_chosen_pairs_are_measured(state: TrainingState, val_store: PairStore) -> None:

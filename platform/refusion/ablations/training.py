@@ -11,7 +11,7 @@ import torch
 from refusion.ablations.cell import Cell, Cost, write_results
 from refusion.ablations.random_direction import move_at_random
 from refusion.images.dataset import make_available
-from refusion.images.store import PairStore
+from refusion.images.store import PairStore, cache_beside
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.training.checkpoints import load_checkpoint, read_metrics, save_checkpoint
@@ -68,11 +68,12 @@ def train_cell(cell: Cell, threads: int = 1) -> None:
     numbers = _resume(cell.folder, state)
     seconds, worked = ([numbers[key] for key in sorted(numbers) if key.startswith(kind)] for kind in (_SECONDS, _WORK))
     work = _Work(settings.gpu)
+    cache = settings.images.cache_mb << 20
     training = TaskTraining(
         settings,
         task,
-        PairStore(cell.pairs.train, settings.images.cache_mb << 20),
-        PairStore(cell.pairs.val, 0),
+        PairStore(cell.pairs.train, cache),
+        PairStore(cell.pairs.val, cache_beside(cell.pairs.train, cache)),
         Shard(),
         device,
         watch=work.watch,

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refusion.audit.options import FitOptions
+from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
-from refusion.cli.settings_help import facts_text
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 
@@ -54,7 +54,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     given = _parser(description).parse_args(list(arguments))
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
-    del given.range, given.max_megapixels
+    del given.range, given.max_megapixels, given.map
     del given.network_kinds
     from refusion.audit.run import Request
 

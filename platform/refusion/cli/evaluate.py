@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from refusion.cli.adapting import add_adapt_options
+from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
-from refusion.cli.settings_help import facts_text
 from refusion.cli.shared.sources import add_source_options, reading_from
+from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.evaluation.request import FORMATS, Request
@@ -53,11 +54,12 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         and not any(kind == "checkpoint" for kind, _ in given.methods)
     ):
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
-    given.split = given.split or _SPLIT
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
-    del given.range, given.max_megapixels
-    del given.network_kinds
+    given.split = _SPLIT if given.split is None or "=" in given.split else given.split
+    upgrade_if_asked(given.upgrade_store, given.tracking_uri)
+    del given.range, given.max_megapixels, given.map
+    del given.network_kinds, given.upgrade_store
     return Request(**vars(given))
 
 
@@ -74,8 +76,10 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", type=Path, metavar="DIR", help="sources a")
     parser.add_argument("--b", type=Path, metavar="DIR", help="sources b, named as those of a")
-    parser.add_argument("--data", metavar="DIR", help="instead: a folder with TASK/SPLIT/{a,b}, or builtin")
-    parser.add_argument("--split", metavar="S", help=f"which split of --data [{_SPLIT}]")
+    parser.add_argument("--data", metavar="DIR", help="instead: TASK/SPLIT/{a,b} in it, a public data set, or builtin")
+    parser.add_argument(
+        "--split", metavar="S", help=f"which split of --data, or all, or shares (train=80%%,val=20%%) [{_SPLIT}]"
+    )
     parser.add_argument("--metrics", nargs="+", metavar="M", help="see below, or all [the convention's usual ones]")
     parser.add_argument("--convention", default=Request.convention, metavar="C", help="see below [%(default)s]")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")
@@ -84,7 +88,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--format", default=FORMATS[0], choices=FORMATS, help="of the printed table [%(default)s]")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write what checkpoints and baselines fuse")
     parser.add_argument("--experiment", metavar="NAME", help="record in this MLflow experiment [not recorded]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
+    add_store_options(parser)
     parser.add_argument("--workers", type=positive, metavar="N", help="pictures at once [CPUs of the cluster]")
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")

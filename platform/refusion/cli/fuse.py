@@ -17,6 +17,7 @@ from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.shared.results import add_result_options, result_from, write_result
 from refusion.cli.shared.sources import add_source_options, reading_from
+from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.shipped import PRETRAINED
@@ -48,7 +49,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     add_result_options(parser)
     add_adapt_options(parser)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for models:/… and runs:/…")
+    add_store_options(parser, "MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
     options = parser.parse_args(list(arguments))
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
@@ -70,6 +71,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     check_destination("--out", options.out, [options.a, options.b])
     device = _device(options.device)
     trusted = trusted_code(options)
+    upgrade_if_asked(options.upgrade_store, options.tracking_uri)
     found = find_checkpoint(options.checkpoint, task.name, options.tracking_uri)
     checkpoint = found.folder
     module = load_module(checkpoint, trust_code=trusted).to(device)

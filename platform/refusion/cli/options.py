@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 
-from refusion.cli.settings_help import allowed, default_text, settings_help
+from refusion.cli.help.settings import allowed, default_text, settings_help
+from refusion.cli.help.terms import PrintTerms
+from refusion.cli.shared.store import UPGRADE
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
@@ -24,7 +26,10 @@ from refusion.errors import UserError
 _PROGRAMS = ("python ", "ray ", "refusion ")
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
-_GROUPS = {"data": ("tasks", "data", "range", "max_megapixels", "skip_bad_pairs", "seed"), _MACHINES: ()}
+_GROUPS = {
+    "data": ("tasks", "data", "map", "split", "range", "max_megapixels", "skip_bad_pairs", "seed"),
+    _MACHINES: (),
+}
 _DEFAULTS = {"tasks": "those that the data has"}
 _WRITTEN = {"data": "DIR|builtin"}
 # Fields of runtime.manifest.JobRequest, which takes a second to import.
@@ -58,10 +63,11 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
-        status = 130
+        # A signal's own, which `runtime.lifetime.interruption` says.
+        status = int(getattr(error, "status", 130))
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -142,6 +148,9 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(description=laid_out(description).replace("%", "%%"), **options)
         self._settings = settings
+        if settings:
+            text = "explain L_f, L_r, β, the metrics and the other words of the display, and exit"
+            self.add_argument("--help-terms", action=PrintTerms, help=text)
 
     def format_help(self) -> str:
         """Returns the text of ``--help``."""
@@ -238,6 +247,7 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
     group = parser.add_argument_group(f"the {kind}")
     for name, (metavar, text) in _JOB_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text.format(kind=kind))
+    group.add_argument("--upgrade-store", action="store_true", help=UPGRADE)
 
 
 def add_preset_option(parser: argparse._ActionsContainer) -> None:
@@ -248,7 +258,7 @@ def add_preset_option(parser: argparse._ActionsContainer) -> None:
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the options of ``add_job_options``, None where one was not given."""
-    return {name: getattr(options, name) for name in _JOB_OPTIONS}
+    return {name: getattr(options, name) for name in (*_JOB_OPTIONS, "upgrade_store")}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

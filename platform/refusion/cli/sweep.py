@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refusion.cli.help.settings import allowed, default_text
 from refusion.cli.options import (
     Parser,
     add_job_options,
@@ -25,7 +26,6 @@ from refusion.cli.options import (
     given_options,
     parse_dotted,
 )
-from refusion.cli.settings_help import allowed, default_text
 from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
 from refusion.config.settings import BUILTIN

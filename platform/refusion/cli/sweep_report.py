@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refusion.cli.options import Parser
+from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.errors import UserError
 
 # pandas, matplotlib and MLflow take seconds to import: only once the command line is understood.
@@ -28,7 +29,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     parser = Parser(description)
     parser.add_argument("--sweep", required=True, metavar="NAME", help="name of the sweep")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the report")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store [MLFLOW_TRACKING_URI, or a local one]")
+    add_store_options(parser)
     parser.add_argument("--experiment", default="refusion", metavar="NAME", help="MLflow experiment [refusion]")
     options = parser.parse_args(list(arguments))
     from rich.console import Console
@@ -39,6 +40,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     from refusion.tracking.store import resolve_tracking_uri, ui_command
     from refusion.tracking.sweeps import read_sweep
 
+    upgrade_if_asked(options.upgrade_store, options.tracking_uri)
     uri = resolve_tracking_uri(options.tracking_uri)
     study = read_study(read_sweep(uri, options.experiment, options.sweep))
     write_report(study, ui_command(uri), options.out)

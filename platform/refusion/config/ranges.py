@@ -1,11 +1,12 @@
-"""Grammar of ``--range``: which values of a source become black and white."""
+"""Settings of reading sources: the grammar of ``--range``, and the limit of pixels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from refusion.config.arrangement import Arrangement
 from refusion.errors import UserError
 
 RangeKind = Literal["auto", "full", "data", "percentile", "fixed"]
@@ -46,6 +47,21 @@ class SourceRanges:
     def of(self, side: str) -> RangeRule:
         """Returns the rule of source "a" or "b"."""
         return self.a if side == "a" else self.b
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings of reading.
+
+    Attributes:
+        ranges: rule of each source.
+        megapixels: pixels that a picture may have, in millions.
+        arrangement: what the user says of the data set's layout.
+    """
+
+    ranges: SourceRanges = field(default_factory=SourceRanges)
+    megapixels: float = DEFAULT_MEGAPIXELS
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
 
 def parse_ranges(text: str) -> SourceRanges:

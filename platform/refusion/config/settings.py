@@ -48,6 +48,12 @@ class ScheduleSettings(Section):
         1, description="inner steps K: a number, by epochs gone before {0: 1, 5: 3}, or {start: …, end: …}"
     )
 
+    max_skipped: int = Field(
+        10,
+        ge=0,
+        description="steps left out, since their loss or gradient is not finite, before a training stops",
+    )
+
     def rate_at(self, position: float) -> float:
         """Returns the rate of F and R at ``position`` epochs after the start (fractions count)."""
         return self.rate.at(position, self.epochs)
@@ -121,6 +127,9 @@ class CheckpointSettings(Section):
     every_minutes: float = Field(
         5.0, ge=0, description="minutes between two checkpoints and records of losses within an epoch; 0: none"
     )
+    every_steps: int = Field(
+        0, ge=0, description="the same by steps: meta-iterations and fusion updates, over all epochs; 0: none"
+    )
 
 
 class Settings(Section):
@@ -129,7 +138,11 @@ class Settings(Section):
     tasks: tuple[TaskName, ...] = Field(
         ("IVIF", "MIF", "MFIF", "MEIF"), min_length=1, description="fusion tasks to train"
     )
-    data: str = Field(BUILTIN, min_length=1, description="folder with TASK/{train,val}/{a,b}, or 'builtin'")
+    data: str = Field(
+        BUILTIN, min_length=1, description="folder with TASK/{train,val}/{a,b}, a public data set's, or 'builtin'"
+    )
+    map: str | None = Field(None, description="folders or parts of names of the sources, such as a=ir,b=vis")
+    split: str | None = Field(None, description="splits to divide into by scenes, such as train=80%,val=20%")
     skip_bad_pairs: bool = Field(False, description="train without the pairs that are found bad")
     range: str = Field(
         AUTO, description=f"values of each source that become black and white: {RANGE_FORMS}; a=RULE b=RULE for each"

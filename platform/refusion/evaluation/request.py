@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from refusion.config.arrangement import Arrangement
+from refusion.config.ranges import Reading
 from refusion.evaluation.methods import Kind
-from refusion.images.reading import Reading
 
 Format = Literal["text", "markdown", "latex"]
 FORMATS: tuple[Format, ...] = ("text", "markdown", "latex")
@@ -49,7 +50,7 @@ class Request:
     adapt: int | None = None
     adapt_rate: float = 1e-4
     adapt_each: bool = False
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading = field(default_factory=lambda: Reading(arrangement=Arrangement(whole=True)))
     skip_bad_pairs: bool = False
 
     @property

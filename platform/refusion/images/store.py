@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -15,15 +15,16 @@ from refusion.images.crops import CropPlan, apply_crop
 from refusion.images.pairs import Pair
 from refusion.images.reading import read_source
 
-Plane = NDArray[np.uint8] | NDArray[np.float32]
+# A plane (H, W) or an original, which may be (H, W, 3).
+Kept = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class PairStore:
     """Sources of checked pairs, read when first asked for.
 
-    The luminance planes of the pairs used last stay in memory, in all at most ``cache_bytes`` (0: none); a pair that
-    is larger than that by itself is never cached. 8-bit grey sources are held as uint8 (1 byte a pixel), all others as
-    float32 (4 bytes), both exactly. Threads may share a store.
+    What was asked for last stays in memory, luminance planes or originals, in all at most ``cache_bytes`` (0: none); a
+    pair that is larger than that by itself is never cached. 8-bit sources are held as uint8 (1 byte a value), but for
+    the luminance of coloured ones, and all others as float32 (4 bytes), each exactly. Threads may share a store.
 
     Args:
         pairs: as ``find_and_check`` returned them.
@@ -45,7 +46,7 @@ class PairStore:
     def __init__(self, pairs: Sequence[Pair], cache_bytes: int = 1 << 30) -> None:
         self.pairs = tuple(pairs)
         self.cache_bytes = cache_bytes
-        self._cache: OrderedDict[int, tuple[Plane, Plane]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int], tuple[Kept, Kept]] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
@@ -54,7 +55,7 @@ class PairStore:
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes that the planes in memory take now."""
+        """Bytes that the pictures in memory take now."""
         return self._bytes
 
     def sources(self, index: int) -> NDArray[np.float32]:
@@ -66,8 +67,9 @@ class PairStore:
         return np.stack([_as_unit(plane) for plane in self._planes(index)])
 
     def originals(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns a and b in grey levels, for their colour; read anew each time. Raises as ``sources``."""
-        return read_pair(self.pairs[index])
+        """Returns a and b in grey levels, for their colour; not to be written into. Raises as ``sources``."""
+        a, b = self._kept("originals", index, lambda: self._read(index))
+        return a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
 
     def batch(self, plans: Sequence[CropPlan], crop: int) -> NDArray[np.float32]:
         """Returns the planned crops, (B, 2, crop, crop) float32 in [0, 1], contiguous. Raises as ``sources``."""
@@ -77,24 +79,41 @@ class PairStore:
                 channel[:] = _as_unit(apply_crop(plane[None], plan, crop)[0])
         return out
 
-    def _planes(self, index: int) -> tuple[Plane, Plane]:
-        with self._lock:
-            if index in self._cache:
-                self._cache.move_to_end(index)
-                return self._cache[index]
-        a, b = (_plane(image) for image in self.originals(index))
-        self._add_to_cache(index, (a, b))
+    def _planes(self, index: int) -> tuple[Kept, Kept]:
+        return self._kept("planes", index, lambda: tuple(map(_plane, self._read(index))))
+
+    def _read(self, index: int) -> tuple[Kept, Kept]:
+        a, b = map(_smaller, read_pair(self.pairs[index]))
         return a, b
 
-    def _add_to_cache(self, index: int, planes: tuple[Plane, Plane]) -> None:
-        size = _size(planes)
+    def _kept(self, kind: str, index: int, make: Callable[[], tuple[Kept, ...]]) -> tuple[Kept, Kept]:
         with self._lock:
-            if size > self.cache_bytes or index in self._cache:
+            if (kind, index) in self._cache:
+                self._cache.move_to_end((kind, index))
+                return self._cache[kind, index]
+        a, b = make()
+        self._add_to_cache((kind, index), (a, b))
+        return a, b
+
+    def _add_to_cache(self, key: tuple[str, int], pictures: tuple[Kept, Kept]) -> None:
+        size = _size(pictures)
+        with self._lock:
+            if size > self.cache_bytes or key in self._cache:
                 return
             while self._bytes + size > self.cache_bytes:
                 self._bytes -= _size(self._cache.popitem(last=False)[1])
-            self._cache[index] = planes
+            self._cache[key] = pictures
             self._bytes += size
+
+
+def cache_beside(pairs: Sequence[Pair], cache_bytes: int) -> int:
+    """Returns the bytes of a bound that a store of these pairs leaves for another's, whatever its planes are held as.
+
+    >>> cache_beside([Pair("one", "a.png", "b.png", 8, 6, digest="")], 1000)
+    616
+    """
+    planes = sum(2 * pair.height * pair.width * np.dtype(np.float32).itemsize for pair in pairs)
+    return max(0, cache_bytes - planes)
 
 
 def read_pair(pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -107,17 +126,19 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return read_source(Path(pair.a), pair.range_a, size), read_source(Path(pair.b), pair.range_b, size)
 
 
-def _plane(image: NDArray[np.float32]) -> Plane:
-    if image.ndim == 2:
-        small = image.astype(np.uint8)
-        if np.array_equal(small, image):
-            return small
-    return luminance(image)
+def _smaller(image: NDArray[np.float32]) -> Kept:
+    """Returns the same values in a byte each where they are whole."""
+    small = image.astype(np.uint8)
+    return small if np.array_equal(small, image) else image
 
 
-def _as_unit(plane: Plane) -> NDArray[np.float32]:
+def _plane(image: Kept) -> Kept:
+    return image if image.ndim == 2 and image.dtype == np.uint8 else luminance(image)
+
+
+def _as_unit(plane: Kept) -> NDArray[np.float32]:
     return luminance(plane) if plane.dtype == np.uint8 else plane.astype(np.float32, copy=False)
 
 
-def _size(planes: tuple[Plane, Plane]) -> int:
-    return sum(plane.nbytes for plane in planes)
+def _size(pictures: tuple[Kept, Kept]) -> int:
+    return sum(picture.nbytes for picture in pictures)

@@ -21,7 +21,6 @@ from refusion.errors import UserError
 from refusion.images.limits import read_bytes
 
 Depth = Literal[8, 16]
-FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 _ORIENTATION, _UPRIGHT, _TURNED = 274, 1, (5, 6, 7, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from datetime import timedelta
 
 from rich.console import Console
@@ -31,6 +32,15 @@ def console() -> Console:
     """The console of a job: as wide as the terminal, else as COLUMNS says or wide enough for the tables."""
     found = JobConsole()
     return found if found.is_terminal or "COLUMNS" in os.environ else JobConsole(width=_LOG_WIDTH)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Returns the lines of a sentence that fits into so many columns; those that continue it are indented.
+
+    >>> wrapped("MIF: a note that goes on", 12)
+    ['MIF: a note', '  that goes', '  on']
+    """
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def clock(seconds: float | None) -> str:

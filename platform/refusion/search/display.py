@@ -119,7 +119,7 @@ def legend(objective: Objective) -> str:
 def live_table(standing: Standing, objective: Objective, before: int) -> Group:
     """Table of the running and the best trials, with the time left."""
     place = standings(objective, {record.number: record.history for record in standing.records if record.history})
-    table = Table(expand=False, caption=legend(objective), caption_justify="left")
+    table = Table(expand=False)
     for title in ("trial", "epoch", "state", "score", "metrics", "values"):
         table.add_column(title, overflow="fold")
     ordered = sorted(
@@ -135,7 +135,7 @@ def live_table(standing: Standing, objective: Objective, before: int) -> Group:
         cells = (Text(state), score, _scores(objective, record), Text(shown_values(record.values)))
         head = (str(record.number), f"{record.epoch}/{standing.epochs}")
         table.add_row(*head, *cells, style="bold" if running else None)
-    return Group(table, Text(standing.line(before)))
+    return Group(table, Text(legend(objective), style="dim"), Text(standing.line(before)))
 
 
 @dataclass

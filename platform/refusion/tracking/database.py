@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, unquote
 
 import filelock
@@ -17,6 +19,7 @@ import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from mlflow import MlflowClient
+from mlflow.db import upgrade as mlflow_db_upgrade
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,9 +31,12 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
 # Creating the tables takes seconds, on a busy network disk perhaps a minute.
 _LOCK_SECONDS = 300.0
+# So long an upgrade waits for those who read or write the file.
+_BUSY_SECONDS = 10.0
 # Packages whose names are not those of the modules that SQLAlchemy misses.
 _DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 _NAME_LIMIT = 255
+_State = Literal["empty", "current", "older"]
 
 
 def is_database(uri: str) -> bool:
@@ -160,9 +166,21 @@ def check_database(uri: str) -> bool:
     Raises:
         UserError: it cannot be opened, holds something else, or was written by another version of MLflow.
     """
+    state = _state(uri)
+    if state == "older":
+        is_file = sqlite_file(uri) is not None
+        how = "by --upgrade-store, which keeps a copy" if is_file else f"by `{shlex.join(_upgrade_command(uri))}`"
+        raise UserError(
+            f"the MLflow store {redacted_database(uri)} was written by an older MLflow, which cannot open it any more "
+            f"once it is upgraded: upgrade it {how}, or give another --tracking-uri"
+        )
+    return state == "current"
+
+
+def _state(uri: str) -> _State:
     file = sqlite_file(uri)
     if file is not None and (not file.exists() or file.stat().st_size == 0):
-        return False
+        return "empty"
     try:
         engine = sqlalchemy.create_engine(uri)
         with engine.connect() as connection:
@@ -177,13 +195,11 @@ def check_database(uri: str) -> bool:
     except (SQLAlchemyError, ImportError) as error:
         raise _unopened(uri, cause_of(error)) from error
     if not tables - {"alembic_version"}:
-        return False
-    _check_tables(uri, tables, revisions)
-    return True
+        return "empty"
+    return _state_of(redacted_database(uri), tables, revisions)
 
 
-def _check_tables(uri: str, tables: set[str], revisions: tuple[str, ...]) -> None:
-    shown = redacted_database(uri)
+def _state_of(shown: str, tables: set[str], revisions: tuple[str, ...]) -> _State:
     if not {"experiments", "runs"} <= tables:
         raise UserError(
             f"{shown} is no MLflow store, it holds tables of another program ({', '.join(sorted(tables)[:3])}): "
@@ -196,23 +212,59 @@ def _check_tables(uri: str, tables: set[str], revisions: tuple[str, ...]) -> Non
         )
     scripts = ScriptDirectory(str(_MIGRATIONS))
     if revisions == tuple(scripts.get_heads()):
-        return
+        return "current"
     if set(revisions) <= {script.revision for script in scripts.walk_revisions()}:
-        raise UserError(
-            f"the MLflow store {shown} was written by an older MLflow, which cannot open it any more once it is "
-            f"upgraded: give another --tracking-uri, or keep a copy and upgrade it by `{_upgrade_command(uri)}`"
-        )
+        return "older"
     raise UserError(
         f"the MLflow store {shown} was written by a newer MLflow than {mlflow.__version__}: install that one "
         "(pip install --upgrade mlflow), or give another --tracking-uri"
     )
 
 
-def _upgrade_command(uri: str) -> str:
+def upgrade_database(uri: str) -> str:
+    """Upgrades an SQLite store of an older MLflow and keeps a copy beside it; returns what was done, in a sentence.
+
+    The file is replaced by an upgraded one when that is whole, and until then nothing can write to it.
+
+    Raises:
+        UserError: it is no SQLite file, is in use, or cannot be upgraded; it is as it was then.
+    """
     file = sqlite_file(uri)
-    upgrade = [installed_command("mlflow"), "db", "upgrade", redacted_database(uri)]
-    copy = [f"cp {shlex.quote(str(file))} {shlex.quote(f'{file}.bak')}"] if file else []
-    return " && ".join([*copy, shlex.join(upgrade)])
+    if file is None:
+        raise UserError(
+            f"--upgrade-store upgrades SQLite files, of which it keeps a copy: dump {redacted_database(uri)}, then "
+            f"upgrade it by `{shlex.join(_upgrade_command(uri))}`"
+        )
+    with _locked(file.with_name(f"{file.name}.lock"), uri):
+        if _state(uri) != "older":
+            return f"the MLflow store {file} needs no upgrade"
+        _require_writable(uri, file)
+        names = (f"{file.name}.before-upgrade{number}" for number in ("", *(f"-{count}" for count in range(2, 1000))))
+        copy = next(place for place in map(file.with_name, names) if not place.exists())
+        new = file.with_name(f"{file.name}.new")
+        new.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(file, _BUSY_SECONDS, isolation_level=None)) as guard:
+                # Others may read, as the copies do, but not write.
+                guard.execute("BEGIN IMMEDIATE")
+                for target in (copy, new):
+                    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(target)) as written:
+                        source.backup(written)
+                with quiet("mlflow.store.db.utils", "alembic"):
+                    mlflow_db_upgrade.main([sqlite_address(new)], standalone_mode=False)
+                new.replace(file)
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            for place in (copy, new):
+                place.unlink(missing_ok=True)
+            raise UserError(
+                f"the MLflow store {file} cannot be upgraded ({cause_of(error)}) and is as it was: end what uses it, "
+                "or give another --tracking-uri"
+            ) from error
+    return f"the MLflow store {file} is upgraded to MLflow {mlflow.__version__}; as it was, it is kept as {copy}"
+
+
+def _upgrade_command(uri: str) -> list[str]:
+    return [installed_command("mlflow"), "db", "upgrade", redacted_database(uri)]
 
 
 def _unopened(uri: str, reason: str) -> UserError:

@@ -51,6 +51,7 @@ def train(
     tracking_uri: str | None = None,
     experiment: str | None = None,
     resume: str | None = None,
+    upgrade_store: bool = False,
     quiet: bool = False,
 ) -> TrainingResult:
     """Meta-trains the fusion tasks as ``jobs/train_all_tasks.py`` does, in the Ray that runs or in one that it starts.
@@ -64,6 +65,7 @@ def train(
         tracking_uri: MLflow's store; default ``MLFLOW_TRACKING_URI``, or a local one.
         experiment: MLflow's experiment; default "refusion".
         resume: name of a run to go on with; where it runs code of yours, ``settings`` must name that again.
+        upgrade_store: upgrade an SQLite store of an older MLflow, once; a copy stays beside it.
         quiet: prints nothing.
 
     Raises:
@@ -84,6 +86,7 @@ def train(
         tracking_uri=tracking_uri,
         experiment=experiment,
         resume=resume,
+        upgrade_store=upgrade_store,
     )
     job = run_job(request, Console(quiet=True) if quiet else console())
     failed = [f"{outcome.task}: {outcome.error}" for outcome in job.outcomes if not outcome.succeeded]

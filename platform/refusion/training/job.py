@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import ray
 from rich.console import Console
 
 from refusion.config.layers import for_task
@@ -20,19 +20,22 @@ from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
+from refusion.runtime.console import wrapped
 from refusion.runtime.ending import described, next_steps, same_form
-from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_board import start_progress_board
+from refusion.runtime.lifetime.claims import abandoned
+from refusion.runtime.lifetime.interruption import terminated_is_interrupted
+from refusion.runtime.progress_board import LastRows, start_progress_board, tell
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
+from refusion.tracking.database import upgrade_database
 from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
-from refusion.tracking.store import open_store, run_address, ui_command
-from refusion.tracking.views.write import describe_run, view_address, write_views
-from refusion.training import display
+from refusion.tracking.store import open_store
+from refusion.tracking.views.write import describe_run, pages, write_views
 from refusion.training.checkpoints import PICTURES, measured
-from refusion.training.epochs.plan import in_words, plan_training
+from refusion.training.display import beginning, progress, results
+from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
 from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
@@ -70,30 +73,45 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         UserError: the request or the data is at fault; nothing has been trained or recorded then.
     """
     manifest = open_manifest(request)
+    with ExitStack() as held:
+        return _run(request, manifest, console, held)
+
+
+def _run(request: RunRequest, manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if manifest.resumed:
+        held.enter_context(manifest.claimed(say))
     settings = manifest.settings
     if manifest.lacking:
-        console.print(_lacking_line(manifest.lacking, settings), markup=False, soft_wrap=True)
+        say(beginning.lacking_line(manifest.lacking, settings))
     for note in _rehearse(settings):
-        console.print(note, markup=False, soft_wrap=True)
-    pairs = display.check_and_tell(settings, console)
+        say(note)
+    pairs = beginning.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     manifest.require_storage()
+    if request.upgrade_store:
+        say(upgrade_database(manifest.tracking_uri))
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS))
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
+    if not manifest.resumed:  # After all that may be refused, since the claim makes the folder.
+        held.enter_context(manifest.claimed(say))
+    for name in runs.close_abandoned(manifest.tracking_uri, experiment_id, lambda uri: bool(abandoned(Folder(uri)))):
+        say(f"run {name}: its job is gone; it is closed as killed in MLflow")
 
     parent = _parent_run(manifest, settings, experiment_id)
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
         manifest.save(settings, {task.task: digests(task) for task in pairs})
         at_once = min(runs_at_once, len(pairs))
-        for line in _plan(settings, pairs):
-            console.print(line, markup=False, highlight=False)
+        for plan in beginning.plan_lines(settings, pairs):
+            for line in wrapped(plan, console.width):
+                console.print(line, markup=False, highlight=False)
         some = f"{len(pairs)} task{'' if len(pairs) == 1 else 's'}, {at_once} at a time"
-        console.print(f"run {manifest.name}: {some}, in {manifest.folder.uri}", markup=False, soft_wrap=True)
+        say(f"run {manifest.name}: {some}, in {manifest.folder.uri}")
         outcomes = job.run(at_once, console)
         job.tell(outcomes, console)
     except KeyboardInterrupt:
@@ -117,23 +135,13 @@ def _rehearse(settings: Settings) -> list[str]:
     return list(dict.fromkeys(note for own in each for note in rehearse(own)))
 
 
-def _plan(settings: Settings, pairs: Sequence[TaskPairs]) -> list[str]:
-    """Says what each task's training will do, tasks that do the same in one line."""
-    tasks: dict[str, list[str]] = {}
-    for task in pairs:
-        own = for_task(settings, task.task)
-        words = in_words(own, plan_training(own, len(task.train), len(task.val)), len(task.val))
-        tasks.setdefault(words, []).append(task.task)
-    return [f"{', '.join(names)}: {words}" for words, names in tasks.items()]
-
-
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
     plain = settings.model_dump(mode="json")
     found = runs.find_job_run(manifest.tracking_uri, experiment_id, manifest.name) if manifest.resumed else None
     if found is not None:
         runs.reopen_run(manifest.tracking_uri, found, plain)
         return found
-    tags = {"kind": "train", "convention": "authors", "storage": manifest.folder.uri}
+    tags = {"kind": "train", "convention": "authors", runs.STORAGE_TAG: manifest.folder.uri}
     return runs.start_job_run(manifest.tracking_uri, experiment_id, manifest.name, plain, tags)
 
 
@@ -157,7 +165,7 @@ class _Job:
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
             epochs = for_task(self.settings, pairs.task).schedule.epochs
-            ray.get(self.progress_board.update.remote(pairs.task, epochs=epochs))
+            tell(self.progress_board, pairs.task, epochs=epochs)
             # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
             self.recordings[pairs.task] = self._recording(pairs)
             waiting.put(pairs)
@@ -174,9 +182,9 @@ class _Job:
         threads = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()
-        display.watch(
+        progress.watch(
             console,
-            lambda: ray.get(self.progress_board.snapshot.remote()),
+            LastRows(self.progress_board),
             lambda: any(thread.is_alive() for thread in threads),
         )
         return [self.outcomes[pairs.task] for pairs in self.pairs]
@@ -188,7 +196,7 @@ class _Job:
             outcome = run_task(settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
-            ray.get(self.progress_board.update.remote(pairs.task, state="failed", message=outcome.error))
+            tell(self.progress_board, pairs.task, state="failed", message=outcome.error)
         recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
         if outcome.succeeded:
             recorder.finish("FINISHED")
@@ -198,6 +206,7 @@ class _Job:
 
     def _recording(self, pairs: TaskPairs) -> Recording:
         uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
+        damaged = set_damaged_aside(self.manifest.folder / pairs.task) if self.manifest.resumed else []
         run_name = f"{pairs.task} · {self.manifest.name}"
         plain = settings.model_dump(mode="json")
         tags = {"kind": "task", "convention": "authors"}
@@ -220,7 +229,12 @@ class _Job:
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            RecordingCallback(recording, self.progress_board).make_up(runs.recorded_epochs(uri, run_id, "rate"))
+            # Epoch 0 has scores alone.
+            known = {e for name in ("rate", recording.best_by) for e in runs.recorded_epochs(uri, run_id, name)}
+            recording = replace(recording, recorded=frozenset(known))
+            recording = replace(recording, recorded=RecordingCallback(recording, self.progress_board).make_up())
+            for note in damaged:
+                self.progress_board.note.remote(pairs.task, note)
             if run_counts_from_zero(uri, run_id):
                 note = "MLflow goes on to count this run's epochs from 0, as an earlier version began it"
                 self.progress_board.note.remote(pairs.task, note)
@@ -228,55 +242,47 @@ class _Job:
 
     def tell(self, outcomes: list[Outcome], console: Console) -> None:
         """Record and print the results and what can be done next."""
-        results = [self._result(outcome) for outcome in outcomes]
+        ended = [self._result(outcome) for outcome in outcomes]
         failed = [outcome for outcome in outcomes if not outcome.succeeded]
-        console.print(display.result_table(results))
-        for result in results:
-            console.print(display.ending(result), markup=False, soft_wrap=True, highlight=False)
+        console.print(results.result_table(ended))
+        for result in ended:
+            console.print(results.ending(result), markup=False, soft_wrap=True, highlight=False)
             where = registered_as(self.manifest.tracking_uri, result.task, self.recordings[result.task].run_id)
             if where:
                 console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
         uri = self.manifest.tracking_uri
-        summary = {result.task: display.summary(result) for result in results}
-        self.scores = display.result_rows(results)
+        summary = {result.task: results.summary(result) for result in ended}
+        self.scores = results.result_rows(ended)
         trouble = runs.log_results(uri, self.parent, summary, self.scores)
         if trouble:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
         self.close("FAILED" if failed else "FINISHED")
         self.say_next(console)
 
-    def _result(self, outcome: Outcome) -> display.Result:
+    def _result(self, outcome: Outcome) -> results.Result:
         settings = for_task(self.settings, outcome.task)
         folder = self.manifest.folder / outcome.task
         last, best = ({} if outcome.final is None else measured(folder / kind) for kind in (FINAL, BEST))
         epochs, best_by = settings.schedule.epochs, settings.validation.best_by
-        return display.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
+        return results.Result(outcome.task, outcome.error, epochs, best_by, best or last, last)
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
-        uri = self.manifest.tracking_uri
-        pages = [view_address(uri, self.experiment_id, view) for view in ("tasks", "pictures")]
-        pages.append(run_address(uri, self.experiment_id, self.parent))
-        command = ui_command(uri)
-        # A server has its pages already; a database needs the command first.
-        opened = [] if pages[0].startswith(command) else [command]
+        look = pages(self.manifest.tracking_uri, self.experiment_id, ("tasks", "pictures"), self.parent)
         folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
         found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
-        unfinished = any(not self._is_done(pairs.task) for pairs in self.pairs)
+        unfinished = sum(outcome.succeeded for outcome in self.outcomes.values()) < len(self.pairs)
         resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
         steps = {
             "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
-            "look at it in MLflow (scores, pictures, this run)": "\n".join([*opened, *pages]),
+            "look at it in MLflow (scores, pictures, this run)": look,
             "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
             "resume this run": resume if unfinished else None,
         }
         lines = next_steps(steps)
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        describe_run(uri, self.parent, described(self.scores, lines))
-
-    def _is_done(self, task: str) -> bool:
-        return task in self.outcomes and self.outcomes[task].succeeded
+        describe_run(self.manifest.tracking_uri, self.parent, described(self.scores, lines))
 
     def _fuse(self, pairs: TaskPairs, checkpoint: Path) -> list[str]:
         sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]
@@ -290,8 +296,3 @@ class _Job:
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
         TaskRecorder(uri, self.parent).finish(status)
-
-
-def _lacking_line(lacking: Sequence[str], settings: Settings) -> str:
-    """Returns the line on tasks that the data does not have."""
-    return f"training {', '.join(settings.tasks)}: {settings.data} has no folder of {', '.join(lacking)}"

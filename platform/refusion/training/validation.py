@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -22,6 +22,7 @@ from refusion.runtime.distributed import Shard, gather_on_all
 from refusion.training.weight_maps import weight_maps
 
 Image = npt.NDArray[np.uint8]
+Plane = npt.NDArray[np.float32]
 # Maps are for looking at; beyond this side they only cost room.
 _MAP_SIDE = 512
 
@@ -71,11 +72,8 @@ def validate(
     positions = range(shard.rank, len(indices), shard.world)
     kept = set(evenly_spaced(len(indices), pictures))
     dtype = next((parameter.dtype for parameter in fusion.parameters()), torch.float32)
-    for done, position in enumerate(positions):
-        index = indices[position]
-        name = store.pairs[index].name
-        a, b = store.originals(index)
-        sources = np.stack([luminance(a), luminance(b)])
+    pairs = _sources(store, [indices[position] for position in positions])
+    for done, (position, (name, a, b, sources)) in enumerate(zip(positions, pairs, strict=True), start=1):
         fed = torch.from_numpy(sources)[None].to(device, dtype)
         picture = as_picture(fuse_sources(fusion, fed)[0, 0].cpu().numpy(), a, b)
         mine.scores[name] = measure(picture, sources)
@@ -83,19 +81,23 @@ def validate(
             mine.pictures[f"fused/{name}"] = picture
             mine.pictures[f"weights/{name}"] = weight_maps(propose_full_size(loss_proposal, _at_most(fed, _MAP_SIDE)))
         if progress is not None:
-            progress(done + 1, len(positions))
+            progress(done, len(positions))
     return _in_order(store, indices, gather_on_all(mine))
 
 
 def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Measured:
     """Scores of the plain average of the two sources, the least that a fusion must beat."""
     mine = Measured()
-    for index in (indices[position] for position in range(shard.rank, len(indices), shard.world)):
-        a, b = store.originals(index)
-        sources = np.stack([luminance(a), luminance(b)])
-        fused = restore_colour(sources.mean(axis=0) * np.float32(255), a, b)
-        mine.scores[store.pairs[index].name] = measure(fused, sources)
+    for name, a, b, sources in _sources(store, indices[shard.rank :: shard.world]):
+        mine.scores[name] = measure(restore_colour(sources.mean(axis=0) * np.float32(255), a, b), sources)
     return _in_order(store, indices, gather_on_all(mine))
+
+
+def _sources(store: PairStore, indices: list[int]) -> Iterator[tuple[str, Plane, Plane, Plane]]:
+    """Yields each pair's name, its two sources as read, and their luminance (2, H, W)."""
+    for index in indices:
+        a, b = store.originals(index)
+        yield store.pairs[index].name, a, b, np.stack([luminance(a), luminance(b)])
 
 
 def measure(picture: Image, sources: npt.NDArray[np.float32]) -> dict[str, float]:

@@ -5,7 +5,7 @@ import json
 from mlflow import MlflowClient
 
 from refusion.tracking.views.state import TAG, view_states
-from refusion.tracking.views.write import NOTE_TAG, describe_run, view_address, write_views
+from refusion.tracking.views.write import NOTE_TAG, describe_run, pages, view_address, write_views
 
 
 def tags_of(uri: str, experiment: str) -> dict[str, str]:
@@ -52,3 +52,14 @@ def test_the_address_opens_the_charts_where_the_view_is_one_of_charts() -> None:
         "http://server:5000/#/experiments/3/runs?viewStateShareKey=pictures&compareRunsMode=CHART"
     )
     assert view_address("sqlite:////a.db", "3", "tasks").endswith("/#/experiments/3/runs?viewStateShareKey=tasks")
+
+
+def test_a_database_needs_a_command_before_its_pages_and_a_server_none() -> None:
+    local = pages("sqlite:////a.db", "3", ["tasks", "jobs"], "run").splitlines()
+    assert "mlflow ui" in local[0]
+    assert [line.rpartition("/")[2] for line in local[1:]] == [
+        "runs?viewStateShareKey=tasks",
+        "runs?viewStateShareKey=jobs",
+        "run",
+    ]
+    assert pages("http://server", "3", ["tasks"]) == view_address("http://server", "3", "tasks")

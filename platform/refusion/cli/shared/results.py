@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from refusion.errors import UserError
-from refusion.images.writing import FORMAT_SUFFIXES, Carried, Depth, read_carried, to_depth, write_image
 
+# The package of images takes a second to import: only once the command line is understood.
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class ResultOptions:
     """
 
     format: str = "png"
-    depth: Depth = 8
+    depth: Literal[8, 16] = 8
     grey: bool = False
     stretched: bool = True
 
@@ -70,6 +72,8 @@ def write_result(target: Path, levels: NDArray[np.float32], options: ResultOptio
     Raises:
         UserError: the file cannot be written.
     """
+    from refusion.images.writing import Carried, read_carried, to_depth, write_image
+
     one, other = (read_carried(source, colour=levels.ndim == 3) for source in (first, second))
     carried = Carried(one.icc or other.icc, one.exif or other.exif, one.dpi or other.dpi)
     write_image(target, to_depth(levels, options.depth), carried)

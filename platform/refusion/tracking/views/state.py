@@ -1,4 +1,4 @@
-"""What each prepared view shows, as the state of MLflow's page; plain data, no client.
+"""State of MLflow's page for each prepared view; plain data, no client.
 
 The page reads it from the experiment's tag ``mlflow.sharedViewState.NAME``. Its form is MLflow's own and not
 documented: what stands here was read from the page of MLflow 3.17 and tried in a browser. What a later version does

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.failures import reason_of
 from refusion.tracking.settings import TAG_LIMIT, truncate
-from refusion.tracking.store import page_address
+from refusion.tracking.store import page_address, run_address, ui_command
 from refusion.tracking.views.state import TAG, view_states
 
 NOTE_TAG = "mlflow.note.content"
@@ -65,6 +65,22 @@ def describe_run(uri: str, run_id: str, text: str) -> str | None:
 def view_address(uri: str, experiment_id: str, name: str) -> str:
     """Returns the address of a view's page: on the server, or as the command of ``ui_command`` serves it here."""
     return page_address(uri, _page(experiment_id, name))
+
+
+def pages(uri: str, experiment_id: str, views: Sequence[str], run_id: str | None = None) -> str:
+    """Returns lines for a console: the command that serves MLflow's pages, where one is needed, and their addresses.
+
+    Args:
+        uri, experiment_id: of the store.
+        views: names.
+        run_id: of a run whose page comes last.
+    """
+    addresses = [view_address(uri, experiment_id, view) for view in views]
+    if run_id is not None:
+        addresses.append(run_address(uri, experiment_id, run_id))
+    command = ui_command(uri)
+    # A server has its pages already; a database needs the command first.
+    return "\n".join(addresses if addresses[0].startswith(command) else [command, *addresses])
 
 
 def _page(experiment_id: str, name: str) -> str:

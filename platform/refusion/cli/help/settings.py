@@ -63,7 +63,7 @@ def default_text(field: FieldInfo) -> str:
 
 def facts_text(name: str) -> str:
     """Returns a list for ``--help`` that is kept as a text, since to make it takes seconds: baselines or metrics."""
-    return (Path(__file__).parent / "texts" / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
+    return (Path(__file__).parents[1] / "texts" / f"{name}.txt").read_text(encoding="utf-8").rstrip("\n")
 
 
 def _setting(name: str, field: FieldInfo, described: dict[type[BaseModel], str]) -> Iterator[str]:
@@ -71,26 +71,27 @@ def _setting(name: str, field: FieldInfo, described: dict[type[BaseModel], str])
     values, limits = allowed(field)
     default = default_text(field)
     notes = [*[f"[{default}]"] * bool(default), *[f"({limits})"] * bool(limits)]
-    yield from _entry(f"--{name} {values}", " ".join([str(field.description), *notes]))
+    yield from entry(f"--{name} {values}", " ".join([str(field.description), *notes]))
     elsewhere: dict[str, list[str]] = {}
     for member in _members(field.annotation):
         if member in described:
             elsewhere.setdefault(described[member], []).append(_form(member).removeprefix("kind: "))
         else:
             described[member] = name
-            yield from _entry(f"  {_form(member)}", _settings_of(member))
+            yield from entry(f"  {_form(member)}", _settings_of(member))
     for place, kinds in elsewhere.items():
-        yield from _entry("  kind: …", f"{', '.join(kinds)} as of --{place}")
+        yield from entry("  kind: …", f"{', '.join(kinds)} as of --{place}")
 
 
-def _entry(head: str, text: str) -> list[str]:
+def entry(head: str, text: str, column: int = _COLUMN) -> list[str]:
+    """Returns the lines of one entry of a list: its head, and from that column on its text, wrapped to the terminal."""
     width = max(shutil.get_terminal_size().columns - 2, _NARROWEST)
     lead = f"{' ' * _INDENT}{head}"
-    wrapped = textwrap.wrap(text, width - _COLUMN, break_on_hyphens=False, break_long_words=False) or [""]
-    own = [lead] if len(lead) >= _COLUMN - 1 else []
+    wrapped = textwrap.wrap(text, width - column, break_on_hyphens=False, break_long_words=False) or [""]
+    own = [lead] if len(lead) >= column - 1 else []
     rest = wrapped if own else wrapped[1:]
-    first = [] if own else [f"{lead:{_COLUMN}}{wrapped[0]}".rstrip()]
-    return [*own, *first, *(f"{' ' * _COLUMN}{line}" for line in rest)]
+    first = [] if own else [f"{lead:{column}}{wrapped[0]}".rstrip()]
+    return [*own, *first, *(f"{' ' * column}{line}" for line in rest)]
 
 
 def _form(member: type[BaseModel]) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from refusion.cli.help.settings import allowed, default_text, facts_text, settings_help
 from refusion.cli.main import COMMANDS
-from refusion.cli.settings_help import allowed, default_text, facts_text, settings_help
 from refusion.config.layers import leaves
 from refusion.config.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FIELDS = dict(leaves(Settings))
 SLOW = ("torch", "ray", "mlflow", "pandas", "scipy", "cv2", "matplotlib", "optuna", "pyarrow")
 

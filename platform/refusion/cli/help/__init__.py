@@ -1,0 +1,1 @@
+"""Texts of ``--help`` and ``--help-terms``, without what is slow to import."""

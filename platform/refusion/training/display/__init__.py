@@ -1,0 +1,1 @@
+"""Display of a job: what it will do, how its tasks go, and how they ended."""
