@@ -31,10 +31,10 @@ from refusion.tracking.settings import recorded_settings_of
 from refusion.training.job import train_all
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = (
+TINY = shlex.split(
     "--schedule.epochs 2 --schedule.meta_iterations 2 --schedule.fusion_steps 3 --schedule.rate 1e-3 --images.crop 32 "
     "--images.batch 2 --network.blocks 1 --validation.images 1 --validation.pictures 1 --threads 1"
-).split()
+)
 MODULES = ("fusion", "loss_proposal", "reconstruction")
 
 pytestmark = pytest.mark.ray
