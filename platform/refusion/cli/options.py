@@ -245,6 +245,9 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
     for name, (metavar, text) in _JOB_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text.format(kind=kind))
     group.add_argument("--upgrade-store", action="store_true", help=UPGRADE)
+    if kind == "run":
+        text = "resume also where pairs were added, removed or edited"
+        group.add_argument("--allow-changed-data", action="store_true", help=text)
 
 
 def add_preset_option(parser: argparse._ActionsContainer) -> None:
@@ -255,7 +258,8 @@ def add_preset_option(parser: argparse._ActionsContainer) -> None:
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the options of ``add_job_options``, None where one was not given."""
-    return {name: getattr(options, name) for name in (*_JOB_OPTIONS, "upgrade_store")}
+    names = (*_JOB_OPTIONS, "upgrade_store", "allow_changed_data")
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:
