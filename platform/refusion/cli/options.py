@@ -154,7 +154,11 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Returns the text of ``--help``."""
-        needed = [f"{action.option_strings[0]} {action.metavar}" for action in self._actions if action.required]
+        needed = [
+            f"{action.option_strings[0]} {action.metavar}" if action.option_strings else str(action.metavar)
+            for action in self._actions
+            if action.required
+        ]
         others = ["[options]", *["[--section.key value …]"] * self._settings]
         self.usage = " ".join(["%(prog)s", *needed, *others])
         if self._settings:
