@@ -215,6 +215,9 @@ class _Job:
         if pairs.skipped:
             text = "\n".join(f"{problem.file}: {problem.what}" for problem in pairs.skipped)
             runs.log_text(uri, run_id, text + "\n", "skipped_pairs.txt")
+        if pairs.notes:
+            text = "\n".join(f"{note.file}: {note.what}" for note in pairs.notes)
+            runs.log_text(uri, run_id, text + "\n", "notes_on_pairs.txt")
         recording = Recording(
             pairs.task,
             uri,
