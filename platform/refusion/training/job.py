@@ -214,9 +214,9 @@ class _Job:
         found = digests(pairs)
         recorder.dataset(pairs.task, found["train"], pairs.folder, len(pairs.train), "training")
         recorder.dataset(pairs.task, found["val"], pairs.folder, len(pairs.val), "validation")
-        if pairs.skipped:
-            text = "\n".join(f"{problem.file}: {problem.what}" for problem in pairs.skipped)
-            runs.log_text(uri, run_id, text + "\n", "skipped_pairs.txt")
+        for listed, file in ((pairs.skipped, "skipped_pairs.txt"), (pairs.notes, "notes_on_pairs.txt")):
+            if listed:
+                runs.log_text(uri, run_id, "".join(f"{one.file}: {one.what}\n" for one in listed), file)
         recording = Recording(
             pairs.task,
             uri,
