@@ -40,6 +40,7 @@ _JOB_OPTIONS = {
     "experiment": ("NAME", "MLflow experiment [refusion]"),
     "resume": ("NAME", "go on with this {kind}"),
 }
+_JOB_FLAGS = ("upgrade_store", "allow_changed_data")
 
 
 # Ray's job server sets it for what it starts.
@@ -66,7 +67,6 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except KeyboardInterrupt as error:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
-        # A signal's own, which `runtime.lifetime.interruption` says.
         status = int(getattr(error, "status", 130))
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
@@ -154,7 +154,11 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Returns the text of ``--help``."""
-        needed = [f"{action.option_strings[0]} {action.metavar}" for action in self._actions if action.required]
+        needed = [
+            f"{action.option_strings[0]} {action.metavar}" if action.option_strings else str(action.metavar)
+            for action in self._actions
+            if action.required
+        ]
         others = ["[options]", *["[--section.key value …]"] * self._settings]
         self.usage = " ".join(["%(prog)s", *needed, *others])
         if self._settings:
@@ -248,6 +252,8 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
     for name, (metavar, text) in _JOB_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text.format(kind=kind))
     group.add_argument("--upgrade-store", action="store_true", help=UPGRADE)
+    if kind == "run":
+        group.add_argument("--allow-changed-data", action="store_true", help="resume also where pairs have changed")
 
 
 def add_preset_option(parser: argparse._ActionsContainer) -> None:
@@ -258,7 +264,7 @@ def add_preset_option(parser: argparse._ActionsContainer) -> None:
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the options of ``add_job_options``, None where one was not given."""
-    return {name: getattr(options, name) for name in (*_JOB_OPTIONS, "upgrade_store")}
+    return {name: value for name, value in vars(options).items() if name in (*_JOB_OPTIONS, *_JOB_FLAGS)}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,6 @@
 that keep scenes apart, and ``arranged`` joins them for the pair check.
 """
 
-from refusion.images.layouts.arranged import ALL, Arranged, arrange, known_layouts, tasks_recognised
+from refusion.images.layouts.arranged import ALL, Arranged, arrange, known_layouts, splits_of, tasks_recognised
 
-__all__ = ["ALL", "Arranged", "arrange", "known_layouts", "tasks_recognised"]
+__all__ = ["ALL", "Arranged", "arrange", "known_layouts", "splits_of", "tasks_recognised"]

@@ -56,7 +56,7 @@ def arrange(root: Path, task: str, split: str, how: Arrangement | None = None) -
     """
     how = how or Arrangement()
     root = root.absolute()
-    base = next((root / name for name in (task, task.lower(), task.capitalize()) if (root / name).is_dir()), root)
+    base = _base(root, task)
     files = _files_of(base, task)
     rows = None if how.names is None else [mapped(*how.names, task)]
     found = recognise(base, files, task, rows)
@@ -73,6 +73,21 @@ def arrange(root: Path, task: str, split: str, how: Arrangement | None = None) -
     return _of_split(root, found, split, how, len(files))
 
 
+def splits_of(root: Path, task: str, how: Arrangement | None = None) -> list[str]:
+    """Returns the splits that a data set has for a task: those of its folders or of ``how``; all where it has none."""
+    how = how or Arrangement()
+    folder = root.absolute() / task
+    own = [split for split in ("train", "val", "test") if (folder / split / "a").is_dir()]
+    if how.division is not None:
+        return [split for split, _ in how.division]
+    if own and how.names is None:
+        return own
+    base = _base(root.absolute(), task)
+    rows = None if how.names is None else [mapped(*how.names, task)]
+    splits = {pair.split for one in recognise(base, _files_of(base, task), task, rows) for pair in one.pairs}
+    return [split for split in ("train", "val", "test") if split in splits] or [ALL]
+
+
 def tasks_recognised(root: Path) -> list[str]:
     """Returns the tasks that the data set below a folder is for, as far as its names say."""
     root = root.absolute()
@@ -82,6 +97,11 @@ def tasks_recognised(root: Path) -> list[str]:
 def known_layouts() -> str:
     """Returns the names of the public data sets that are recognised."""
     return ", ".join(dict.fromkeys(layout.name for layout in PUBLIC))
+
+
+def _base(root: Path, task: str) -> Path:
+    names = (task, task.lower(), task.capitalize())
+    return next((root / name for name in names if (root / name).is_dir()), root)
 
 
 def _files_of(base: Path, task: str) -> list[Path]:
