@@ -20,7 +20,7 @@ from refusion.cli.shared.store import UPGRADE
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
-from refusion.errors import UserError
+from refusion.errors import MachineError, UserError
 
 # Examples in a docstring begin with one of these.
 _PROGRAMS = ("python ", "ray ", "refusion ")
@@ -60,6 +60,9 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)

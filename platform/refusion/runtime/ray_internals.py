@@ -35,6 +35,8 @@ WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
 # Part of what is raised where a working directory exceeds what Ray packs, which has no exception of its own.
 TOO_LARGE = "exceeds the maximum size"
+# Part of what is raised, as a plain Exception, where a Ray that is started does not answer within half a minute.
+START_TIMED_OUT = "timed out during startup"
 
 
 def last_cluster_address() -> str | None:
