@@ -1,4 +1,5 @@
-# `make train`, and at each commit `make check`; `make test` runs every test. Each sets up its environment first.
+# `make train`, and at each commit `make check`; `make test` runs every test but those of `make test-faults`,
+# which break real jobs. Each sets up its environment first.
 PYTHON ?= python3
 # Tests run in so many processes; those that start Ray one after another, in one of them (tests/support/distribution.py).
 PROCESSES ?= 2
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: train test check lint docs gpu clean
+.PHONY: train test test-faults check lint docs gpu clean
 
 # What a training needs, which is all that `make train` waits for.
 $(READY): pyproject.toml constraints.txt
@@ -34,7 +35,11 @@ check: $(DEV) lint
 	$(PYTEST) -m "not ray and not slow"
 
 test: $(DEV) lint
-	$(PYTEST)
+	$(PYTEST) -m "not faults"
+
+# Real jobs that are broken on purpose, one after another: at most 25 minutes.
+test-faults: $(DEV)
+	$(BIN)/python -m pytest -q -p no:xdist --durations=25 -m faults tests/faults
 
 lint: $(DEV)
 	$(BIN)/ruff check .

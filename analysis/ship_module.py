@@ -30,6 +30,7 @@ import yaml
 # The code beside this file goes before an installed one.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
+from refusion.checksums import sha256
 from refusion.cli.options import Parser, run_command
 from refusion.config.layers import leaves
 from refusion.config.settings import Settings
@@ -51,7 +52,6 @@ from refusion.shipped import (
     Card,
     Score,
     Scores,
-    sha256,
 )
 from refusion.statistics import mean_interval
 from refusion.tasks import find_task

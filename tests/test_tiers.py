@@ -28,6 +28,15 @@ def test_nor_can_it_by_a_process_that_a_test_starts() -> None:
     assert SENTENCE in done.stderr.splitlines()[-1]
 
 
+def test_faults_are_a_tier_of_their_own_which_ci_runs_beside_the_other() -> None:
+    root = Path(__file__).resolve().parents[1]
+    files = sorted((root / "tests" / "faults").glob("test_*.py"))
+    assert files and all("pytest.mark.faults" in file.read_text(encoding="utf-8") for file in files)
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    assert '$(PYTEST) -m "not faults"' in makefile and "-m faults tests/faults" in makefile
+    assert "make test-faults" in (root / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
 def test_files_that_start_ray_are_one_group_and_come_first_and_each_other_file_is_its_own() -> None:
     files = sorted(Path(__file__).parent.rglob("test_*.py"))
     groups = {scope_of(file) for file in files}

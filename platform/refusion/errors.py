@@ -15,3 +15,7 @@ class MachineError(Exception):
 
     Jobs print the message alone on stderr and exit with status 1.
     """
+
+
+class TrainingDivergedError(ArithmeticError):
+    """Raised where a training's numbers are not finite any more, which more steps cannot mend; one sentence."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import yaml
 from torch import nn
 
+from refusion.checksums import check_checksums
 from refusion.config.network import BUILTIN_NETWORK
 from refusion.errors import UserError
 from refusion.images.colour import luminance, restore_colour, restore_colour_exact, stretch_exact
@@ -43,7 +44,8 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
         The module, (B,2,H,W) to (B,1,H,W).
 
     Raises:
-        UserError: there is no such file or folder, it holds no fusion module, or it names code that is not trusted.
+        UserError: there is no such file or folder, it holds no fusion module, is damaged or not finite, or it names
+            code that is not trusted.
 
     Example:
         >>> load_module("nowhere/IVIF/final")
@@ -53,13 +55,14 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
     path = Path(checkpoint).expanduser()
     has_settings = path.name == _WEIGHTS and (path.parent / _SETTINGS).is_file()
     if not has_settings and (path.is_file() or (not path.exists() and path.name.lower().endswith(WEIGHT_SUFFIXES))):
-        return load_published(path).eval()
+        return _finite(load_published(path), path)
     folder = path.parent if has_settings else path
     for name in (_WEIGHTS, _SETTINGS):
         if not (folder / name).is_file():
             raise UserError(
                 f"{checkpoint}: there is no {name}; give a checkpoint folder such as RUN/IVIF/best, or a weight file"
             )
+    check_checksums(folder, whole=False)
     module = _module_of(folder / _SETTINGS, trust_code)
     try:
         module.load_state_dict(read_safetensors(folder / _WEIGHTS))
@@ -68,6 +71,18 @@ def load_module(checkpoint: str | Path, *, trust_code: bool | Collection[str] = 
         raise UserError(
             f"{folder / _WEIGHTS}: does not hold the module that settings.yaml describes ({reason})"
         ) from error
+    return _finite(module, folder / _WEIGHTS)
+
+
+def _finite(module: nn.Module, file: Path) -> nn.Module:
+    """Returns the module in evaluation mode.
+
+    Raises:
+        UserError: a weight of it is NaN or infinite.
+    """
+    for name, weight in module.state_dict().items():
+        if not torch.isfinite(weight).all():
+            raise UserError(f"{file}: {name} holds numbers that are not finite; take another checkpoint")
     return module.eval()
 
 
@@ -107,9 +122,15 @@ def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
 
 
 def fuse_luminance(module: nn.Module, sources: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Fuses luminance (2, H, W) in [0, 1] to (H, W) in (0, 1) at full size, on the module's device."""
+    """Fuses luminance (2, H, W) in [0, 1] to (H, W) in (0, 1) at full size, on the module's device.
+
+    Raises:
+        UserError: the result is not finite.
+    """
     inputs = torch.from_numpy(sources)[None].to(next(module.parameters()).device)
     fused: npt.NDArray[np.float32] = fuse_sources(module, inputs)[0, 0].cpu().numpy()
+    if not np.isfinite(fused).all():
+        raise UserError("the module makes numbers of it that are not finite; take another checkpoint")
     return fused
 
 
@@ -144,7 +165,7 @@ def fuse_pair(module: nn.Module, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> np
         uint8, (H, W) where neither has colour, else (H, W, 3).
 
     Raises:
-        UserError: the sizes differ.
+        UserError: the sizes differ, or the fused image is not finite.
 
     Example:
         >>> import numpy as np

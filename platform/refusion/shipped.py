@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from refusion.checksums import sha256
 from refusion.errors import UserError
 from refusion.tasks import TASKS, TaskName, find_task
 
@@ -122,8 +122,3 @@ def read_card(folder: Path) -> Card:
     except (OSError, yaml.YAMLError, ValidationError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is no card of a trained module ({reason})") from error
-
-
-def sha256(file: Path) -> str:
-    """Returns the SHA-256 digest of a file, in hexadecimal digits."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -22,9 +22,8 @@ from refusion.ablations.runner import Plan, run_ablations
 from refusion.ablations.training import train_cell
 from refusion.ablations.variants import find_variants
 from refusion.config.layers import check
-from refusion.errors import UserError
+from refusion.errors import TrainingDivergedError, UserError
 from refusion.metrics import METRICS
-from refusion.training.reports import TrainingDivergedError
 
 ROOT = Path(__file__).resolve().parents[2]
 

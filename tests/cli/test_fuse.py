@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from shipped_modules import ship_tiny, tiny_checkpoint
 
 from refusion.adapt import Adaptation, load_learned_loss
@@ -15,7 +16,7 @@ from refusion.cli.fuse import fuse
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.evaluation.scenes import pairs_of_folders
-from refusion.fuse import fuse_pair, load_module
+from refusion.fuse import fuse_exact, fuse_pair, load_module
 from refusion.images.reading import read_image
 from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
@@ -96,6 +97,7 @@ def test_a_checkpoint_that_names_foreign_code_runs_nothing(
 ) -> None:
     command = {"command": f"touch {tmp_path / 'ran'}"}
     (checkpoint / "settings.yaml").write_text(yaml.safe_dump({"network": {"kind": "os:system", "options": command}}))
+    (checkpoint / "SHA256SUMS").unlink()
     out = tmp_path / ("scores.csv" if job == "evaluate" else "fused")
     arguments = [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *asked(checkpoint, *folders, out)]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -172,3 +174,77 @@ def test_a_checkpoint_without_a_learned_loss_is_not_adapted(
     with pytest.raises(UserError, match=r"--adapt: .* has no loss_proposal\.safetensors"):
         fuse([*asked(checkpoint, *folders, tmp_path / "fused"), "--adapt", "2"], "")
     assert not (tmp_path / "fused").exists()
+
+
+def _sources(folder: Path, a: np.ndarray, b: np.ndarray) -> tuple[Path, Path]:
+    for side, pixels in (("a", a), ("b", b)):
+        (folder / side).mkdir(parents=True)
+        write_image(folder / side / "x.png", pixels)
+    return folder / "a", folder / "b"
+
+
+@pytest.mark.parametrize("out", ["a", "b", ".", "a/fused"])
+def test_results_never_go_into_a_source(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path, out: str) -> None:
+    before = {file: file.read_bytes() for folder in folders for file in folder.iterdir()}
+    with pytest.raises(UserError, match=r"--out .* the source .*; choose a folder outside of the sources"):
+        fuse(asked(checkpoint, *folders, tmp_path / out), "")
+    assert {file: file.read_bytes() for folder in folders for file in folder.iterdir()} == before
+
+
+def test_raw_thermal_counts_fuse_as_their_rendering_does(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    rendered, visible = random.integers(0, 256, (2, 40, 48), dtype=np.uint8)
+    raw = (rendered.astype(np.uint16) * 2 + 7000).astype(np.uint16)
+    as_counts = _sources(tmp_path / "raw", raw, visible)
+    assert fuse(asked(checkpoint, *as_counts, tmp_path / "of_raw"), "") == 0
+    assert "become 0 to 255" in capsys.readouterr().out
+    assert fuse(asked(checkpoint, *_sources(tmp_path / "shown", rendered, visible), tmp_path / "of_shown"), "") == 0
+    of_raw, of_shown = (read_image(tmp_path / name / "x.png") for name in ("of_raw", "of_shown"))
+    assert np.abs(of_raw - of_shown).max() <= 3
+    assert fuse([*asked(checkpoint, *as_counts, tmp_path / "full"), "--range", "a=full"], "") == 0
+    assert "is nearly constant" in capsys.readouterr().out
+    assert np.abs(read_image(tmp_path / "full" / "x.png") - of_shown).max() > 30
+
+
+@pytest.mark.parametrize(("a", "b"), [((0, 1), (0, 2)), ((255, 256), (0, 1)), ((90, 95), (92, 99))])
+def test_a_nearly_flat_pair_stays_nearly_flat(
+    checkpoint: Path, tmp_path: Path, a: tuple[int, int], b: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(0)
+    pixels = [random.integers(*limits, (40, 48), dtype=np.uint16).astype(np.uint8) for limits in (a, b)]
+    assert fuse(asked(checkpoint, *_sources(tmp_path / "in", pixels[0], pixels[1]), tmp_path / "out"), "") == 0
+    fused = read_image(tmp_path / "out" / "x.png")
+    assert min(a[0], b[0]) <= fused.min() <= fused.max() <= max(a[1], b[1]) - 1
+    assert np.ptp(fused) <= 8
+
+
+def test_depth_format_colour_and_stretch(checkpoint: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    module = load_module(checkpoint)
+    a, b = read_image(folders[0] / "one.png"), read_image(folders[1] / "one.bmp")
+    options = ["--depth", "16", "--format", "tiff", "--grey", "--no-stretch"]
+    assert fuse([*asked(checkpoint, *folders, tmp_path / "deep"), *options], "") == 0
+    deep = read_image(tmp_path / "deep" / "one.tif")
+    np.testing.assert_allclose(deep, fuse_exact(module, a, b, stretched=False, grey=True), atol=0.5 / 257 + 1e-4)
+    assert np.ptp(deep) < 255
+    assert fuse([*asked(checkpoint, *folders, tmp_path / "jpeg"), "--format", "jpeg"], "") == 0
+    assert read_image(tmp_path / "jpeg" / "one.jpg").shape == (20, 30, 3)
+    with pytest.raises(UserError, match="--depth 16: a JPEG has 8 bits"):
+        fuse([*asked(checkpoint, *folders, tmp_path / "no"), "--format", "jpeg", "--depth", "16"], "")
+
+
+def test_a_result_is_shown_like_its_sources_and_keeps_what_they_carry(checkpoint: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[271], exif[274] = "Maker", 6
+    for side, shape in (("a", (20, 30)), ("b", (20, 30, 3))):
+        (tmp_path / side).mkdir()
+        pixels = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
+        pixels.save(tmp_path / side / "x.jpg", exif=exif, dpi=(72, 72))
+    assert fuse(asked(checkpoint, tmp_path / "a", tmp_path / "b", tmp_path / "out"), "") == 0
+    with Image.open(tmp_path / "out" / "x.png") as written:
+        assert written.size == (20, 30)
+        assert written.getexif()[271] == "Maker"
+        assert written.getexif().get(274, 1) == 1
+        assert written.info["dpi"] == pytest.approx((72, 72), rel=1e-3)

@@ -13,9 +13,16 @@ from refusion.errors import UserError
 from refusion.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
-# Sections that decide what is computed, without what is only about memory or about classes of the user's own.
+# Sections that decide what is computed.
 COMPUTED = ("schedule", "outer", "objective", "meta", "images", "network")
-LEFT_OUT = {"images.cache_mb", "network.options", "network.loss_proposal_options", "network.reconstruction_options"}
+# They decide what memory is used and when a training gives up, or hold what only networks of a user's own take.
+LEFT_OUT = {
+    "images.cache_mb",
+    "schedule.max_skipped",
+    "network.options",
+    "network.loss_proposal_options",
+    "network.reconstruction_options",
+}
 
 
 @pytest.mark.parametrize("name", ["quick", "standard", "published", "sweep-schedules", "sweep-pbt"])

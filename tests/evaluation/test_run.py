@@ -152,7 +152,7 @@ def test_into_mlflow(
 
 def test_sources_are_never_overwritten(request_of: Any, tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        with pytest.raises(UserError, match=r"--save .*would overwrite"):
+        with pytest.raises(UserError, match=r"--save .*is the source .*; choose a folder outside"):
             run.run_evaluation(request_of(save=tmp_path / "x" / ".." / folder))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--save .*cannot be made"):

@@ -113,7 +113,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(home: Path, data: Path, sweep_fi
         time.sleep(0.1)
     process.terminate()
     text, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, text
+    assert process.returncode == 143, text
     assert "--resume cut" in text
     sweep = recorded(home, "cut")
     assert all(trial.ended == "interrupted" for trial in sweep.trials)

@@ -93,7 +93,7 @@ def test_a_meta_iteration_moves_the_loss_proposal_alone() -> None:
         state, images(1, 2), inner_rates=[0.1, 0.1], outer_rate=1e-3, loss=LOSSES["signed"], reward=salient_reward
     )
     assert changed(state, before) == ["loss_proposal"]
-    assert set(found) == {"inner", "outer"}
+    assert set(found) == {"inner", "outer", "skipped"}
 
 
 @pytest.mark.parametrize("swap", [False, True])

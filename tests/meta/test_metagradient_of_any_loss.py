@@ -62,7 +62,7 @@ def test_a_loss_and_a_reward_of_the_users_are_what_all_three_phases_follow(inner
     torch.testing.assert_close(
         list(state.loss_proposal.parameters()), list(expected.loss_proposal.parameters()), rtol=1e-9, atol=1e-11
     )
-    assert sorted(losses) == ["inner", "outer"]
+    assert sorted(losses) == ["inner", "outer", "skipped"]
 
     losses = fusion_update(state, images(3, 2), rate=1e-3, **objective)
     with torch.no_grad():
@@ -70,6 +70,6 @@ def test_a_loss_and_a_reward_of_the_users_are_what_all_three_phases_follow(inner
         weighed = expected.loss_proposal(images(3, 2))
         rebuilt = expected.reconstruction(fused)
     # A loss of the user's has no terms to be told apart.
-    assert sorted(losses) == ["fusion", "reconstruction"]
+    assert sorted(losses) == ["fusion", "reconstruction", "skipped"]
     torch.testing.assert_close(losses["fusion"], squared_loss(fused, images(3, 2), weighed), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(losses["reconstruction"], squared_reward(rebuilt, images(3, 2)), rtol=1e-9, atol=1e-12)

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from refusion import shipped
+from refusion.checksums import sha256
 from refusion.config.layers import check
 from refusion.meta.state import TrainingState
-from refusion.shipped import CARD_FILE, Card, Score, Scores, sha256
+from refusion.shipped import CARD_FILE, Card, Score, Scores
 from refusion.training.checkpoints import save_checkpoint
 
 TINY = {"network": {"width": 8, "heads": 4, "blocks": 1, "reconstruction_width": 8}, "images": {"crop": 16}}

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 import yaml
 
+from refusion.checksums import CHECKSUMS_FILE
 from refusion.config.network import NetworkSettings
 from refusion.config.settings import Settings
 from refusion.errors import UserError
@@ -37,6 +38,7 @@ def folder(tmp_path: Path, tiny: Settings) -> Path:
 
 def test_a_checkpoint_has_the_files_that_others_rely_on(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
         "fusion.safetensors",
         "loss_proposal.safetensors",
         "metrics.json",
@@ -79,10 +81,13 @@ def test_weights_can_be_read_without_us(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fusion.safetensors", "loss_proposal.safetensors", "state.pt"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "other"])
+@pytest.mark.parametrize("older", [False, True])
 def test_a_damaged_checkpoint_is_refused_by_the_files_name(
-    folder: Path, tiny: Settings, name: str, damage: str
+    folder: Path, tiny: Settings, name: str, damage: str, older: bool
 ) -> None:
     path = folder / name
+    if older:
+        (folder / CHECKSUMS_FILE).unlink()
     content = path.read_bytes()
     path.unlink()
     if damage != "missing":
@@ -102,6 +107,7 @@ def test_a_checkpoint_of_other_settings_is_refused(folder: Path, tiny: Settings)
 @pytest.mark.parametrize("change", [{"outer": None}, {"epoch": "many"}, {"fusion_adam": {}}])
 def test_progress_of_something_else_is_refused(folder: Path, tiny: Settings, change: dict[str, object]) -> None:
     torch.save({**trained(tiny).progress(), **change}, folder / "state.pt")
+    (folder / CHECKSUMS_FILE).unlink()
     with pytest.raises(UserError, match=r"state\.pt: is no progress of these settings"):
         load_checkpoint(folder, TrainingState(tiny, "IVIF"))
 
@@ -122,6 +128,7 @@ def test_nothing_is_unpickled(folder: Path, tiny: Settings) -> None:
     assert mark.exists(), "the trap itself works"
     mark.unlink()
     torch.save({"epoch": Trap(mark)}, folder / "state.pt")
+    (folder / CHECKSUMS_FILE).unlink()
     with pytest.raises(UserError, match=r"state\.pt: is damaged, or holds more than tensors"):
         load_checkpoint(folder, TrainingState(tiny, "IVIF"))
     assert not mark.exists()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from refusion.config.layers import check
+from refusion.errors import TrainingDivergedError
 from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
 from refusion.ops.backend import native_library
@@ -20,7 +21,7 @@ from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
 from refusion.training.epochs import phases
 from refusion.training.loop import TaskTraining
-from refusion.training.reports import PAIRS, EpochReport, Losses, Progress, TrainingDivergedError
+from refusion.training.reports import PAIRS, EpochReport, Losses, Progress
 
 FUSION_LOSSES = {"loss/fusion", "loss/fusion_intensity", "loss/fusion_gradient", "loss/reconstruction"}
 LOSSES = {"loss/inner", "loss/outer", *FUSION_LOSSES}

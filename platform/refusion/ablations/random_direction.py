@@ -19,12 +19,12 @@ def move_at_random(state: TrainingState, seed: int) -> None:
     """
     add = state.outer.add
 
-    def add_random(gradients: Sequence[Tensor], rate: Number) -> bool:
+    def add_random(gradients: Sequence[Tensor], rate: Number, finite: Tensor | None = None) -> bool:
         if gradients[0].is_cuda and torch.cuda.is_current_stream_capturing():
             # A captured step would repeat its first direction for ever.
             raise RuntimeError("random directions are drawn anew at each step")
         generator = torch.Generator().manual_seed(hash((seed, state.meta_steps)) % 2**63)
-        return add(random_alike(gradients, generator), rate)
+        return add(random_alike(gradients, generator), rate, finite)
 
     # An instance's own attribute stands before the method of its class.
     state.outer.add = add_random  # type: ignore[method-assign]

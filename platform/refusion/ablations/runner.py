@@ -18,8 +18,8 @@ from refusion.ablations.training import train_cell
 from refusion.ablations.variants import LEARNED, Variant
 from refusion.config.layers import check, for_task
 from refusion.config.settings import Settings
+from refusion.errors import TrainingDivergedError
 from refusion.images.dataset import check_pairs, reading_of
-from refusion.training.reports import TrainingDivergedError
 
 TABLE = "ablations.csv"
 # The same on all cells: nothing but the scores after the last epoch is wanted.

@@ -18,13 +18,13 @@ from refusion.audit.parallel import Fit, run_fits
 from refusion.audit.report import agreements, correlation_rows, method_table, notes, overview, plot, rich_report
 from refusion.audit.results import SETTING, AuditFile, FitKey
 from refusion.audit.rewards import NamedReward, find_reward
+from refusion.config.ranges import Reading
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import check_writable, csv_text, write_atomically
 from refusion.evaluation.methods import Method
 from refusion.evaluation.scenes import pairs_of_split
 from refusion.images.dataset import evenly_spaced
 from refusion.images.pairs import Pair
-from refusion.images.reading import Reading
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task

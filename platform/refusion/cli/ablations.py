@@ -33,7 +33,7 @@ def ablations(arguments: Sequence[str], description: str) -> int:
     plan = read_plan(arguments, description)
     from refusion.ablations.runner import run_ablations
     from refusion.runtime.console import console
-    from refusion.runtime.interruption import terminated_is_interrupted
+    from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 
     with terminated_is_interrupted():
         return run_ablations(plan, console())

@@ -63,10 +63,11 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except MachineError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
-        status = 130
+        # A signal's own, which `runtime.lifetime.interruption` says.
+        status = int(getattr(error, "status", 130))
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

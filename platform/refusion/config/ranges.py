@@ -1,9 +1,9 @@
-"""Grammar of ``--range``: which values of a source become black and white."""
+"""Settings of reading sources: the grammar of ``--range``, and the limit of pixels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from refusion.errors import UserError
@@ -46,6 +46,19 @@ class SourceRanges:
     def of(self, side: str) -> RangeRule:
         """Returns the rule of source "a" or "b"."""
         return self.a if side == "a" else self.b
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings of reading.
+
+    Attributes:
+        ranges: rule of each source.
+        megapixels: pixels that a picture may have, in millions.
+    """
+
+    ranges: SourceRanges = field(default_factory=SourceRanges)
+    megapixels: float = DEFAULT_MEGAPIXELS
 
 
 def parse_ranges(text: str) -> SourceRanges:

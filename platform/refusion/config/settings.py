@@ -48,6 +48,12 @@ class ScheduleSettings(Section):
         1, description="inner steps K: a number, by epochs gone before {0: 1, 5: 3}, or {start: …, end: …}"
     )
 
+    max_skipped: int = Field(
+        10,
+        ge=0,
+        description="steps left out, since their loss or gradient is not finite, before a training stops",
+    )
+
     def rate_at(self, position: float) -> float:
         """Returns the rate of F and R at ``position`` epochs after the start (fractions count)."""
         return self.rate.at(position, self.epochs)
@@ -120,6 +126,9 @@ class CheckpointSettings(Section):
     keep: int = Field(3, ge=1, description="newest epochs whose checkpoints are kept; the best is kept besides")
     every_minutes: float = Field(
         5.0, ge=0, description="minutes between two checkpoints and records of losses within an epoch; 0: none"
+    )
+    every_steps: int = Field(
+        0, ge=0, description="the same by steps: meta-iterations and fusion updates, over all epochs; 0: none"
     )
 
 

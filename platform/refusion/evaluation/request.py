@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from refusion.config.ranges import Reading
 from refusion.evaluation.methods import Kind
-
-# OpenCV takes long to import: only once the command line is understood.
-if TYPE_CHECKING:
-    from refusion.images.reading import Reading
 
 Format = Literal["text", "markdown", "latex"]
 FORMATS: tuple[Format, ...] = ("text", "markdown", "latex")
-
-
-def _as_usual() -> Reading:
-    from refusion.images.reading import Reading
-
-    return Reading()
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Request:
     adapt: int | None = None
     adapt_rate: float = 1e-4
     adapt_each: bool = False
-    reading: Reading = field(default_factory=_as_usual)
+    reading: Reading = field(default_factory=Reading)
     skip_bad_pairs: bool = False
 
     @property

@@ -36,7 +36,7 @@ from refusion.images.pairs import Pair
 from refusion.metrics.facts import Definition
 from refusion.metrics.lookup import find_definitions
 from refusion.ops.backend import configure
-from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import progress_bar
 from refusion.tasks import find_task
 from refusion.tracking.loading import find_checkpoint, load_module

@@ -119,7 +119,10 @@ class Scorer:
             module = self.modules[method.name].to(device)
             if method.name in self.adaptations:
                 module = self.adaptations[method.name].to_pairs(module, [item.scene.pair])
-            return fuse_by_module(module, a, b)
+            try:
+                return fuse_by_module(module, a, b)
+            except UserError as error:
+                raise UserError(f"{method.value}: {item.scene.pair.a}: {error}") from error
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)
         return FusedImage(grey_levels(read_image(Path(item.scene.fused[method.name]))))

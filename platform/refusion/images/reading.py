@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refusion.config.ranges import DEFAULT_MEGAPIXELS, RangeRule, SourceRanges
+from refusion.config.ranges import DEFAULT_MEGAPIXELS, RangeRule, Reading
 from refusion.images.formats import IMAGE_SUFFIXES, Samples, decode_samples, stem_of, suffix_of
 from refusion.images.limits import UnreadableImageError, read_bytes
 from refusion.images.ranges import Extent, UnusableRangeError, find_extent, measure, to_grey_levels
@@ -24,19 +23,6 @@ __all__ = [
     "stem_of",
     "suffix_of",
 ]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Settings of reading.
-
-    Attributes:
-        ranges: rule of each source.
-        megapixels: pixels that a picture may have, in millions.
-    """
-
-    ranges: SourceRanges = field(default_factory=SourceRanges)
-    megapixels: float = DEFAULT_MEGAPIXELS
 
 
 def read_image(path: Path, megapixels: float = DEFAULT_MEGAPIXELS) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from refusion.config.settings import OuterSettings
 from refusion.meta.adam import Number, load_adam, rated_adam, set_rate
 from refusion.meta.functional import flatten
+from refusion.meta.skipping import step_if
 
 
 class OuterOptimiser:
@@ -25,6 +26,8 @@ class OuterOptimiser:
         settings: kind of step, how many meta-gradients make one step, Adam's eps.
 
     Attributes:
+        count: meta-gradients since the last step.
+        added: how many of them were finite, in memory that stays where it is.
         latest: the last meta-gradient that was added, one flat vector, in memory that stays where it is.
     """
 
@@ -33,6 +36,7 @@ class OuterOptimiser:
         self.settings = settings
         self.sums = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.count = 0
+        self.added = self.sums[0].new_zeros(()) if self.sums else torch.zeros(())
         self.latest = torch.zeros_like(flatten(self.parameters)) if self.parameters else torch.zeros(0)
         # A fixed loss proposal has no parameters, and torch's optimisers want some.
         adam = self._is_adam and bool(self.parameters)
@@ -43,15 +47,25 @@ class OuterOptimiser:
         return self.settings.kind == "adam"
 
     @torch.no_grad()
-    def add(self, gradients: Sequence[Tensor], rate: Number) -> bool:
-        """Adds one meta-iteration's gradients; returns true when that completed a step of size ``rate``."""
-        torch._foreach_add_(self.sums, list(gradients))
+    def add(self, gradients: Sequence[Tensor], rate: Number, finite: Tensor | None = None) -> bool:
+        """Adds one meta-iteration's gradients; returns true when that completed a step of size ``rate``.
+
+        Gradients that are not ``finite`` (a boolean of no dimension, by default true) count and add nothing; a step
+        that has no others moves nothing.
+        """
         self.latest.copy_(flatten(gradients))
+        if finite is None:
+            torch._foreach_add_(self.sums, list(gradients))
+            self.added += 1
+        else:
+            torch._foreach_add_(self.sums, [torch.where(finite, gradient, 0.0) for gradient in gradients])
+            self.added += finite
         self.count += 1
         if self.count < self.settings.accumulate:
             return False
         self._step(rate)
         torch._foreach_zero_(self.sums)
+        self.added.zero_()
         self.count = 0
         return True
 
@@ -60,7 +74,7 @@ class OuterOptimiser:
             for parameter, total in zip(self.parameters, self.sums, strict=True):
                 parameter.grad = total.clone()
             set_rate(self.adam, rate)
-            self.adam.step()
+            step_if(self.added > 0, self.adam)
             self.adam.zero_grad(set_to_none=True)
             return
         largest = torch.stack([total.abs().max() for total in self.sums]).max()
@@ -72,12 +86,15 @@ class OuterOptimiser:
     def state_dict(self) -> dict[str, Any]:
         """Returns the sums so far, their count and Adam's moments, which a resume needs."""
         adam = self.adam.state_dict() if self.adam is not None else None
-        return {"sums": [total.clone() for total in self.sums], "count": self.count, "adam": adam}
+        sums = [total.clone() for total in self.sums]
+        return {"sums": sums, "count": self.count, "added": float(self.added), "adam": adam}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from ``state_dict()`` of an optimiser with the same settings and shapes."""
         for mine, theirs in zip(self.sums, state["sums"], strict=True):
             mine.copy_(theirs)
         self.count = int(state["count"])
+        # Older checkpoints hold finite ones alone.
+        self.added.fill_(state.get("added", self.count))
         if self.adam is not None:
             load_adam(self.adam, state["adam"])

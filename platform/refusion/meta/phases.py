@@ -17,6 +17,7 @@ from refusion.meta.adam import Number, set_rate
 from refusion.meta.functional import Average, flatten, identity, split
 from refusion.meta.image_space import gradient_in_weights
 from refusion.meta.metagradient import meta_gradient_along, unroll
+from refusion.meta.skipping import finite_on_all, marked, step_if, without
 from refusion.meta.state import TrainingState
 from refusion.networks.loss_proposal import propose
 from refusion.objectives import FusionLoss, FusionWeights, Loss, Reward, reconstruction_loss
@@ -121,7 +122,8 @@ def meta_iteration(
         noise: (K + 1, B, 1, H, W), added to fused images before R sees them; those of the meta-test batch last.
 
     Returns:
-        ``inner`` (mean L_f over the inner steps) and ``outer`` (L_r after them), this worker's, detached, 0-dim.
+        ``inner`` (mean L_f over the inner steps) and ``outer`` (L_r after them), this worker's, detached, 0-dim; and
+        ``skipped``: 1 where a loss or a gradient of any worker is not finite, so that P stays as it is, else 0.
     """
     fed, targets = zip(*(doubled(batch, swap) for batch in meta_train), strict=True)
     test_fed, test_targets = doubled(meta_test, swap)
@@ -151,8 +153,10 @@ def meta_iteration(
         targets=test_targets,
         average=average,
     )
-    state.outer.add(gradients, outer_rate)
-    return {"inner": torch.stack(trajectory.inner_losses).mean().detach(), "outer": outer_loss.detach()}
+    losses = {"inner": torch.stack(trajectory.inner_losses).mean(), "outer": outer_loss}
+    finite = finite_on_all(gradients, list(losses.values()), average)
+    state.outer.add(gradients, outer_rate, finite)
+    return without(losses, finite)
 
 
 def meta_iteration_on_image(
@@ -208,8 +212,11 @@ def meta_iteration_on_image(
             allow_unused=True,
             materialize_grads=True,
         )
-    state.outer.add(split(average(flatten(grads)), parameters), outer_rate)
-    return {"inner": found.inner_losses.mean(), "outer": found.outer_loss}
+    losses = {"inner": found.inner_losses.mean(), "outer": found.outer_loss}
+    flat = average(marked(flatten(grads), list(losses.values())))
+    finite = torch.isfinite(flat).all()
+    state.outer.add(split(flat, parameters), outer_rate, finite)
+    return without(losses, finite)
 
 
 def fusion_update(
@@ -238,7 +245,8 @@ def fusion_update(
     Returns:
         ``fusion`` (L_f) and ``reconstruction`` (L_r); with the published loss also its terms ``fusion_intensity``
         (L_int) and ``fusion_gradient`` (L_grad), which unlike L_f can be compared from epoch to epoch while β ramps up.
-        All are this worker's, detached, 0-dim.
+        All are this worker's, detached, 0-dim. And ``skipped``: 1 where a loss or a gradient of any worker is not
+        finite, so that nothing changes, else 0.
     """
     fed, targets = doubled(sources, swap)
     with torch.no_grad(), record_function("fusion: weights"):
@@ -260,16 +268,19 @@ def fusion_update(
         reconstruction_gradients = _gradients(reconstruction_term, reconstruction_parameters)
 
     parameters = fusion_parameters + reconstruction_parameters
-    flat = average(flatten((*fusion_gradients, *reconstruction_gradients)))
+    mine = flatten((*fusion_gradients, *reconstruction_gradients))
+    flat = average(marked(mine, (fusion_term, reconstruction_term)))
+    finite = torch.isfinite(flat).all()
+    flat = torch.where(finite, flat, 0.0)
     with record_function("fusion: optimisers"):
         for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
             parameter.grad = gradient
         for optimiser in (state.fusion_adam, state.reconstruction_adam):
             set_rate(optimiser, rate)
-            optimiser.step()
+            step_if(finite, optimiser)
             optimiser.zero_grad(set_to_none=True)
     losses = {"fusion": fusion_term, **terms, "reconstruction": reconstruction_term}
-    return {name: value.detach() for name, value in losses.items()}
+    return without(losses, finite)
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:

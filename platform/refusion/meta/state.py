@@ -52,6 +52,7 @@ class TrainingState:
         fusion_steps: finished fusion updates, over all epochs.
         epoch_start: meta-iterations and fusion updates that were finished when the present epoch began.
         within: sums over the present epoch so far, as plain values and tensors; empty between two epochs.
+        skipped: steps that were left out in finished epochs, since their loss or gradient was not finite.
         best_score: best validation score so far on as many pairs as the last validation, None before the first.
         validated_pairs: how many pairs the last validation measured, None before the first.
     """
@@ -75,6 +76,7 @@ class TrainingState:
         self.fusion_steps = 0
         self.epoch_start = (0, 0)
         self.within: dict[str, Any] = {}
+        self.skipped = 0
         self.best_score: float | None = None
         self.validated_pairs: int | None = None
 
@@ -112,6 +114,7 @@ class TrainingState:
             "fusion_steps": self.fusion_steps,
             "epoch_start": list(self.epoch_start),
             "within": self.within,
+            "skipped": self.skipped,
             "best_score": self.best_score,
             "validated_pairs": self.validated_pairs,
         }
@@ -129,3 +132,4 @@ class TrainingState:
         meta_steps, fusion_steps = progress.get("epoch_start", (self.meta_steps, self.fusion_steps))
         self.epoch_start, self.within = (int(meta_steps), int(fusion_steps)), dict(progress.get("within", {}))
         self.validated_pairs = progress.get("validated_pairs")
+        self.skipped = int(progress.get("skipped", 0))

@@ -70,6 +70,6 @@ class _Caught:
 
     gradient: Tensor
 
-    def add(self, gradients: Sequence[Tensor], _rate: Number) -> bool:
+    def add(self, gradients: Sequence[Tensor], _rate: Number, _finite: Tensor) -> bool:
         self.gradient = flatten(gradients)
         return False

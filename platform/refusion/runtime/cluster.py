@@ -20,7 +20,7 @@ from refusion.config.settings import Settings
 from refusion.errors import MachineError, UserError
 from refusion.import_path import import_environment
 from refusion.runtime import TRAIN_V2, ray_internals
-from refusion.runtime.interruption import handlers_kept
+from refusion.runtime.lifetime.interruption import handlers_kept
 from refusion.runtime.ports import free_ports
 
 # More threads than this bring one worker nothing at usual crop sizes.

@@ -48,6 +48,16 @@ def gather_on_all(value: T) -> list[T]:
     return [item for item in gathered if item is not None]
 
 
+def said_by_first(flag: bool) -> bool:
+    """Returns the first worker's flag on every worker: one message from it to all."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    said = torch.tensor([flag], dtype=torch.uint8, device=device)
+    dist.broadcast(said, src=0)
+    return bool(said.item())
+
+
 def use_threads(threads: int) -> None:
     """Limit torch to this worker's CPUs: threads × processes beyond the cores make a step many times as slow."""
     torch.set_num_threads(threads)

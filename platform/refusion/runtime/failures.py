@@ -1,10 +1,47 @@
-"""Reasons of failures that Ray passes on, wrapped in exceptions of its own."""
+"""Reasons of failures that Ray passes on, wrapped in exceptions of its own, and which of them a restart cannot mend."""
 
 from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from refusion.errors import TrainingDivergedError, UserError
+
+# Faults of data, settings and code, and numbers that have diverged: the same steps end in them again.
+_LASTING = (
+    UserError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+# A disk that is full or may not be written to is so a moment later.
+_LASTING_OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def lasting_failure(worker_exceptions: Mapping[int, BaseException]) -> BaseException | None:
+    """Returns the exception of the first worker that a restart cannot mend; None where all may be worth another try.
+
+    Args:
+        worker_exceptions: by rank. One worker's exception often entails others', which are about its silence alone.
+    """
+    found = (error for _, error in sorted(worker_exceptions.items()) if _is_lasting(error))
+    return next(found, None)
+
+
+def _is_lasting(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _LASTING_OF_DISKS
+    return isinstance(error, _LASTING)
 
 
 def reason_of(failure: BaseException) -> str:
     """Innermost cause in one line: users look for what happened, not for where it was passed on."""
+    if isinstance(failure, UserError | TrainingDivergedError):
+        return str(failure)
     failures = getattr(failure, "worker_failures", None)
     if failures:
         rank, first = next(iter(failures.items()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import _thread
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,6 +12,7 @@ import yaml
 
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.runtime.lifetime.claims import claimed
 from refusion.runtime.run_names import new_name, resumed_name
 from refusion.runtime.storage import Folder
 
@@ -138,6 +141,26 @@ class Manifest:
             UserError: they cannot.
         """
         Folder(self.folder.uri.rpartition("/")[0]).require_writable()
+
+    @contextmanager
+    def claimed(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Holds the run or sweep, which no other job can go on with meanwhile.
+
+        Args:
+            say: called with a line where a former owner is gone, or where another job takes it over nevertheless.
+
+        Raises:
+            UserError: another job holds it.
+        """
+
+        def lost(sentence: str) -> None:
+            say(sentence)
+            _thread.interrupt_main()
+
+        with claimed(self.folder, f"--{'resume' if self.resumed else 'run-name'} {self.name}", lost) as former:
+            if former is not None:
+                say(f"{self.kind} {self.name}: {former.owner}, which was at work on it, is gone; taken over")
+            yield
 
     def write(self, content: Mapping[str, Any]) -> None:
         """Write the file with ``content`` and the place in MLflow; from here on the run or sweep exists."""

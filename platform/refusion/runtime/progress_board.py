@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,5 +78,28 @@ class ProgressBoard:
 
 
 def start_progress_board() -> Any:
-    """Handle of a new actor, which takes no CPU from the workers and lives as long as the job."""
-    return ray.remote(num_cpus=0, max_concurrency=4)(ProgressBoard).remote()
+    """Handle of a new actor, which takes no CPU from the workers and lives as long as the job.
+
+    One whose process is lost is started again, without its rows, which the next reports fill.
+    """
+    actor = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1)
+    return actor(ProgressBoard).remote()
+
+
+def tell(progress_board: Any, task: str, **changes: Any) -> None:
+    """Set fields of a task's row, and wait until it has them; a board that is gone stops nothing."""
+    with suppress(ray.exceptions.RayActorError):
+        ray.get(progress_board.update.remote(task, **changes))
+
+
+class LastRows:
+    """Reads the rows; those that were read last once the board is gone."""
+
+    def __init__(self, progress_board: Any) -> None:
+        self.progress_board = progress_board
+        self.rows: list[Row] = []
+
+    def __call__(self) -> list[Row]:
+        with suppress(ray.exceptions.RayActorError):
+            self.rows = ray.get(self.progress_board.snapshot.remote())
+        return self.rows

@@ -7,7 +7,7 @@ which of them has gone or changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -112,3 +112,44 @@ def losses_counted_once() -> Iterator[None]:
         yield
     finally:
         tunes_run.TuneController = tunes_own
+
+
+def recorded_checkpoints(record: str) -> list[str] | None:
+    """Folder names of a run's checkpoints in the content of ``CHECKPOINTS_FILE``; None where it cannot be read.
+
+    Ray Train does not replace that file but writes over it, so that a job that is killed meanwhile leaves half of it.
+    """
+    try:
+        return [str(found["checkpoint_dir_name"]) for found in json.loads(record)["checkpoint_results"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def record_of_checkpoints(record: str, names: Sequence[str]) -> str:
+    """Returns the content of ``CHECKPOINTS_FILE`` with these checkpoints alone, the newest last.
+
+    Args:
+        record: the content so far, which may be damaged.
+        names: of folders.
+    """
+    # Importing Ray Train takes long.
+    from ray.train.v2._internal.execution.checkpoint.checkpoint_manager import (
+        _CheckpointManagerState,
+        _TrainingResultState,
+    )
+
+    before = json.loads(record) if recorded_checkpoints(record) is not None else {}
+    metrics = {found["checkpoint_dir_name"]: found["metrics"] for found in before.get("checkpoint_results", ())}
+    results = [_TrainingResultState(checkpoint_dir_name=name, metrics=metrics.get(name, {})) for name in names]
+    state = _CheckpointManagerState(
+        checkpoint_results=results,
+        checkpoint_report_indices=list(range(len(results))),
+        latest_checkpoint_result=results[-1] if results else None,
+        pending_training_results=[],
+        pending_validation_specs=[],
+        current_report_index=len(results),
+        validated_checkpoint_dir_names=[],
+        timed_out_validation_checkpoint_dir_names=[],
+        failed_validation_checkpoint_dir_names=[],
+    )
+    return str(state.model_dump_json())

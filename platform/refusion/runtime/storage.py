@@ -116,6 +116,11 @@ class Folder:
         if self.exists():
             filesystem.delete_dir(path)
 
+    def remove_file(self) -> None:
+        """Remove this file."""
+        filesystem, path = self._open()
+        filesystem.delete_file(path)
+
     def names(self) -> list[str]:
         """Names of the files and folders in this folder, sorted; none where it does not exist."""
         filesystem, path = self._open()

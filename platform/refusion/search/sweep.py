@@ -6,7 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -17,8 +17,10 @@ from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
 from refusion.runtime import cluster
 from refusion.runtime.ending import same_form
-from refusion.runtime.interruption import terminated_is_interrupted
+from refusion.runtime.lifetime.claims import abandoned
+from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import start_progress_board
+from refusion.runtime.storage import Folder
 from refusion.search.display import Standing, View, result_table
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.notes import notes
@@ -38,7 +40,7 @@ from refusion.search.trials.training import TrialPlan
 from refusion.search.tuning import tune_trials
 from refusion.tracking.database import upgrade_database
 from refusion.tracking.recorder import TaskRecorder, closed_on_failure
-from refusion.tracking.runs import Status
+from refusion.tracking.runs import Status, close_abandoned
 from refusion.tracking.store import open_store, ui_command
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
 from refusion.training.display.beginning import check_and_tell
@@ -55,9 +57,19 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
         UserError: the request or the data is at fault, or no trial fits on the cluster; nothing has been trained then.
     """
     manifest = open_manifest(request)
+    with ExitStack() as held:
+        return _run(request, manifest, console, held)
+
+
+def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held: ExitStack) -> int:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    if manifest.resumed:
+        held.enter_context(manifest.claimed(say))
     objective = Objective.parse(manifest.options.objective, manifest.options.task)
     for note in rehearse(manifest.base):
-        console.print(note, markup=False, soft_wrap=True)
+        say(note)
     pairs = check_and_tell(manifest.base, console)
     found = {task.task: digests(task) for task in pairs}
     manifest.check_same_images(found)
@@ -71,6 +83,11 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     base, share = manifest.base, manifest.options.held_out
     val = {task.task: split_val(task.val, share, base.validation, base.schedule.epochs) for task in pairs}
 
+    if not manifest.resumed:
+        # After all that may be refused, since the claim makes the folder.
+        held.enter_context(manifest.claimed(say))
+    for name in close_abandoned(manifest.tracking_uri, experiment_id, lambda uri: bool(abandoned(Folder(uri)))):
+        say(f"run {name}: its job is gone; it is closed as killed in MLflow")
     parent = _parent_run(manifest, experiment_id, placement, trials)
     with closed_on_failure(manifest.tracking_uri, parent):
         manifest.save(found)
@@ -93,7 +110,7 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
             soft_wrap=True,
         )
         for note in [] if manifest.resumed else notes(manifest, val):
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
+            say(note)
         if manifest.resumed:
             ended = sum(1 for record in state.records.values() if record.ended)
             console.print(f"{ended} trials have ended before, {len(going_on)} go on from their checkpoints")

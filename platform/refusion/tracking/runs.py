@@ -7,7 +7,7 @@ go through ``recorder.TaskRecorder``, which survives an unreachable store.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -22,6 +22,8 @@ from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, trunc
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"
 TASK_TAG = "task"
+ERROR_TAG = "error"
+STORAGE_TAG = "storage"
 METRICS_PER_BATCH = 1000
 _INHERITED = (COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, "mlflow.source.type")
 
@@ -93,6 +95,9 @@ def reopen_run(
     """Sets a run to running again; ``settings`` as in ``start_task_run``, ``tags`` replace those of that name."""
     client = MlflowClient(tracking_uri=uri)
     client.update_run(run_id, status="RUNNING")
+    # Of what stopped it before.
+    if ERROR_TAG in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, ERROR_TAG)
     log_settings(client, run_id, settings or {})
     for name, value in (tags or {}).items():
         client.set_tag(run_id, name, truncate(str(value), TAG_LIMIT))
@@ -101,6 +106,31 @@ def reopen_run(
 def finish_run(uri: str, run_id: str, status: Status) -> None:
     """Closes a run; a run that is closed already gets the new status and time."""
     MlflowClient(tracking_uri=uri).set_terminated(run_id, status)
+
+
+def close_abandoned(uri: str, experiment_id: str, is_abandoned: Callable[[str], bool]) -> list[str]:
+    """Closes, as killed, jobs' and sweeps' runs that say they are running though their job is gone; with all below.
+
+    Args:
+        uri, experiment_id: of the store.
+        is_abandoned: tells so of the folder in which a job keeps its run.
+
+    Returns:
+        Their names.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    closed = []
+    running = _search(uri, experiment_id, "attributes.status = 'RUNNING'")
+    for run in running:
+        folder = run.data.tags.get(STORAGE_TAG)
+        if PARENT_TAG in run.data.tags or folder is None or not is_abandoned(folder):
+            continue
+        for below in running:
+            if below.data.tags.get(PARENT_TAG) == run.info.run_id:
+                client.set_terminated(below.info.run_id, "KILLED")
+        client.set_terminated(run.info.run_id, "KILLED")
+        closed.append(str(run.info.run_name))
+    return closed
 
 
 def find_job_run(uri: str, experiment_id: str, run_name: str) -> str | None:

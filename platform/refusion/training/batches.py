@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
-from refusion.images.crops import Phase, plan_fusion, plan_meta, plan_noise
+from refusion.images.crops import CropPlan, Phase, plan_fusion, plan_meta, plan_noise
 from refusion.images.dataset import evenly_spaced
 from refusion.images.device_store import DevicePlanes
 from refusion.images.noise import noise_field
@@ -77,12 +77,8 @@ class Batches:
         """Draws the batch of a step on the host: what may be done ahead, in another thread."""
         batch = self.settings.images.batch
         positions = [part * batch + position for part in range(parts) for position in self.shard.of(batch)]
-        seed, count = self.settings.seed, len(self.indices)
-        if phase == "meta":
-            plans = plan_meta(seed, self.task, step, positions, count)
-        else:
-            plans = plan_fusion(seed, self.task, step, positions, batch, count)
-        mine = [replace(plan, index=self.indices[plan.index]) for plan in plans]
+        seed = self.settings.seed
+        mine = self._plans(phase, step, positions)
         if self.on_device is None:
             images = torch.from_numpy(self.store.batch(mine, self.crop))
         else:
@@ -91,6 +87,19 @@ class Batches:
             return Drawn(self._pinned(images), None, parts)
         noise = self._noise.windows(plan_noise(seed, self.task, phase, step, positions), self.crop)
         return Drawn(self._pinned(images), self._pinned(noise), parts)
+
+    def _plans(self, phase: Phase, step: int, positions: Sequence[int]) -> list[CropPlan]:
+        seed, batch, count = self.settings.seed, self.settings.images.batch, len(self.indices)
+        if phase == "meta":
+            plans = plan_meta(seed, self.task, step, positions, count)
+        else:
+            plans = plan_fusion(seed, self.task, step, positions, batch, count)
+        return [replace(plan, index=self.indices[plan.index]) for plan in plans]
+
+    def pictures(self, phase: Phase, step: int, parts: int) -> list[str]:
+        """Returns the names of the pairs of a step's global batch, each once."""
+        plans = self._plans(phase, step, range(parts * self.settings.images.batch))
+        return list(dict.fromkeys(self.store.pairs[plan.index].name for plan in plans))
 
     def ready(self, drawn: Drawn) -> tuple[Tensor, Tensor | None]:
         """Returns images (parts, B, 2, H, W) in [0, 1] and the channel's noise (parts, B, 1, H, W), on the device.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import ray
 from rich.console import Console
 
 from refusion.config.layers import for_task
@@ -22,8 +22,9 @@ from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.console import wrapped
 from refusion.runtime.ending import next_steps, same_form
-from refusion.runtime.interruption import terminated_is_interrupted
-from refusion.runtime.progress_board import start_progress_board
+from refusion.runtime.lifetime.claims import abandoned
+from refusion.runtime.lifetime.interruption import terminated_is_interrupted
+from refusion.runtime.progress_board import LastRows, start_progress_board, tell
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.database import upgrade_database
@@ -33,6 +34,7 @@ from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store, run_address, ui_command
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.display import beginning, progress, results
+from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
 from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
@@ -70,21 +72,33 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
         UserError: the request or the data is at fault; nothing has been trained or recorded then.
     """
     manifest = open_manifest(request)
+    with ExitStack() as held:
+        return _run(request, manifest, console, held)
+
+
+def _run(request: RunRequest, manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if manifest.resumed:
+        held.enter_context(manifest.claimed(say))
     settings = manifest.settings
     if manifest.lacking:
-        console.print(beginning.lacking_line(manifest.lacking, settings), markup=False, soft_wrap=True)
+        say(beginning.lacking_line(manifest.lacking, settings))
     for note in _rehearse(settings):
-        console.print(note, markup=False, soft_wrap=True)
+        say(note)
     pairs = beginning.check_and_tell(settings, console)
     manifest.check_same_images({task.task: digests(task) for task in pairs})
     manifest.require_storage()
     if request.upgrade_store:
-        console.print(upgrade_database(manifest.tracking_uri), markup=False, soft_wrap=True)
+        say(upgrade_database(manifest.tracking_uri))
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
+    if not manifest.resumed:  # After all that may be refused, since the claim makes the folder.
+        held.enter_context(manifest.claimed(say))
+    for name in runs.close_abandoned(manifest.tracking_uri, experiment_id, lambda uri: bool(abandoned(Folder(uri)))):
+        say(f"run {name}: its job is gone; it is closed as killed in MLflow")
 
     parent = _parent_run(manifest, settings, experiment_id)
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
@@ -95,7 +109,7 @@ def run_job(request: RunRequest, console: Console) -> FinishedJob:
             for line in wrapped(plan, console.width):
                 console.print(line, markup=False, highlight=False)
         some = f"{len(pairs)} task{'' if len(pairs) == 1 else 's'}, {at_once} at a time"
-        console.print(f"run {manifest.name}: {some}, in {manifest.folder.uri}", markup=False, soft_wrap=True)
+        say(f"run {manifest.name}: {some}, in {manifest.folder.uri}")
         outcomes = job.run(at_once, console)
         job.tell(outcomes, console)
     except KeyboardInterrupt:
@@ -125,7 +139,7 @@ def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -
     if found is not None:
         runs.reopen_run(manifest.tracking_uri, found, plain)
         return found
-    tags = {"kind": "train", "convention": "authors", "storage": manifest.folder.uri}
+    tags = {"kind": "train", "convention": "authors", runs.STORAGE_TAG: manifest.folder.uri}
     return runs.start_job_run(manifest.tracking_uri, experiment_id, manifest.name, plain, tags)
 
 
@@ -148,7 +162,7 @@ class _Job:
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
             epochs = for_task(self.settings, pairs.task).schedule.epochs
-            ray.get(self.progress_board.update.remote(pairs.task, epochs=epochs))
+            tell(self.progress_board, pairs.task, epochs=epochs)
             # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
             self.recordings[pairs.task] = self._recording(pairs)
             waiting.put(pairs)
@@ -167,7 +181,7 @@ class _Job:
             thread.start()
         progress.watch(
             console,
-            lambda: ray.get(self.progress_board.snapshot.remote()),
+            LastRows(self.progress_board),
             lambda: any(thread.is_alive() for thread in threads),
         )
         return [self.outcomes[pairs.task] for pairs in self.pairs]
@@ -179,7 +193,7 @@ class _Job:
             outcome = run_task(settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
-            ray.get(self.progress_board.update.remote(pairs.task, state="failed", message=outcome.error))
+            tell(self.progress_board, pairs.task, state="failed", message=outcome.error)
         recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
         if outcome.succeeded:
             recorder.finish("FINISHED")
@@ -189,6 +203,7 @@ class _Job:
 
     def _recording(self, pairs: TaskPairs) -> Recording:
         uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
+        damaged = set_damaged_aside(self.manifest.folder / pairs.task) if self.manifest.resumed else []
         run_name = f"{self.manifest.name}-{pairs.task}"
         plain = settings.model_dump(mode="json")
         tags = {"convention": "authors", **metric_tags(METRICS)}
@@ -211,7 +226,12 @@ class _Job:
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            RecordingCallback(recording, self.progress_board).make_up(runs.recorded_epochs(uri, run_id, "rate"))
+            # Epoch 0 has scores alone.
+            known = {e for name in ("rate", recording.best_by) for e in runs.recorded_epochs(uri, run_id, name)}
+            recording = replace(recording, recorded=frozenset(known))
+            recording = replace(recording, recorded=RecordingCallback(recording, self.progress_board).make_up())
+            for note in damaged:
+                self.progress_board.note.remote(pairs.task, note)
             if run_counts_from_zero(uri, run_id):
                 note = "MLflow goes on to count this run's epochs from 0, as an earlier version began it"
                 self.progress_board.note.remote(pairs.task, note)

@@ -12,6 +12,7 @@ import torch
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
+from refusion.errors import TrainingDivergedError
 from refusion.images.dataset import evenly_spaced
 from refusion.images.device_store import DevicePlanes, pairs_on_device
 from refusion.images.store import PairStore
@@ -25,10 +26,11 @@ from refusion.training.batches import Batches
 from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.epochs.measuring import measure_steps
 from refusion.training.epochs.pace import Pace, Stopwatch
-from refusion.training.epochs.phases import Phase, run_phases, steps_of_epoch
+from refusion.training.epochs.phases import run_phases, steps_of_epoch
 from refusion.training.epochs.plan import EpochPlan, Kind, plan_training
+from refusion.training.epochs.skipped import Phase, Skips
 from refusion.training.epochs.sums import EpochSums
-from refusion.training.reports import PAIRS, EpochReport, Progress, TrainingDivergedError
+from refusion.training.reports import PAIRS, EpochReport, Progress
 from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
@@ -113,7 +115,8 @@ class TaskTraining:
         """Train from ``state.epoch`` to the end, yielding after each epoch; the state is then ready to be saved.
 
         Raises:
-            TrainingDivergedError: the parameters are no finite numbers any more.
+            TrainingDivergedError: the parameters are no finite numbers any more, or the losses or gradients of too
+                many steps were not.
         """
         self._set_up()
         schedule = self.settings.schedule
@@ -220,19 +223,26 @@ class TaskTraining:
         sums.restore(state.within)
         stopwatch = Stopwatch(self.pace, steps_of_epoch(state))
 
+        skips = Skips(self.task, self.settings.schedule.max_skipped, plan, batches, sums.skipped, state, self.note)
+
         def after(phase: Phase, numbers: dict[str, float]) -> None:
             done, of = steps_of_epoch(state)[phase], plan.count(phase)
+            due = self.latest is not None and self.latest.is_due_after(state.steps)
             # Each look at the numbers waits for the device.
-            if done % _CHECK_EVERY == 0 or done in (1, of):
+            if due or done % _CHECK_EVERY == 0 or done in (1, of):
                 self._check(state, phase, done, of)
+                skips.check(phase)
                 stopwatch.lap(phase, plan.cost(phase), done)
                 self._report_step(state, phase, numbers | sums.losses.means())
-                if self.latest is not None and self.latest.is_due():
+                if self.latest is not None and (due or self.latest.is_due()):
                     state.within = sums.plain()
                     self.latest.write(state, numbers | sums.losses.means())
 
         numbers = run_phases(self.settings, plan, state, batches, step, graphs, sums, after)
         numbers |= sums.numbers() | {"time/training_seconds": sums.seconds}
+        if sums.skipped.count:
+            numbers["skipped_steps"] = sums.skipped.count
+            state.skipped += sums.skipped.count
         for kind, text in signals.warnings(numbers):
             if kind not in self.said:
                 self.said.add(kind)

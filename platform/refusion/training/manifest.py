@@ -27,6 +27,7 @@ _CHANGEABLE = (
     "data",
     "tasks",
     "schedule.epochs",
+    "schedule.max_skipped",
     "checkpoints",
     "validation",
 )

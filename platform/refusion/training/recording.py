@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,16 @@ from typing import Any, Literal
 import ray.train
 from ray.train import UserCallback
 
+from refusion.checksums import check_checksums
+from refusion.errors import UserError
 from refusion.images.dataset import validated_digest
 from refusion.images.pairs import Pair
+from refusion.runtime.failures import lasting_failure, reason_of
 from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
+from refusion.training.epochs.sound import fault_of
 from refusion.training.reports import PAIRS, WITHIN, own_scores
 
 logger = logging.getLogger(__name__)
@@ -35,6 +39,7 @@ class Recording:
 
     Attributes:
         val: the pairs that a validation measures all or some of.
+        recorded: epochs that MLflow has already; one of them that must be trained again is not written twice.
     """
 
     task: str
@@ -45,6 +50,7 @@ class Recording:
     best_by: str
     val: Sequence[Pair]
     data_kind: Literal["builtin", "folder"]
+    recorded: frozenset[int] = frozenset()
 
 
 class RecordingCallback(UserCallback):
@@ -82,7 +88,8 @@ class RecordingCallback(UserCallback):
         numbers = {name: float(value) for name, value in first.items() if name not in _FLAGS}
         numbers |= _system_of_all(metrics)
         scores = own_scores(first)
-        self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if first["is_best"] else {}))
+        if epoch not in self.recording.recorded:
+            self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if first["is_best"] else {}))
         if scores:
             self._show(epoch, scores, is_best=first["is_best"])
         if checkpoint is not None:
@@ -100,8 +107,13 @@ class RecordingCallback(UserCallback):
             changes["best"] = (epoch, scores[best_by])
         self.progress_board.update.remote(self.recording.task, **changes)
 
-    def make_up(self, recorded: Collection[int]) -> None:
-        """Record the kept epochs that are not among ``recorded``: a killed job had stored, not yet recorded them."""
+    def make_up(self) -> frozenset[int]:
+        """Record the kept epochs that MLflow does not have: a killed job had stored, not yet recorded them.
+
+        Returns:
+            All that it has then.
+        """
+        recorded = set(self.recording.recorded)
         task_folder = Folder(self.recording.folder)
         for name in task_folder.names():
             epoch = int(name.removeprefix(EPOCH)) if name.startswith(EPOCH) else -1
@@ -110,9 +122,10 @@ class RecordingCallback(UserCallback):
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place) / name
                 Folder(str(folder)).replace_by(task_folder / name)
+                if fault_of(Folder(str(folder))) is not None:
+                    continue  # Ray Train does not count it either, and trains the epoch again.
                 numbers = read_metrics(folder)
-                if not numbers:
-                    continue  # not whole; Ray Train does not count it either and trains the epoch again
+                recorded.add(epoch)
                 numbers.pop("epoch", None)
                 scores = own_scores(numbers)
                 is_best = bool(scores) and self._beats_best(numbers)
@@ -120,6 +133,7 @@ class RecordingCallback(UserCallback):
                 self._pictures(folder, epoch)
                 if is_best:
                     self._keep_best(folder, epoch, numbers)
+        return frozenset(recorded)
 
     def _beats_best(self, numbers: Mapping[str, float]) -> bool:
         """Returns true where no kept best is of the same pairs and better."""
@@ -149,6 +163,12 @@ class RecordingCallback(UserCallback):
             pairs,
             recording.data_kind,
         )
+        try:
+            check_checksums(folder, whole=True)
+        except UserError as error:
+            # Read back from the storage it is not what was written: what was the best stays.
+            logger.warning("%s: epoch %d is not kept as the best: %s", recording.task, epoch, error)
+            return
         (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
         self.recorder.model(folder, version)
 
@@ -157,9 +177,16 @@ class RecordingCallback(UserCallback):
         run_context: Any,  # noqa: ARG002
         worker_exceptions: dict[int, Exception],
     ) -> None:
-        """Show that workers were lost; Ray Train restarts them from the newest checkpoint while retries are left."""
+        """Show that workers were lost; Ray Train restarts them from the newest checkpoint while retries are left.
+
+        Raises:
+            ray.train.ControllerError: a restart cannot mend it, so that the task ends, on all workers.
+        """
+        lasting = lasting_failure(worker_exceptions)
+        if lasting is not None:
+            raise ray.train.ControllerError(lasting)
         for rank, error in worker_exceptions.items():
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            reason = reason_of(error)
             logger.warning("%s: worker %d stopped: %s", self.recording.task, rank, reason)
             self.progress_board.update.remote(self.recording.task, state="restarting", message=reason)
 

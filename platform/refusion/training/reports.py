@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,6 @@ from refusion.training.validation import Image
 
 # Key of a worker's report within an epoch: the steps that are done.
 WITHIN = "within"
-
-
-class TrainingDivergedError(Exception):
-    """Raised where the parameters are not finite any more; more steps cannot mend that."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +54,46 @@ class EpochReport:
 
 @dataclass
 class Losses:
-    """Sums of losses, or of other numbers, on the device, so that no step waits for the host."""
+    """Means of losses, or of other numbers, over steps; summed on the device, so that no step waits for the host.
+
+    A value that is not finite, as of a step that was left out, is left out too.
+    """
 
     prefix: str = "loss/"
-    sums: dict[str, torch.Tensor] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    # By the names that come together: sums of the finite values and how many there are, (2, names).
+    _sums: dict[tuple[str, ...], torch.Tensor] = field(default_factory=dict)
 
     def add(self, losses: dict[str, torch.Tensor]) -> None:
-        for name, loss in losses.items():
-            # A captured step leaves its next results in the same memory.
-            self.sums[name] = self.sums[name] + loss if name in self.sums else loss.clone()
-            self.counts[name] = self.counts.get(name, 0) + 1
+        names, values = tuple(losses), torch.stack(list(losses.values()))
+        finite = torch.isfinite(values)
+        new = torch.stack([torch.where(finite, values, 0.0), finite.to(values.dtype)])
+        if names not in self._sums:
+            self._sums[names] = self._restored(names, new)
+        self._sums[names] = self._sums[names] + new
+
+    def _restored(self, names: tuple[str, ...], like: torch.Tensor) -> torch.Tensor:
+        """Returns what was restored of these names, and forgets it; zeros where there is none."""
+        columns = [self._sums.pop((name,), like.new_zeros(2, 1)) for name in names]
+        return torch.cat(columns, dim=1).to(like.dtype)
 
     def plain(self) -> dict[str, list[float]]:
         """Sum and count of each as plain values (waits for the device), from which `restore` goes on."""
-        return {name: [float(total), self.counts[name]] for name, total in self.sums.items()}
+        found: dict[str, list[float]] = {}
+        for names, sums in self._sums.items():
+            for name, total, count in zip(names, *sums.tolist(), strict=True):
+                before = found.get(name, (0.0, 0.0))
+                found[name] = [before[0] + total, before[1] + count]
+        return found
 
     def restore(self, plain: Mapping[str, Sequence[float]], device: torch.device) -> None:
         """Go on from what ``plain`` returned."""
-        self.sums = {name: torch.tensor(total, device=device) for name, (total, _) in plain.items()}
-        self.counts = {name: int(count) for name, (_, count) in plain.items()}
+        dtype = torch.get_default_dtype()
+        self._sums = {(name,): torch.tensor(both, device=device, dtype=dtype)[:, None] for name, both in plain.items()}
 
     def means(self) -> dict[str, float]:
-        """Mean of each over the steps so far, its name behind the prefix (waits for the device)."""
-        return {f"{self.prefix}{name}": float(total) / self.counts[name] for name, total in self.sums.items()}
+        """Mean of each over the steps so far, its name behind the prefix (waits for the device); NaN where all is."""
+        both = self.plain().items()
+        return {f"{self.prefix}{name}": total / count if count else math.nan for name, (total, count) in both}
 
 
 # How many val pairs an epoch's scores are the mean of, among its numbers.

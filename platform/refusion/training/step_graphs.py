@@ -123,7 +123,7 @@ class _Saved:
         self.parameters = [parameter.detach().clone() for parameter in self._all()]
         self.adams = [snapshot(adam) for adam in self._adams()]
         self.sums = [total.clone() for total in state.outer.sums]
-        self.count = state.outer.count
+        self.count, self.added = state.outer.count, state.outer.added.clone()
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -134,6 +134,7 @@ class _Saved:
         for total, value in zip(self.state.outer.sums, self.sums, strict=True):
             total.copy_(value)
         self.state.outer.count = self.count
+        self.state.outer.added.copy_(self.added)
 
     def _all(self) -> list[Any]:
         return [parameter for module in self.state.modules().values() for parameter in module.parameters()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 
@@ -14,11 +14,12 @@ from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs
 from refusion.runtime.ending import local_path
 from refusion.runtime.failures import reason_of
-from refusion.runtime.ray_internals import CHECKPOINTS_FILE
+from refusion.runtime.progress_board import tell
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.epochs.latest import LATEST
+from refusion.training.epochs.sound import newest_sound
 from refusion.training.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
@@ -49,7 +50,7 @@ def run_task(
     Whatever goes wrong in this task is in the outcome, so that the other tasks go on.
     """
     task = pairs.task
-    ray.get(progress_board.update.remote(task, state="starting", message=WAITS, epochs=settings.schedule.epochs))
+    tell(progress_board, task, state="starting", message=WAITS, epochs=settings.schedule.epochs)
     assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
@@ -76,13 +77,10 @@ def run_task(
         trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
         error = reason_of(failure)
-    row = next(row for row in ray.get(progress_board.snapshot.remote()) if row.task == task)
-    if row.state == "failed":
-        error = row.message
     final = keep_final(run_folder / task)
     if not error and final is None:
         error = "no epoch was finished"
-    ray.get(progress_board.update.remote(task, state="failed" if error else "done", message=error))
+    tell(progress_board, task, state="failed" if error else "done", message=error)
     return Outcome(task, error, final.uri if final else None)
 
 
@@ -97,14 +95,8 @@ def keep_final(task_folder: Folder) -> Folder | None:
 
 
 def newest_checkpoint(task_folder: Folder) -> Folder | None:
-    """Newest checkpoint that is whole: Ray Train puts one on record only after all of it is stored."""
-    if CHECKPOINTS_FILE not in task_folder.names():
-        return None
-    checkpoint = ray.train.Result.from_path(task_folder.uri).checkpoint
-    if checkpoint is None:
-        return None
-    newest = task_folder / str(checkpoint.path).rstrip("/").rpartition("/")[2]
-    return newest if METRICS_FILE in newest.names() else None
+    """Newest checkpoint that nothing is wrong with, of those that Ray Train has on record; None where there is none."""
+    return newest_sound(task_folder)[0]
 
 
 def usable_checkpoint(task_folder: Folder) -> Path | None:

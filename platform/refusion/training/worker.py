@@ -15,7 +15,6 @@ import ray.train.torch
 import torch
 
 from refusion.config.settings import Settings
-from refusion.errors import UserError
 from refusion.images.dataset import TaskPairs, make_available
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore, cache_beside
@@ -27,7 +26,7 @@ from refusion.tracking.system import system_metrics
 from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint, saved_best_by
 from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.loop import TaskTraining
-from refusion.training.reports import WITHIN, EpochReport, Progress, TrainingDivergedError
+from refusion.training.reports import WITHIN, EpochReport, Progress
 
 # Least seconds between two reports to the progress board; nobody reads faster.
 _REPORT_EVERY = 0.5
@@ -70,17 +69,10 @@ class Assignment:
 def train_worker(config: dict[str, Any]) -> None:
     """Train ``config["assignment"]`` from the newest checkpoint of this run, if any; report after each epoch.
 
-    A training that a restart cannot save (parameters not finite, a file gone) is reported to the progress board and
-    ends here without an exception, so that Ray Train does not try it again.
+    Whatever a worker raises ends the others too: Ray Train's controller, beside which `RecordingCallback` decides
+    if a restart is worth it.
     """
     assignment: Assignment = config["assignment"]
-    try:
-        _train(assignment)
-    except (TrainingDivergedError, UserError) as error:
-        ray.get(assignment.progress_board.update.remote(assignment.task, state="failed", message=str(error)))
-
-
-def _train(assignment: Assignment) -> None:
     # Ray Train prints every report in full, through a logger that only this level reaches.
     logging.getLogger().setLevel(logging.WARNING)
     settings = Settings.model_validate(assignment.settings)
@@ -139,11 +131,11 @@ def _record_within(state: TrainingState, numbers: Mapping[str, float]) -> None:
 
 
 def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, report: EpochReport) -> None:
-    save_checkpoint(folder, state, settings, task, report.numbers)
     for name, picture in report.pictures.items():
         path = folder / PICTURES / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, picture)
+    save_checkpoint(folder, state, settings, task, report.numbers)
 
 
 class _ProgressReporter:
@@ -153,6 +145,8 @@ class _ProgressReporter:
         self.speaks = speaks
         self.progress_board = assignment.progress_board
         self.task = assignment.task
+        # Each time, for a board that has been started anew.
+        self.epochs = int(assignment.settings["schedule"]["epochs"])
         self.last = 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -166,6 +160,7 @@ class _ProgressReporter:
             "state": "training",
             "message": "",
             "epoch": progress.epoch + 1,
+            "epochs": self.epochs,
             "phase": progress.phase,
             "step": progress.step,
             "steps": progress.steps,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from refusion.errors import UserError
 
-# OpenCV takes long to import: only once the command line is understood.
+# The package of images takes a second to import: only once the command line is understood.
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from refusion.images.writing import Depth
 
 FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
 
@@ -31,7 +29,7 @@ class ResultOptions:
     """
 
     format: str = "png"
-    depth: Depth = 8
+    depth: Literal[8, 16] = 8
     grey: bool = False
     stretched: bool = True
 

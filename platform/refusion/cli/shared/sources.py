@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, parse_ranges
-
-# OpenCV takes long to import: only once the command line is understood.
-if TYPE_CHECKING:
-    from refusion.images.reading import Reading
+from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
 
 def add_source_options(parser: argparse._ActionsContainer) -> None:
@@ -31,8 +26,6 @@ def reading_from(options: argparse.Namespace) -> Reading:
     Raises:
         UserError: a range is none.
     """
-    from refusion.images.reading import Reading
-
     return Reading(parse_ranges(" ".join(options.range)), options.max_megapixels)
 
 

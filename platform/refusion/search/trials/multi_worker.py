@@ -17,16 +17,15 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from refusion.errors import UserError
+from refusion.errors import TrainingDivergedError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
-from refusion.runtime.failures import reason_of
+from refusion.runtime.failures import lasting_failure, reason_of
 from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
-from refusion.training.reports import TrainingDivergedError
 
 # Key of Tune's results under which a trial of several workers reports its checkpoint's folder.
 CHECKPOINT_PATH = "checkpoint_path"
@@ -72,7 +71,13 @@ class _Reports(TuneReportCallback):
         self.worker_plan, self.number = worker_plan, number
 
     def after_exception(self, run_context: Any, worker_exceptions: Any) -> None:  # noqa: ARG002
-        """Workers were lost; Ray Train tries again."""
+        """Workers were lost; Ray Train tries again, unless that cannot mend it.
+
+        Raises:
+            ray.train.ControllerError: it cannot.
+        """
+        if (lasting := lasting_failure(worker_exceptions)) is not None:
+            raise ray.train.ControllerError(lasting)
         self.worker_plan.progress_board.update.remote(str(self.number), phase=WAITING)
 
 
@@ -140,9 +145,8 @@ def train_worker(loop_config: dict[str, Any]) -> None:
             _report_epoch(training, shard, number)
             goes_on = worker_plan.goes_on(config[NUMBER], training.epoch)
     except TrainingDivergedError as error:
+        # On all workers at the same step; what only one of them meets is raised, which ends the others too.
         ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"diverged: {error}"})
-    except UserError as error:
-        ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"failed: {error}"})
 
 
 def _report_epoch(training: TrialTraining, shard: Shard, number: dict[str, Any]) -> None:

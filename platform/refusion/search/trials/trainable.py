@@ -11,12 +11,12 @@ import ray
 import torch
 from ray import tune
 
-from refusion.errors import UserError
+from refusion.errors import TrainingDivergedError, UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import use_threads
 from refusion.runtime.worker_environment import keep_freed_memory
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
-from refusion.training.reports import Progress, TrainingDivergedError
+from refusion.training.reports import Progress
 
 # Keys of a trial's configuration and of its results.
 NUMBER, VALUES, START, EPOCH, PROBLEM = "number", "values", "start", "epoch", "problem"

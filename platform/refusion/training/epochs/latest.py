@@ -14,9 +14,10 @@ import yaml
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.meta.state import TrainingState
-from refusion.runtime.distributed import Shard, gather_on_all
+from refusion.runtime.distributed import Shard, said_by_first
 from refusion.runtime.storage import Folder
 from refusion.training.checkpoints import METRICS_FILE, load_checkpoint, save_checkpoint, saved_best_by
+from refusion.training.epochs.sound import on_this_machine
 
 LATEST = "latest"
 
@@ -44,7 +45,12 @@ class LatestCheckpoint:
     def is_due(self) -> bool:
         """Tells, to all workers alike, if the time for a checkpoint has come."""
         every = 60 * self.settings.checkpoints.every_minutes
-        return bool(every) and gather_on_all(time.monotonic() - self._last >= every)[0]
+        return bool(every) and said_by_first(time.monotonic() - self._last >= every)
+
+    def is_due_after(self, steps: int) -> bool:
+        """Tells if the setting asks for a checkpoint after so many steps."""
+        every = self.settings.checkpoints.every_steps
+        return bool(every) and steps % every == 0
 
     def write(self, state: TrainingState, numbers: Mapping[str, float]) -> None:
         """Replace it by the state's; a storage that is away for a moment does not end the training."""
@@ -67,19 +73,19 @@ class LatestCheckpoint:
     def newer_than(self, state: TrainingState) -> TrainingState | None:
         """Returns the state that it holds where that goes on from ``state``, within the same epoch; else None.
 
-        One that was cut off while it was written counts as none.
+        One that is damaged, or was cut off while it was written, counts as none.
         """
         latest = self.folder / LATEST
         if METRICS_FILE not in latest.names():
             return None
         found = TrainingState(self.settings, self.task, next(state.fusion.parameters()).device)
         try:
-            with tempfile.TemporaryDirectory() as place:
-                Folder(place).replace_by(latest)
-                json.loads((Path(place) / METRICS_FILE).read_text(encoding="utf-8"))
-                load_checkpoint(Path(place), found)
-                if saved_best_by(Path(place)) != self.settings.validation.best_by:
+            with on_this_machine(latest) as place:
+                json.loads((place / METRICS_FILE).read_text(encoding="utf-8"))
+                load_checkpoint(place, found)
+                if saved_best_by(place) != self.settings.validation.best_by:
                     found.best_score = None
-        except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (UserError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            self.note(f"the checkpoint within an epoch is left out, the epoch begins anew: {error}")
             return None
         return found if found.epoch == state.epoch and found.steps > state.steps else None

@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+
+from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
+from refusion.meta.skipping import SKIPPED
 from refusion.meta.state import TrainingState
 from refusion.meta.steps import Step
 from refusion.training.batches import Batches, read_ahead
 from refusion.training.epochs.plan import EpochPlan, Kind
+from refusion.training.epochs.skipped import Phase
 from refusion.training.epochs.sums import EpochSums
 from refusion.training.step_graphs import StepGraphs
-
-Phase = Literal["meta", "fusion"]
 
 
 @dataclass
@@ -37,6 +38,11 @@ def steps_of_epoch(state: TrainingState) -> dict[Kind, int]:
     """Returns the steps of each phase that the present epoch has behind it."""
     meta_steps, fusion_steps = state.epoch_start
     return {"meta": state.meta_steps - meta_steps, "fusion": state.fusion_steps - fusion_steps}
+
+
+def _count(sums: EpochSums, phase: Phase, step: int, found: dict[str, Tensor]) -> None:
+    sums.losses.add({name: value for name, value in found.items() if name != SKIPPED})
+    sums.skipped.add(phase, step, found[SKIPPED])
 
 
 def run_phases(
@@ -86,7 +92,7 @@ def run_phases(
             inner_rate=inner_rate,
             outer_rate=outer_ratio * schedule.rate_at(position),
         )
-        sums.losses.add(found)
+        _count(sums, "meta", step, found)
         sums.signals.after_meta_iteration(step - first + 1, images, noise, inner_rate)
         state.meta_steps = step + 1
         numbers["images_per_second"] = speed.after(plan.parts)
@@ -105,7 +111,7 @@ def run_phases(
             noise=noise,
             rate=schedule.rate_at(epoch + (step - first) / plan.fusion_updates),
         )
-        sums.losses.add(found)
+        _count(sums, "fusion", step, found)
         state.fusion_steps = step + 1
         numbers["images_per_second"] = speed.after(1)
         after("fusion", numbers)

@@ -10,6 +10,7 @@ import torch
 
 from refusion.runtime.distributed import gather_on_all
 from refusion.training.batches import Waits
+from refusion.training.epochs.skipped import SkippedSteps
 from refusion.training.reports import Losses
 from refusion.training.signals import EpochSignals
 
@@ -22,6 +23,7 @@ class EpochSums:
     device: torch.device
     losses: Losses = field(default_factory=Losses)
     waits: Waits = field(default_factory=Waits)
+    skipped: SkippedSteps = field(default_factory=SkippedSteps)
     _begun: float = field(default_factory=time.perf_counter)
 
     @property
@@ -49,6 +51,7 @@ class EpochSums:
             }
             for kind, own in mine.items()
         }
+        means["skipped"] = self.skipped.plain()
         previous = self.signals.previous
         return means | {
             "previous_meta_gradient": None if previous is None else previous.cpu(),
@@ -62,6 +65,7 @@ class EpochSums:
             return
         self.losses.restore(plain["losses"], self.device)
         self.signals.sums.restore(plain["signals"], self.device)
+        self.skipped.restore(plain.get("skipped", {}), self.device)
         previous = plain["previous_meta_gradient"]
         self.signals.previous = None if previous is None else previous.to(self.device)
         self.waits.seconds = plain["data_seconds"]

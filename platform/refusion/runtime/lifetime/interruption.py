@@ -12,12 +12,24 @@ from typing import Any
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Raised where a signal ends the job.
+
+    Attributes:
+        status: with which the process is to leave.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
 @contextmanager
 def terminated_is_interrupted() -> Iterator[None]:
     """Turns SIGTERM and SIGHUP into Ctrl-C, so that MLflow's runs are closed; SIGHUP stays ignored under nohup."""
 
-    def interrupt(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, _frame: Any) -> None:
+        raise Interrupted(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield

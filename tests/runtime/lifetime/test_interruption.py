@@ -5,15 +5,16 @@ import signal
 
 import pytest
 
-from refusion.runtime.interruption import handlers_kept, terminated_is_interrupted
+from refusion.runtime.lifetime.interruption import handlers_kept, terminated_is_interrupted
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_end_a_job_interrupt_it(ending: signal.Signals) -> None:
     before = signal.getsignal(ending)
-    with pytest.raises(KeyboardInterrupt), terminated_is_interrupted():
+    with pytest.raises(KeyboardInterrupt) as interrupted, terminated_is_interrupted():
         os.kill(os.getpid(), ending)
     assert signal.getsignal(ending) == before
+    assert interrupted.value.status == 128 + ending
 
 
 def test_a_job_under_nohup_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

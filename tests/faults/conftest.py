@@ -1,0 +1,42 @@
+"""One Ray for each file of faults, with room for two workers, a home, and small pairs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from broken.jobs import Place
+from broken.parts import FAULTS
+from one_ray import start_ray
+from written_pairs import write_pairs
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A home, five pairs to train on and two to validate, and Ray with room for two workers."""
+    home, data = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("pairs")
+    faults = tmp_path_factory.mktemp("faults")
+    write_pairs(data, "IVIF", "train", 5)
+    write_pairs(data, "IVIF", "val", 2, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REFUSION_HOME", str(home))
+        patch.setenv(FAULTS, str(faults))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        start_ray(2)
+        yield Place(home, data, faults)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB of its own; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mounted, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,0 +1,32 @@
+"""Losses of a user's own that fail on one worker of several, named by ``--objective.kind broken.parts:…``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from refusion.objectives import FusionWeights, fusion_loss
+
+# Folder in which a test creates a file once its fault is to happen, and the losses' own count of it.
+FAULTS = "REFUSION_TEST_FAULTS"
+
+
+def _due(name: str, rank: int) -> bool:
+    return dist.is_initialized() and dist.get_rank() == rank and (Path(os.environ[FAULTS]) / name).exists()
+
+
+def raising(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
+    """Raises an exception on the second worker once a file ``raise`` is there."""
+    if _due("raise", 1):
+        raise ValueError("this loss has had enough")
+    return fusion_loss(fused, sources, weights)
+
+
+def not_a_number(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
+    """NaN on the second worker once a file ``nan`` is there."""
+    loss = fusion_loss(fused, sources, weights)
+    return loss * torch.nan if _due("nan", 1) else loss
