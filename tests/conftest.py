@@ -67,6 +67,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small inputs of public reports that went wrong once."""
+    return _folder("cases")
+
+
+@pytest.fixture(scope="session")
 def published() -> Path:
     """The authors' weight files and what their network makes of some pairs."""
     return _folder("published")

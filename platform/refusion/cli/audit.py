@@ -54,7 +54,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
     given = _parser(description).parse_args(list(arguments))
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
-    del given.range, given.max_megapixels
+    del given.range, given.max_megapixels, given.map
     del given.network_kinds
     from refusion.audit.run import Request
 

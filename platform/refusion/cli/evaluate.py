@@ -14,11 +14,13 @@ from pathlib import Path
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
+from refusion.cli.shared.checking import add_check_option, check_folders, check_split, without_check
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.evaluation.request import FORMATS, Request
+from refusion.tasks import find_task
 
 _SPLIT = "val"
 
@@ -29,11 +31,21 @@ def evaluate(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or a picture is at fault.
     """
-    request = read_request(arguments, description)
+    checking, rest = without_check(arguments)
+    request = read_request(rest, description)
+    if checking:
+        return _check(request)
     # PyTorch, Ray and MLflow take seconds to import: only once the command line is understood.
     from refusion.evaluation.run import run_evaluation
 
     return run_evaluation(request)
+
+
+def _check(request: Request) -> int:
+    task, skip_bad = find_task(request.task).name, request.skip_bad_pairs
+    if request.a is not None and request.b is not None:
+        return check_folders(request.a, request.b, task, request.reading, skip_bad=skip_bad)
+    return check_split(str(request.data), task, request.split, request.reading, skip_bad=skip_bad)
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> Request:
@@ -54,11 +66,11 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         and not any(kind == "checkpoint" for kind, _ in given.methods)
     ):
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
-    given.split = given.split or _SPLIT
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
+    given.split = _SPLIT if given.split is None or "=" in given.split else given.split
     upgrade_if_asked(given.upgrade_store, given.tracking_uri)
-    del given.range, given.max_megapixels
+    del given.check, given.range, given.max_megapixels, given.map
     del given.network_kinds, given.upgrade_store
     return Request(**vars(given))
 
@@ -76,8 +88,10 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     parser.add_argument("--a", type=Path, metavar="DIR", help="sources a")
     parser.add_argument("--b", type=Path, metavar="DIR", help="sources b, named as those of a")
-    parser.add_argument("--data", metavar="DIR", help="instead: a folder with TASK/SPLIT/{a,b}, or builtin")
-    parser.add_argument("--split", metavar="S", help=f"which split of --data [{_SPLIT}]")
+    parser.add_argument("--data", metavar="DIR", help="instead: TASK/SPLIT/{a,b} in it, a public data set, or builtin")
+    parser.add_argument(
+        "--split", metavar="S", help=f"which split of --data, or all, or shares (train=80%%,val=20%%) [{_SPLIT}]"
+    )
     parser.add_argument("--metrics", nargs="+", metavar="M", help="see below, or all [the convention's usual ones]")
     parser.add_argument("--convention", default=Request.convention, metavar="C", help="see below [%(default)s]")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="true images, scored against as ref_METRIC")
@@ -91,6 +105,7 @@ def _parser(description: str) -> Parser:
     parser.add_argument("--gpu", action="store_true", help="checkpoints fuse on GPUs")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap [%(default)s]")
     add_source_options(parser)
+    add_check_option(parser)
     add_adapt_options(parser)
     add_trust_options(parser)
     return parser

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
+from refusion.cli.shared.checking import add_check_option, check_folders
 from refusion.cli.shared.results import add_result_options, result_from, write_result
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
@@ -51,8 +52,11 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     add_store_options(parser, "MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
+    add_check_option(parser)
     options = parser.parse_args(list(arguments))
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
+    if options.check:
+        return check_folders(options.a, options.b, task.name, reading, skip_bad=options.skip_bad_pairs)
     from rich.console import Console
 
     from refusion.adapt import Adaptation, load_learned_loss

@@ -26,7 +26,10 @@ from refusion.errors import MachineError, UserError
 _PROGRAMS = ("python ", "ray ", "refusion ")
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
-_GROUPS = {"data": ("tasks", "data", "range", "max_megapixels", "skip_bad_pairs", "seed"), _MACHINES: ()}
+_GROUPS = {
+    "data": ("tasks", "data", "map", "split", "range", "max_megapixels", "skip_bad_pairs", "seed"),
+    _MACHINES: (),
+}
 _DEFAULTS = {"tasks": "those that the data has"}
 _WRITTEN = {"data": "DIR|builtin"}
 # Fields of runtime.manifest.JobRequest, which takes a second to import.
@@ -154,7 +157,11 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Returns the text of ``--help``."""
-        needed = [f"{action.option_strings[0]} {action.metavar}" for action in self._actions if action.required]
+        needed = [
+            f"{action.option_strings[0]} {action.metavar}" if action.option_strings else str(action.metavar)
+            for action in self._actions
+            if action.required
+        ]
         others = ["[options]", *["[--section.key value …]"] * self._settings]
         self.usage = " ".join(["%(prog)s", *needed, *others])
         if self._settings:

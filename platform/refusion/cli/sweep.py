@@ -26,6 +26,7 @@ from refusion.cli.options import (
     given_options,
     parse_dotted,
 )
+from refusion.cli.shared.checking import add_check_option, check_settings, without_check
 from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
 from refusion.config.settings import BUILTIN
@@ -51,7 +52,10 @@ def sweep(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or the data is at fault, or the cluster cannot hold one trial.
     """
-    parts = read_parts(arguments, description)
+    checking, rest = without_check(arguments)
+    parts = read_parts(rest, description)
+    if checking:
+        return max(check_settings(part["changes"], part["options"].get("task"), part["resume"]) for part in parts)
     for part in parts:
         if part["resume"] is None:
             read_options(part["options"])
@@ -95,6 +99,7 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
     search.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
     add_plain_options(parser, without=_OWN)
     add_job_options(parser, "sweep")
+    add_check_option(parser)
     options, rest = parser.parse_known_args(list(arguments))
     given = {name: getattr(options, name) for name in SweepOptions.model_fields if getattr(options, name) is not None}
     if "task" in given:

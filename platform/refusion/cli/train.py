@@ -22,6 +22,7 @@ from refusion.cli.options import (
     given_options,
     parse_dotted,
 )
+from refusion.cli.shared.checking import add_check_option, check_settings, without_check
 from refusion.config.layers import check
 from refusion.config.presets import read_config, read_preset
 
@@ -36,7 +37,11 @@ def train_all_tasks(arguments: Sequence[str], description: str) -> int:
     Raises:
         UserError: the request or the data is at fault.
     """
-    request = read_request(arguments, description)
+    checking, rest = without_check(arguments)
+    request = read_request(rest, description)
+    if checking:
+        named = any("tasks" in change for change in request.changes)
+        return check_settings(request.changes, check(request.changes).tasks if named else None, request.resume)
     from refusion.runtime.console import console
     from refusion.training.job import train_all
 
@@ -55,6 +60,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
     add_preset_option(files)
     add_plain_options(parser)
     add_job_options(parser, "run")
+    add_check_option(parser)
     start = parser.add_argument_group("short for a setting")
     start.add_argument("--start", metavar="average|random|pretrained", help="--network.start")
     options, rest = parser.parse_known_args(list(arguments))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from refusion.config.arrangement import Arrangement
 from refusion.errors import UserError
 
 RangeKind = Literal["auto", "full", "data", "percentile", "fixed"]
@@ -55,10 +56,12 @@ class Reading:
     Attributes:
         ranges: rule of each source.
         megapixels: pixels that a picture may have, in millions.
+        arrangement: what the user says of the data set's layout.
     """
 
     ranges: SourceRanges = field(default_factory=SourceRanges)
     megapixels: float = DEFAULT_MEGAPIXELS
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
 
 def parse_ranges(text: str) -> SourceRanges:

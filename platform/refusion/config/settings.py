@@ -138,7 +138,11 @@ class Settings(Section):
     tasks: tuple[TaskName, ...] = Field(
         ("IVIF", "MIF", "MFIF", "MEIF"), min_length=1, description="fusion tasks to train"
     )
-    data: str = Field(BUILTIN, min_length=1, description="folder with TASK/{train,val}/{a,b}, or 'builtin'")
+    data: str = Field(
+        BUILTIN, min_length=1, description="folder with TASK/{train,val}/{a,b}, a public data set's, or 'builtin'"
+    )
+    map: str | None = Field(None, description="folders or parts of names of the sources, such as a=ir,b=vis")
+    split: str | None = Field(None, description="splits to divide into by scenes, such as train=80%,val=20%")
     skip_bad_pairs: bool = Field(False, description="train without the pairs that are found bad")
     range: str = Field(
         AUTO, description=f"values of each source that become black and white: {RANGE_FORMS}; a=RULE b=RULE for each"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from refusion.config.arrangement import Arrangement
 from refusion.config.ranges import Reading
 from refusion.evaluation.methods import Kind
 
@@ -49,7 +50,7 @@ class Request:
     adapt: int | None = None
     adapt_rate: float = 1e-4
     adapt_each: bool = False
-    reading: Reading = field(default_factory=Reading)
+    reading: Reading = field(default_factory=lambda: Reading(arrangement=Arrangement(whole=True)))
     skip_bad_pairs: bool = False
 
     @property

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from refusion.config.ranges import Reading
 from refusion.errors import UserError
 from refusion.evaluation.align import MOST_PIXELS, Size, what_to_crop
 from refusion.evaluation.work_items import Scene
 from refusion.images.dataset import data_folder, make_available
 from refusion.images.pair_check import check_sources, find_and_check
 from refusion.images.pairs import Checked, Pair, check_lines, good_pairs, images_by_stem
-from refusion.images.reading import Reading, read_image
+from refusion.images.reading import read_image
 
 T = TypeVar("T")
 R = TypeVar("R")

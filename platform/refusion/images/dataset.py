@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from refusion.config.ranges import parse_ranges
+from refusion.config.arrangement import arrangement_of
+from refusion.config.ranges import Reading, parse_ranges
 from refusion.config.settings import BUILTIN, Settings
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.images.builtin import BUILTIN_VERSION, ensure_builtin
+from refusion.images.layouts import known_layouts, tasks_recognised
 from refusion.images.pair_check import find_and_check
 from refusion.images.pairs import Pair, Problem, bad_pairs_error, dataset_digest
-from refusion.images.reading import Reading
 from refusion.metrics import CATALOGUE, METRICS
 from refusion.tasks import TASKS
 
@@ -38,12 +39,12 @@ class TaskPairs:
     notes: list[Problem] = field(default_factory=list)
 
 
-def _too_small(pairs: Sequence[Pair], place: str) -> list[Problem]:
+def _too_small(pairs: Sequence[Pair], folder: Path) -> list[Problem]:
     """Returns the val pairs on which a metric is not defined, so that they are refused before the first epoch."""
     least = max(CATALOGUE[name].definitions["authors"].smallest_side for name in METRICS)
     return [
         Problem(
-            _file(pair, place),
+            _file(pair, folder),
             f"is {pair.width}×{pair.height}: validation needs at least {least} pixels a side",
             "too small",
         )
@@ -52,8 +53,8 @@ def _too_small(pairs: Sequence[Pair], place: str) -> list[Problem]:
     ]
 
 
-def _file(pair: Pair, place: str) -> str:
-    return f"{place}/a/{Path(pair.a).name}"
+def _file(pair: Pair, folder: Path) -> str:
+    return Path(pair.a).relative_to(folder).as_posix()
 
 
 def data_folder(data: str) -> Path:
@@ -74,17 +75,21 @@ def data_folder(data: str) -> Path:
 
 
 def tasks_of(data: str) -> list[str]:
-    """Returns the tasks that a run's ``data`` has a folder of, in their usual order; all of the builtin scenes.
+    """Returns the tasks that a run's ``data`` is for, in their usual order; all of them for the builtin scenes.
+
+    A folder of a task says so, else the names of the pictures do (`refusion.images.layouts`).
 
     Raises:
-        UserError: there is no such folder, or it has none of them.
+        UserError: there is no such folder, or nothing in it tells a task.
     """
     folder = data_folder(data)
     found = [task for task in TASKS if data == BUILTIN or (folder / task).is_dir()]
+    found = found or tasks_recognised(folder)
     if not found:
         raise UserError(
             f"--data {data}: there is no folder of a task in {folder}; it must hold TASK/{{train,val}}/{{a,b}}, where "
-            f"TASK is one of {', '.join(TASKS)}"
+            f"TASK is one of {', '.join(TASKS)}, or a data set that is recognised by its names ({known_layouts()}); "
+            "else name the task by --tasks, and the sources' folders or parts of names by --map a=…,b=…"
         )
     return found
 
@@ -131,9 +136,9 @@ def check_pairs(
             pairs, bad, said, _ = find_and_check(folder, task, split, reading=reading, progress=tell)
             notes += said
             if split == "val":
-                bad += _too_small(pairs, place)
+                bad += _too_small(pairs, folder)
                 small = {problem.file for problem in bad}
-                pairs = [pair for pair in pairs if _file(pair, place) not in small]
+                pairs = [pair for pair in pairs if _file(pair, folder) not in small]
             if skip_bad and not pairs:
                 raise UserError(f"--data {data}: no good pair is left in {place}; {bad_pairs_error(bad)}")
             splits[split] = pairs
@@ -169,4 +174,5 @@ def evenly_spaced(count: int, wanted: int | None) -> list[int]:
 
 def reading_of(settings: Settings) -> Reading:
     """Returns the settings of reading among a job's."""
-    return Reading(parse_ranges(settings.range), settings.max_megapixels)
+    arrangement = arrangement_of(settings.map, settings.split)
+    return Reading(parse_ranges(settings.range), settings.max_megapixels, arrangement)

@@ -12,12 +12,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from refusion.config.ranges import RangeRule
+from refusion.config.ranges import RangeRule, Reading
 from refusion.errors import UserError
 from refusion.images.formats import IMAGE_SUFFIXES, Samples, stem_of
+from refusion.images.layouts import ALL, arrange
 from refusion.images.pairs import Checked, Matched, Pair, Problem, SourceFacts, image_files, match_sides
 from refusion.images.ranges import Extent, Extremes, UnusableRangeError, find_extent, joined, measure, scope_of
-from refusion.images.reading import Reading, UnreadableImageError, decode, read_bytes
+from refusion.images.reading import UnreadableImageError, decode, read_bytes
 
 OnProgress = Callable[[int, int], None]
 
@@ -57,6 +58,9 @@ def find_and_check(
 ) -> Checked:
     """Pairs ROOT/TASK/SPLIT/a/* with b/* by equal stems (suffixes may differ) and decodes every file in full.
 
+    Other folders are read by the layouts that `refusion.images.layouts` knows, or that ``reading`` describes; a note
+    says what was taken as a, b and split then.
+
     A problem is: no partner, two files of one stem in a folder, a file that is not a readable image (damaged,
     truncated, of an unsupported kind, too large, no regular file, NaN), sizes or EXIF orientations that differ, both
     files the same file or picture, values without an agreed range. Hidden files and folders are passed over; files with
@@ -84,7 +88,19 @@ def find_and_check(
         ([('head', 8, 6)], [])
     """
     folder = root / task / split
-    expected = f"expected {root}/TASK/SPLIT/a and …/b with pictures of equal stems"
+    how = reading or Reading()
+    own = how.arrangement.names is None and how.arrangement.division is None
+    if root.is_dir() and not (own and ((folder / "a").is_dir() or (folder / "b").is_dir())):
+        arranged = arrange(root, task, split, how.arrangement)
+        if arranged is not None:
+            said = [Problem(f"{task}/{split}", arranged.said, "layout")]
+            return check_matched(
+                arranged.matched, arranged.names, task, said, reading=reading, progress=progress, threads=threads
+            )
+    expected = (
+        f"expected {root}/TASK/SPLIT/a and …/b with pictures of equal stems, names of a known data set, or what --map "
+        "says"
+    )
     for path in (root, folder.parent, folder, folder / "a", folder / "b"):
         if not path.is_dir():
             raise UserError(f"there is no folder {path}: {expected}")
@@ -119,7 +135,17 @@ def check_sources(
     if a.is_dir() != b.is_dir():
         raise UserError(f"--a {a} and --b {b}: give two files or two folders")
     if a.is_dir() and a.samefile(b):
-        raise UserError(f"--a {a} and --b {b}: are one folder; a picture is never fused with itself")
+        arrangement = reading.arrangement if reading is not None else None
+        arranged = arrange(a, task, ALL, arrangement)
+        if arranged is None:
+            raise UserError(
+                f"--a {a} and --b {b}: are one folder; a picture is never fused with itself, and these names do not "
+                "tell a from b: give two folders, or name parts of names by --map a=…,b=…"
+            )
+        of_one = [Problem(str(a), arranged.said, "layout")]
+        return check_matched(
+            arranged.matched, arranged.names, task, of_one, reading=reading, progress=progress, threads=threads
+        )
     names = {a: str(a), b: str(b)}
     matched = Matched([(stem_of(a), a, b)], [])
     notes: list[Problem] = []

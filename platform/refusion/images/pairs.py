@@ -20,7 +20,7 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 
 Kind = Literal[
     "no partner", "shared stem", "unreadable", "orientation", "size", "same file", "same picture", "too small",
-    "range", "nearly constant", "remark", "passed over",
+    "range", "nearly constant", "remark", "passed over", "layout",
 ]  # fmt: skip
 
 

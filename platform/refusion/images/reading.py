@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from refusion.config.ranges import DEFAULT_MEGAPIXELS, RangeRule, Reading
+from refusion.config.ranges import DEFAULT_MEGAPIXELS, RangeRule
 from refusion.images.formats import IMAGE_SUFFIXES, Samples, decode_samples, stem_of, suffix_of
 from refusion.images.limits import UnreadableImageError, read_bytes
 from refusion.images.ranges import Extent, UnusableRangeError, find_extent, measure, to_grey_levels
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "Reading",
     "UnreadableImageError",
     "decode",
     "read_bytes",

@@ -1,14 +1,16 @@
-"""Options of reading sources, the same in every job: ``--range``, ``--max-megapixels``, ``--skip-bad-pairs``."""
+"""Options of finding and reading sources, the same in every job, such as ``--map`` and ``--range``."""
 
 from __future__ import annotations
 
 import argparse
 
+from refusion.config.arrangement import arrangement_of
 from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
 
 def add_source_options(parser: argparse._ActionsContainer) -> None:
     """Adds the options."""
+    parser.add_argument("--map", metavar="a=A,b=B", help="folders or parts of names of the sources, as in a=ir,b=vis")
     parser.add_argument(
         "--range", nargs="+", default=[AUTO], metavar="RULE",
         help=f"values that become black and white: {RANGE_FORMS}; a=RULE b=RULE for each source [{AUTO}]",
@@ -21,12 +23,16 @@ def add_source_options(parser: argparse._ActionsContainer) -> None:
 
 
 def reading_from(options: argparse.Namespace) -> Reading:
-    """Returns the settings of reading that were given.
+    """Returns the settings of finding and reading sources that were given.
+
+    ``split``, where the command has it, is a split's name, or the shares to divide into, of which val is then meant.
 
     Raises:
-        UserError: a range is none.
+        UserError: one cannot be understood.
     """
-    return Reading(parse_ranges(" ".join(options.range)), options.max_megapixels)
+    split = getattr(options, "split", "")
+    arrangement = arrangement_of(options.map, split if split and "=" in split else None, whole=split is None)
+    return Reading(parse_ranges(" ".join(options.range)), options.max_megapixels, arrangement)
 
 
 def _megapixels(text: str) -> float:

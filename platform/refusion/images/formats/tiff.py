@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from refusion.images.formats.by_pillow import decode_by_pillow
 from refusion.images.formats.samples import UPRIGHT, Samples, over_black, upright
 from refusion.images.limits import UnreadableImageError, check_pixels
+
+# What it logs of damaged files is said in the one sentence on each.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _REDUCED_OR_MASK = 1 | 4
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
@@ -40,7 +44,8 @@ def decode_tiff(data: bytes, path: Path, megapixels: float) -> Samples:
             height, width = int(page.imagelength), int(page.imagewidth)
             check_pixels(path, height, width, megapixels)
             check_pixels(path, int(page.tilelength or 1), int(page.tilewidth or 1), megapixels)
-            if _is_ordinary(page):
+            # Pillow does not know a big-endian BigTIFF.
+            if _is_ordinary(page) and data[:4] != b"MM\0+":
                 return decode_by_pillow(data, path, megapixels)
             _refuse_layout(page, path)
             # A declared size that the file cannot hold is refused before memory is taken for it.

@@ -20,6 +20,8 @@ _TRIES = 100
 _SHARED = {
     "tasks": "all trials must train the same tasks to be compared",
     "data": "all trials must see the same images to be compared",
+    "map": "all trials must see the same images to be compared",
+    "split": "all trials must see the same images to be compared",
     "range": "all trials must see the same images to be compared",
     "max_megapixels": "all trials must see the same images to be compared",
     "skip_bad_pairs": "all trials must see the same images to be compared",
