@@ -164,7 +164,8 @@ class Manifest:
 
     def write(self, content: Mapping[str, Any]) -> None:
         """Write the file with ``content`` and the place in MLflow; from here on the run or sweep exists."""
-        common = {"tracking_uri": self.tracking_uri, "experiment": self.experiment}
+        home = {"home": str(refusion_home())}
+        common = {"tracking_uri": self.tracking_uri, "experiment": self.experiment, **home}
         text = yaml.safe_dump({**common, **content, "digests": self.digests}, sort_keys=False, allow_unicode=True)
         (self.folder / self.file).write_text(text)
 

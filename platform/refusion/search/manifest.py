@@ -21,6 +21,7 @@ from refusion.search.space.fixed import fix_given
 from refusion.search.space.space import Space
 from refusion.search.space.validation import check_space
 from refusion.search.trials.records import Journal
+from refusion.tracking.relocation import followed_store
 from refusion.tracking.store import resolve_tracking_uri
 
 # Options that may differ in a resumed sweep.
@@ -187,6 +188,6 @@ def _resumed(request: SweepRequest, name: str) -> SweepManifest:
         imported_scheduler(before.scheduler, base.schedule.epochs, base.seed)
     if before.scheduler in PBT_KINDS and options.trials != before.trials:
         raise UserError(f"--resume {name}: a population keeps its size ({before.trials}); leave --trials out")
-    uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
+    uri = resolve_tracking_uri(request.tracking_uri or followed_store(content["tracking_uri"], content.get("home")))
     own = {"options": options, "space": Space.read(content["space"]), "base": base}
     return SweepManifest.resume(request, content, uri, **own, fixed=content.get("fixed") or {})

@@ -23,6 +23,7 @@ from refusion.home import refusion_home
 from refusion.shipped import CARD_FILE, PRETRAINED, shipped_folder
 from refusion.tracking.failures import reason_of
 from refusion.tracking.registry import CHECKPOINT, LOGGED_NAME, MODEL_FILES, origin
+from refusion.tracking.relocation import followed_place
 from refusion.tracking.store import http_retry_limits, redacted, require_store, resolve_tracking_uri
 
 
@@ -180,7 +181,7 @@ def _model_of_run(client: MlflowClient, run_id: str, name: str) -> LoggedModel:
 
 
 def _local_checkpoint(location: str, tracking_uri: str, uri: str) -> Path:
-    place = f"{location}/artifacts/{CHECKPOINT}"
+    place = f"{followed_place(location, tracking_uri)}/artifacts/{CHECKPOINT}"
     cached = refusion_home() / "cache" / "models" / hashlib.sha256(location.encode()).hexdigest()[:32]
     if place.startswith(("file:", "/")):
         found = Path(mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=tracking_uri))

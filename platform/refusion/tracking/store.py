@@ -30,6 +30,7 @@ from refusion.tracking.database import (
     sqlite_file,
 )
 from refusion.tracking.failures import cause_and_remedy
+from refusion.tracking.relocation import follow_artifacts
 
 SERVERS = ("http", "https")
 # Where `mlflow ui` serves unless it is told otherwise.
@@ -147,6 +148,7 @@ def open_store(uri: str, experiment: str) -> str:
         raise UserError(f"--experiment {experiment!r} cannot be used for this store: choose another name")
     if local:
         open_database(uri)
+        follow_artifacts(uri)
     try:
         with http_retry_limits(retries=0, seconds=5), quiet("mlflow.store.db.utils", "alembic"):
             client = MlflowClient(tracking_uri=uri)

@@ -14,6 +14,7 @@ from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
 from refusion.tasks import TaskName
+from refusion.tracking.relocation import followed_store
 from refusion.tracking.store import resolve_tracking_uri
 
 # Anything else would make a resumed run another training under the old name.
@@ -87,7 +88,7 @@ def open_manifest(request: RunRequest) -> RunManifest:
     settings = with_absolute_data(check(request.changes, before))
     changed = _changed(before, settings)
     RunManifest.refuse_changes(request.resume, changed)
-    uri = resolve_tracking_uri(request.tracking_uri or content["tracking_uri"])
+    uri = resolve_tracking_uri(request.tracking_uri or followed_store(content["tracking_uri"], content.get("home")))
     return RunManifest.resume(request, content, uri, settings=settings, earlier_tasks=before.tasks)
 
 
