@@ -129,7 +129,7 @@ def test_a_ray_that_is_started_here_leaves_no_token_in_the_home(other_ray: str, 
 
 def test_a_machine_too_slow_for_ray_is_told_so_and_records_no_run(tmp_path: Path) -> None:
     own = environment(tmp_path, RAY_ADDRESS="local")
-    slow = [sys.executable, str(ROOT / "tests" / "support" / "slow_ray.py"), JOB[1]]
+    slow = [sys.executable, str(Path(__file__).with_name("slow_ray.py")), JOB[1]]
     done = subprocess.run([*slow, *TINY], env=own, cwd=tmp_path, capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         if line.startswith("stopped "):

@@ -7,6 +7,7 @@ which of them has gone or changed.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,19 @@ DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
 TOO_LARGE = "exceeds the maximum size"
 # Part of what is raised, as a plain Exception, where a Ray that is started does not answer within half a minute.
 START_TIMED_OUT = "timed out during startup"
+# Logger of Ray Train's controller. Where a busy machine takes more than 5 s to answer, it warns with 20 lines of
+# traceback that this is safe to ignore, and asks again.
+RESOURCE_REQUESTS = "ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client"
+
+
+def shorten_warnings() -> None:
+    """Leaves the tracebacks out of what Ray Train's controller warns of; call it in the controller's process."""
+    logging.getLogger(RESOURCE_REQUESTS).addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def last_cluster_address() -> str | None:
