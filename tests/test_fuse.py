@@ -129,7 +129,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path, place: str) -
 @pytest.mark.parametrize("content", [b"", b"no weights at all"])
 def test_damaged_weights_are_refused_by_the_files_name(checkpoint: Path, content: bytes) -> None:
     (checkpoint / "fusion.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match=r"fusion\.safetensors: does not hold the module that settings\.yaml describes"):
+    with pytest.raises(UserError, match=r"fusion\.safetensors: cannot be read as a weight file"):
         load_module(checkpoint)
 
 
@@ -215,3 +215,20 @@ def test_a_kind_that_is_no_import_path_is_refused(checkpoint: Path, kind: Any) -
     name_network(checkpoint, kind=kind)
     with pytest.raises(UserError, match=r"settings\.yaml: does not describe a fusion module"):
         load_module(checkpoint, trust_code=True)
+
+
+def test_weights_and_pictures_that_are_not_finite_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    module = FusionModule(width=8, blocks=1)
+    with torch.no_grad():
+        next(module.parameters()).fill_(torch.inf)
+    network = {"width": 8, "heads": 8, "blocks": 1, "expansion": 2}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"network": network}))
+    weights = FusionModule(**network).state_dict()
+    name = list(weights)[3]
+    weights[name].view(-1)[0] = torch.nan
+    safetensors.torch.save_file(weights, str(tmp_path / "fusion.safetensors"))
+    with pytest.raises(UserError, match=rf"fusion\.safetensors: {name} holds numbers that are not finite"):
+        load_module(tmp_path)
+    picture = np.arange(48 * 48, dtype=np.uint8).reshape(48, 48)
+    with pytest.raises(UserError, match="numbers of it that are not finite"):
+        fuse_pair(module, picture, picture.T)

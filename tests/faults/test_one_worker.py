@@ -102,3 +102,12 @@ def test_a_progress_board_that_is_lost_costs_nothing(
     assert ended.status == 0
     assert "the best is epoch" in ended.text
     assert {run.info.status for run in own.runs(name)} == {"FINISHED"}
+
+
+def test_a_loss_that_is_nan_on_one_worker_stops_both_at_the_same_step(own: Place, tmp_path: Path) -> None:
+    arguments = own.arguments("nan", objective__kind="broken.parts:not_a_number", schedule__max_skipped="3")
+    ended = train(arguments, (own.faults / "nan").touch, after_epoch(own, "nan"), tmp_path / "log.txt")
+    assert ended.status == 1
+    assert "such steps are more than --schedule.max_skipped 3 allows" in ended.text.replace("\n", " ")
+    assert "pictures: scene_" in ended.text.replace("\n", " ")
+    assert "was left out, since its loss or gradient is not finite" in ended.text.replace("\n", " ")

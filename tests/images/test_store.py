@@ -13,7 +13,8 @@ from refusion.images.crops import apply_crop, plan_fusion
 from refusion.images.pair_check import find_and_check
 from refusion.images.pairs import Pair
 from refusion.images.reading import read_image
-from refusion.images.store import PairStore
+from refusion.images.store import PairStore, read_beside
+from refusion.images.writing import write_image
 
 HEIGHT, WIDTH = 20, 30
 PAIR_BYTES = HEIGHT * WIDTH * (1 + 4)  # a is 8-bit grey, b is colour
@@ -120,3 +121,13 @@ def test_real_pairs_are_read(shared_data: Path) -> None:
         sources = store.sources(index)
         assert sources.shape == (2, pair.height, pair.width)
         assert 0 <= sources.min() < sources.max() <= 1
+
+
+def test_a_picture_beside_a_pair_may_be_as_large_as_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refusion.images.store.DEFAULT_MEGAPIXELS", 0.0001)
+    pixels = np.arange(600, dtype=np.uint8).reshape(20, 30)
+    write_image(tmp_path / "fused.png", pixels)
+    large = Pair("x", "", "", 20, 30, "")
+    assert np.array_equal(read_beside(tmp_path / "fused.png", large), pixels)
+    with pytest.raises(UserError, match="too large"):
+        read_beside(tmp_path / "fused.png", Pair("x", "", "", 2, 3, ""))

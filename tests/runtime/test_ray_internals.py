@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from ray._private import ray_constants, services
 from ray._private.utils import get_ray_address_file, read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler._private.command_runner import DockerCommandRunner
@@ -119,3 +121,13 @@ def test_a_trial_of_tune_has_what_schedulers_use() -> None:
     assert statuses == ("PENDING", "RUNNING", "PAUSED", "TERMINATED", "ERROR")
     assert parameters_of(tunes_run.TuneController.stop_trial) == ["self", "trial"]
     assert parameters_of(tunes_run.TuneController.get_trials) == ["self"]
+
+
+def test_ray_believes_that_there_is_one_machine_only_while_a_cluster_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, raising=False)
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    with ray_internals.on_loopback():
+        assert services.get_node_ip_address() == "127.0.0.1"
+        assert os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "0"
+    assert before == ray_constants.ENABLE_RAY_CLUSTER
+    assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR not in os.environ

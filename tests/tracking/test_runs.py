@@ -85,3 +85,25 @@ def test_summary_and_results(uri: str, experiment: str, client: MlflowClient) ->
     assert table.to_dict("list") == {"task": ["IVIF", "MIF"], "Qabf": [0.6, 0.1]}
     assert Path(client.download_artifacts(job, "notes/summary.md")).read_text(encoding="utf-8") == "α = 1\n"
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_runs_whose_job_is_gone_are_closed_with_all_below_and_others_stay(
+    uri: str, experiment: str, client: MlflowClient
+) -> None:
+    gone = runs.start_job_run(uri, experiment, "gone", {}, {"storage": "/runs/gone"})
+    below = runs.start_task_run(uri, experiment, gone, "MIF", "gone-MIF", {})
+    ended = runs.start_task_run(uri, experiment, gone, "IVIF", "gone-IVIF", {})
+    runs.finish_run(uri, ended, "FINISHED")
+    alive = runs.start_job_run(uri, experiment, "alive", {}, {"storage": "/runs/alive"})
+    unknown = runs.start_job_run(uri, experiment, "unknown", {}, {})
+    assert runs.close_abandoned(uri, experiment, lambda folder: folder == "/runs/gone") == ["gone"]
+    states = [client.get_run(run).info.status for run in (gone, below, ended, alive, unknown)]
+    assert states == ["KILLED", "KILLED", "FINISHED", "RUNNING", "RUNNING"]
+    assert runs.close_abandoned(uri, experiment, lambda folder: folder == "/runs/gone") == []
+
+
+def test_a_reopened_run_does_not_go_on_saying_what_stopped_it(uri: str, experiment: str, client: MlflowClient) -> None:
+    job = runs.start_job_run(uri, experiment, "lost", {}, {"error": "the actor is dead"})
+    runs.finish_run(uri, job, "FAILED")
+    runs.reopen_run(uri, job)
+    assert "error" not in client.get_run(job).data.tags

@@ -8,6 +8,7 @@ import yaml
 
 from refusion.config.settings import Settings
 from refusion.errors import UserError
+from refusion.runtime.lifetime.changed_pairs import write_pairs
 from refusion.tasks import TASKS
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 
@@ -182,6 +183,15 @@ def test_the_tasks_of_an_earlier_part_stay_the_runs(run: RunManifest) -> None:
 def test_other_images_are_refused_by_task_and_split(run: RunManifest) -> None:
     run.check_same_images(DIGESTS)
     run.check_same_images({"MIF": {"train": "0", "val": "0"}})
+    write_pairs(run.folder, {"IVIF": {"val": {"kept": "1", "gone": "2", "other": "3"}}})
+    now = {"IVIF": {"val": {"kept": "1", "other": "4", "new": "5"}}}
+    said = (
+        r"^--resume .*: the images of IVIF/val are not those the run began with: 1 added \(new\), 1 removed \(gone\), "
+    )
+    with pytest.raises(UserError, match=said + r"1 edited \(other\); .*--allow-changed-data"):
+        run.check_same_images({"IVIF": {"train": "11", "val": "99"}}, now)
+    (sentence,) = run.check_same_images({"IVIF": {"train": "11", "val": "99"}}, now, allow=True)
+    assert sentence.endswith("1 edited (other); goes on with them as they are now")
     with pytest.raises(UserError, match="the images of IVIF/val are not those the run began with"):
         run.check_same_images({"IVIF": {"train": "11", "val": "99"}})
 

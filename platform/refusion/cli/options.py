@@ -40,6 +40,7 @@ _JOB_OPTIONS = {
     "experiment": ("NAME", "MLflow experiment [refusion]"),
     "resume": ("NAME", "go on with this {kind}"),
 }
+_JOB_FLAGS = ("upgrade_store", "allow_changed_data")
 
 
 # Ray's job server sets it for what it starts.
@@ -69,7 +70,6 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except KeyboardInterrupt as error:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
-        # A signal's own, which `runtime.lifetime.interruption` says.
         status = int(getattr(error, "status", 130))
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
@@ -255,6 +255,8 @@ def add_job_options(parser: argparse.ArgumentParser, kind: str) -> None:
     for name, (metavar, text) in _JOB_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=text.format(kind=kind))
     group.add_argument("--upgrade-store", action="store_true", help=UPGRADE)
+    if kind == "run":
+        group.add_argument("--allow-changed-data", action="store_true", help="resume also where pairs have changed")
 
 
 def add_preset_option(parser: argparse._ActionsContainer) -> None:
@@ -265,7 +267,7 @@ def add_preset_option(parser: argparse._ActionsContainer) -> None:
 
 def given_job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the options of ``add_job_options``, None where one was not given."""
-    return {name: getattr(options, name) for name in (*_JOB_OPTIONS, "upgrade_store")}
+    return {name: value for name, value in vars(options).items() if name in (*_JOB_OPTIONS, *_JOB_FLAGS)}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from refusion.evaluation.work_items import Scene
 from refusion.images.dataset import data_folder, make_available
 from refusion.images.pair_check import check_sources, find_and_check
 from refusion.images.pairs import Checked, Pair, check_lines, good_pairs, images_by_stem
-from refusion.images.reading import read_image
+from refusion.images.store import read_beside
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -145,7 +145,7 @@ def _check(scene: Scene, minimum: MinimumSize | None, crop: bool) -> int:
     sources = (pair.height, pair.width)
     sizes = [sources]
     for file in scene.fused.values():
-        size = read_image(Path(file)).shape[:2]
+        size = read_beside(Path(file), pair).shape[:2]
         cropped = what_to_crop(size, sources)
         if cropped is None or (cropped != "nothing" and not crop):
             limit = f"--align crop takes off at most {MOST_PIXELS} pixels, of one of the two"
@@ -153,7 +153,7 @@ def _check(scene: Scene, minimum: MinimumSize | None, crop: bool) -> int:
             raise UserError(f"{file} is {_size(size)} but its source {pair.a} is {_size(sources)}: {advice}")
         sizes.append(size)
     if scene.reference is not None:
-        size = read_image(Path(scene.reference)).shape[:2]
+        size = read_beside(Path(scene.reference), pair).shape[:2]
         if size != sources:
             raise UserError(
                 f"--reference: {scene.reference} is {_size(size)} but the source {pair.a} is {_size(sources)}: "

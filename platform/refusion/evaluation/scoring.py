@@ -19,8 +19,7 @@ from refusion.evaluation.results import REFERENCE
 from refusion.evaluation.work_items import WorkItem
 from refusion.fuse import fuse_pair
 from refusion.images.colour import luminance, restore_colour, saved_luminance
-from refusion.images.reading import read_image
-from refusion.images.store import read_pair
+from refusion.images.store import read_beside, read_pair
 from refusion.images.writing import write_image
 from refusion.metrics import CATALOGUE, evaluate, evaluate_against
 from refusion.ops.backend import configure
@@ -106,7 +105,7 @@ class Scorer:
         if method.name in self.save_folders and fused.picture is not None:
             target = Path(self.save_folders[method.name]) / f"{scene.pair.name}.png"
             write_image(target, fused.picture)
-        truth = None if scene.reference is None else grey_levels(read_image(Path(scene.reference)))
+        truth = None if scene.reference is None else grey_levels(read_beside(Path(scene.reference), scene.pair))
         try:
             return score_planes(fused.luminance, grey_levels(a), grey_levels(b), truth, self.metrics, self.convention)
         except UserError as error:
@@ -125,7 +124,7 @@ class Scorer:
                 raise UserError(f"{method.value}: {item.scene.pair.a}: {error}") from error
         if method.kind == "baseline":
             return fuse_by_baseline(method.value, a, b)
-        return FusedImage(grey_levels(read_image(Path(item.scene.fused[method.name]))))
+        return FusedImage(grey_levels(read_beside(Path(item.scene.fused[method.name]), item.scene.pair)))
 
 
 def score_planes(

@@ -155,6 +155,11 @@ def digests(pairs: TaskPairs) -> dict[str, str]:
     return {"train": dataset_digest(pairs.train), "val": dataset_digest(pairs.val)}
 
 
+def pair_digests(pairs: TaskPairs) -> dict[str, dict[str, str]]:
+    """Returns the digest of each pair, by split and name."""
+    return {split: {pair.name: dataset_digest([pair]) for pair in getattr(pairs, split)} for split in ("train", "val")}
+
+
 def validated_digest(pairs: Sequence[Pair], measured: int) -> str:
     """Returns the digest of those val pairs that a validation of that many measures."""
     return dataset_digest([pairs[index] for index in evenly_spaced(len(pairs), measured)])

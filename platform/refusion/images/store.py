@@ -10,10 +10,11 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from refusion.config.ranges import DEFAULT_MEGAPIXELS
 from refusion.images.colour import luminance
 from refusion.images.crops import CropPlan, apply_crop
 from refusion.images.pairs import Pair
-from refusion.images.reading import read_source
+from refusion.images.reading import read_image, read_source
 
 # A plane (H, W) or an original, which may be (H, W, 3).
 Kept = NDArray[np.uint8] | NDArray[np.float32]
@@ -130,6 +131,15 @@ def _smaller(image: NDArray[np.float32]) -> Kept:
     """Returns the same values in a byte each where they are whole."""
     small = image.astype(np.uint8)
     return small if np.array_equal(small, image) else image
+
+
+def read_beside(file: Path, pair: Pair) -> NDArray[np.float32]:
+    """Returns the grey levels of a picture that goes with a pair, fused or true; it may be as large as its sources.
+
+    Raises:
+        UserError: as ``read_image``.
+    """
+    return read_image(file, max(DEFAULT_MEGAPIXELS, pair.height * pair.width / 1e6))
 
 
 def _plane(image: Kept) -> Kept:

@@ -54,6 +54,7 @@ class TrainingState:
         within: sums over the present epoch so far, as plain values and tensors; empty between two epochs.
         skipped: steps that were left out in finished epochs, since their loss or gradient was not finite.
         best_score: best validation score so far on as many pairs as the last validation, None before the first.
+        validated_digest: of those pairs, None before the first validation.
         validated_pairs: how many pairs the last validation measured, None before the first.
     """
 
@@ -79,6 +80,7 @@ class TrainingState:
         self.skipped = 0
         self.best_score: float | None = None
         self.validated_pairs: int | None = None
+        self.validated_digest: str | None = None
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """Returns the three modules by the names of their checkpoint files."""
@@ -117,6 +119,7 @@ class TrainingState:
             "skipped": self.skipped,
             "best_score": self.best_score,
             "validated_pairs": self.validated_pairs,
+            "validated_digest": self.validated_digest,
         }
 
     def load_progress(self, progress: dict[str, Any]) -> None:
@@ -132,4 +135,5 @@ class TrainingState:
         meta_steps, fusion_steps = progress.get("epoch_start", (self.meta_steps, self.fusion_steps))
         self.epoch_start, self.within = (int(meta_steps), int(fusion_steps)), dict(progress.get("within", {}))
         self.validated_pairs = progress.get("validated_pairs")
+        self.validated_digest = progress.get("validated_digest")
         self.skipped = int(progress.get("skipped", 0))

@@ -8,6 +8,7 @@ import shlex
 import signal
 import socket
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,19 +100,22 @@ def connect() -> Cluster:
     if address is None and not answers(ray_internals.last_cluster_address()):
         address = LOCAL
     ports: dict[str, Any] = {}
+    near: AbstractContextManager[None] = nullcontext()
     if address == LOCAL:
         _close_to_others()
+        near = ray_internals.on_loopback()
         (ports["dashboard_port"],) = free_ports(1)
-        found = {ray_internals.DASHBOARD_ADDRESS: f"http://127.0.0.1:{ports['dashboard_port']}"}
+        found = {ray_internals.DASHBOARD_ADDRESS: f"http://127.0.0.1:{ports['dashboard_port']}"} | _gloo_on_loopback()
     else:
         found = {"RAY_ADDRESS": address or str(ray_internals.last_cluster_address())}
     # Ray Train's own actors look for a cluster again, and fail where this machine has several.
     environment = {**import_environment(), **found, TRAIN_V2: "1"}
-    _init(
-        address,
-        runtime_env={"py_modules": [str(Path(refusion.__file__).parent)], "env_vars": environment},
-        **ports,
-    )
+    with near:
+        _init(
+            address,
+            runtime_env={"py_modules": [str(Path(refusion.__file__).parent)], "env_vars": environment},
+            **ports,
+        )
     cluster = look()
     if len(cluster.nodes) == 1:
         os.environ.setdefault(ray_internals.WATCH_PREEMPTION, "0")
@@ -119,6 +123,12 @@ def connect() -> Cluster:
         # Machines take minutes to start; until then a worker group is no failure.
         os.environ.setdefault(ray_internals.WORKER_START_SECONDS, _NODE_START_SECONDS)
     return cluster
+
+
+def _gloo_on_loopback() -> dict[str, str]:
+    """Environment in which workers of this machine alone exchange gradients over loopback."""
+    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    return {"GLOO_SOCKET_IFNAME": names[0]} if names and "GLOO_SOCKET_IFNAME" not in os.environ else {}
 
 
 def _init(address: str | None, **options: Any) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from refusion.errors import UserError
 from refusion.home import refusion_home
+from refusion.runtime.lifetime.changed_pairs import Digests, differences, read_pairs
 from refusion.runtime.lifetime.claims import claimed
 from refusion.runtime.run_names import new_name, resumed_name
 from refusion.runtime.storage import Folder
@@ -29,6 +30,7 @@ class JobRequest:
     experiment: str | None = None
     resume: str | None = None
     upgrade_store: bool = False
+    allow_changed_data: bool = False
 
 
 @dataclass(kw_only=True)
@@ -120,19 +122,40 @@ class Manifest:
                 f"leave it out, or start a new {cls.kind}"
             )
 
-    def check_same_images(self, digests: Mapping[str, Mapping[str, str]]) -> None:
+    def check_same_images(
+        self, digests: Mapping[str, Mapping[str, str]], pairs: Digests | None = None, allow: bool = False
+    ) -> list[str]:
         """Refuse to resume with other images: crops are drawn by number, so that all would be others.
 
+        Args:
+            digests: of all pairs now, by task and split.
+            pairs: of each pair, which tells what has changed.
+            allow: go on nevertheless.
+
+        Returns:
+            What has changed, a sentence for each split.
+
         Raises:
-            UserError: names the task and the split.
+            UserError: names the task, the split and the pairs.
         """
-        for task, splits in self.digests.items():
-            for split, digest in splits.items():
-                if task in digests and digests[task][split] != digest:
-                    raise UserError(
-                        f"--resume {self.name}: the images of {task}/{split} are not those the {self.kind} began with; "
-                        f"put them back, or start a new {self.kind}"
-                    )
+        changed = [
+            f"the images of {task}/{split} are not those the {self.kind} began with"
+            + self._how(task, split, pairs or {})
+            for task, splits in self.digests.items()
+            for split, digest in splits.items()
+            if task in digests and digests[task][split] != digest
+        ]
+        if changed and not allow:
+            raise UserError(
+                f"--resume {self.name}: {'; '.join(changed)}; put them back, start a new {self.kind}, or go on with "
+                "them as they are now by --allow-changed-data"
+            )
+        return [f"{sentence}; goes on with them as they are now" for sentence in changed]
+
+    def _how(self, task: str, split: str, pairs: Digests) -> str:
+        before = read_pairs(self.folder).get(task, {}).get(split)
+        now = pairs.get(task, {}).get(split)
+        return "" if before is None or now is None else f": {differences(before, now)}"
 
     def require_storage(self) -> None:
         """Checks that runs can be written to the storage, before anything is recorded of this one.

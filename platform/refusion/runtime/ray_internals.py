@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ray._private import ray_constants
 from ray._private.utils import read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayActorError
@@ -77,6 +79,27 @@ def reload_auth() -> None:
     """Make Ray read RAY_AUTH_MODE and RAY_AUTH_TOKEN again; it has read them when it was imported."""
     AuthenticationTokenLoader.instance().reset_cache()
     Config.initialize("")
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Lets a cluster that is started meanwhile listen to this machine alone.
+
+    ``ray.init`` turns 127.0.0.1 into the machine's address, and only where Ray believes that there can be no further
+    machine (which it does on Windows and macOS by itself) do its servers bind to loopback.
+    """
+    before, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    given = os.environ.get(variable)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    # For the processes that Ray starts.
+    os.environ[variable] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(variable)
+        if given is not None:
+            os.environ[variable] = given
 
 
 def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> dict[str, Any]:

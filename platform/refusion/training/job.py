@@ -15,7 +15,7 @@ from rich.console import Console
 from refusion.config.layers import for_task
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import job_command
-from refusion.images.dataset import TaskPairs, digests
+from refusion.images.dataset import TaskPairs, digests, pair_digests
 from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
@@ -86,7 +86,9 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
     for note in _rehearse(settings):
         say(note)
     pairs = beginning.check_and_tell(settings, console)
-    manifest.check_same_images({task.task: digests(task) for task in pairs})
+    each = {task.task: pair_digests(task) for task in pairs}
+    for line in manifest.check_same_images({t.task: digests(t) for t in pairs}, each, request.allow_changed_data):
+        say(line)
     manifest.require_storage()
     if request.upgrade_store:
         say(upgrade_database(manifest.tracking_uri))
@@ -103,7 +105,7 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
     parent = _parent_run(manifest, settings, experiment_id)
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
-        manifest.save(settings, {task.task: digests(task) for task in pairs})
+        manifest.save(settings, {task.task: digests(task) for task in pairs}, each)
         at_once = min(runs_at_once, len(pairs))
         for plan in beginning.plan_lines(settings, pairs):
             for line in wrapped(plan, console.width):
@@ -212,9 +214,9 @@ class _Job:
         found = digests(pairs)
         recorder.dataset(pairs.task, found["train"], pairs.folder, len(pairs.train), "training")
         recorder.dataset(pairs.task, found["val"], pairs.folder, len(pairs.val), "validation")
-        if pairs.skipped:
-            text = "\n".join(f"{problem.file}: {problem.what}" for problem in pairs.skipped)
-            runs.log_text(uri, run_id, text + "\n", "skipped_pairs.txt")
+        for listed, file in ((pairs.skipped, "skipped_pairs.txt"), (pairs.notes, "notes_on_pairs.txt")):
+            if listed:
+                runs.log_text(uri, run_id, "".join(f"{one.file}: {one.what}\n" for one in listed), file)
         recording = Recording(
             pairs.task,
             uri,
@@ -226,7 +228,6 @@ class _Job:
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            # Epoch 0 has scores alone.
             known = {e for name in ("rate", recording.best_by) for e in runs.recorded_epochs(uri, run_id, name)}
             recording = replace(recording, recorded=frozenset(known))
             recording = replace(recording, recorded=RecordingCallback(recording, self.progress_board).make_up())

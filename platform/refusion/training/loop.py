@@ -15,6 +15,7 @@ from refusion.config.settings import Settings
 from refusion.errors import TrainingDivergedError
 from refusion.images.dataset import evenly_spaced
 from refusion.images.device_store import DevicePlanes, pairs_on_device
+from refusion.images.pairs import dataset_digest
 from refusion.images.store import PairStore
 from refusion.meta.objective import loss_at, reward_of
 from refusion.meta.state import TrainingState
@@ -129,7 +130,7 @@ class TaskTraining:
             if self._plans[epoch].val_pairs:
                 indices = self._val_indices(epoch)
                 measured, scores = self._measure(state, indices, epoch)
-                is_best = self._is_best(state, scores[self.settings.validation.best_by], len(indices))
+                is_best = self._is_best(state, scores[self.settings.validation.best_by], indices)
                 numbers |= scores
             state.end_epoch()
             yield EpochReport(epoch + 1, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
@@ -176,13 +177,13 @@ class TaskTraining:
             self.baselines[key] = average_baseline(self.val, indices, self.shard).means()
         return self.baselines[key]
 
-    @staticmethod
-    def _is_best(state: TrainingState, score: float, pairs: int) -> bool:
+    def _is_best(self, state: TrainingState, score: float, indices: list[int]) -> bool:
         """Tells if the score is the best so far, and remembers it."""
+        pairs, digest = len(indices), dataset_digest([self.val.pairs[index] for index in indices])
         # Scores on other images do not compare.
-        if state.validated_pairs not in (None, pairs):
+        if state.validated_pairs not in (None, pairs) or state.validated_digest not in (None, digest):
             state.best_score = None
-        state.validated_pairs = pairs
+        state.validated_pairs, state.validated_digest = pairs, digest
         is_best = math.isfinite(score) and (state.best_score is None or score > state.best_score)
         if is_best:
             state.best_score = score

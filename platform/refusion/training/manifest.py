@@ -11,6 +11,7 @@ from refusion.config.presets import recorded_settings
 from refusion.config.settings import Settings
 from refusion.images.dataset import tasks_of
 from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
+from refusion.runtime.lifetime.changed_pairs import Digests, write_pairs
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
 from refusion.tasks import TaskName
@@ -57,11 +58,16 @@ class RunManifest(Manifest):
     earlier_tasks: tuple[TaskName, ...] = ()
     lacking: tuple[TaskName, ...] = ()
 
-    def save(self, settings: Settings, digests: Mapping[str, dict[str, str]]) -> None:
-        """Write the file; from here on the run exists. Tasks that an earlier part of the run had stay its tasks."""
+    def save(self, settings: Settings, digests: Mapping[str, dict[str, str]], pairs: Digests | None = None) -> None:
+        """Write the file, and that of pairs' digests; from here on the run exists.
+
+        Tasks that an earlier part of the run had stay its tasks.
+        """
         tasks = dict.fromkeys((*self.earlier_tasks, *settings.tasks))
         self.settings = settings.model_copy(update={"tasks": tuple(tasks)})
         self.digests = {**self.digests, **digests}
+        if pairs:
+            write_pairs(self.folder, pairs)
         self.write({"run_name": self.name, "settings": self.settings.model_dump(mode="json")})
 
     def resume_arguments(self) -> list[str]:

@@ -91,6 +91,22 @@ def test_a_place_of_somebody_else_is_not_trusted(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_place_that_others_may_write_to_is_not_trusted_and_said(
+    sources: list[Path], tmp_path: Path, compiled: list[list[str]], caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    """Though it exists already and holds the very library."""
+    cache = tmp_path / "cache"
+    shared_library(sources, cache)
+    cache.chmod(mode)
+    assert shared_library(sources, cache).tripled(2) == 6
+    assert len(compiled) == 2
+    assert f"{cache}: others may write to it" in caplog.text
+    cache.chmod(0o700)
+    shared_library(sources, cache)
+    assert len(compiled) == 2
+
+
 def test_an_error_of_the_compiler_is_one_line_and_leaves_nothing(sources: list[Path], tmp_path: Path) -> None:
     sources[1].write_text("nonsense;\n")
     with pytest.raises(OSError, match=r"ended with status \d+: .*error: .*nonsense") as caught:

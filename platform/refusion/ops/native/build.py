@@ -10,10 +10,12 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,8 @@ from pathlib import Path
 
 import torch
 
+_LOG = logging.getLogger(__name__)
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
 # One multiply-add instruction for each; nobody looks at traps, errno or the sign of zero.
@@ -71,8 +75,14 @@ def _folder(cache: Path | None) -> Path:
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refusion"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mine = folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK)
+        found = folder.stat()
+        mine = found.st_uid == os.getuid() and os.access(folder, os.W_OK)
     except OSError:
+        return _of_this_process()
+    if mine and found.st_mode & _OTHERS_WRITE:
+        _LOG.warning(
+            "%s: others may write to it, so that compiled code there is not run; `chmod go-w` and empty it", folder
+        )
         mine = False
     return folder if mine else _of_this_process()
 
