@@ -27,22 +27,14 @@ from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.reading import read_image
 from refusion.metrics import METRICS
+from refusion.tracking.settings import recorded_settings_of
 from refusion.training.job import train_all
 
 ROOT = Path(__file__).resolve().parents[2]
-_TINY = {
-    "schedule.epochs": "2",
-    "schedule.meta_iterations": "2",
-    "schedule.fusion_steps": "3",
-    "schedule.rate": "1e-3",
-    "images.crop": "32",
-    "images.batch": "2",
-    "network.blocks": "1",
-    "validation.images": "1",
-    "validation.pictures": "1",
-    "threads": "1",
-}
-TINY = [word for name, value in _TINY.items() for word in (f"--{name}", value)]
+TINY = shlex.split(
+    "--schedule.epochs 2 --schedule.meta_iterations 2 --schedule.fusion_steps 3 --schedule.rate 1e-3 --images.crop 32 "
+    "--images.batch 2 --network.blocks 1 --validation.images 1 --validation.pictures 1 --threads 1"
+)
 MODULES = ("fusion", "loss_proposal", "reconstruction")
 
 pytestmark = pytest.mark.ray
@@ -102,13 +94,16 @@ def test_the_log_shows_epochs_and_ends_with_the_results_and_the_next_commands(wh
 
 def test_the_last_lines_lead_on(home: Path, whole: str, tmp_path: Path) -> None:
     """Pictures, the page in MLflow and the command that fuses are there; nothing is left to resume."""
-    lines = [line.strip() for line in whole.rstrip().splitlines()][-7:]
+    lines = [line.strip() for line in whole.rstrip().splitlines()][-9:]
     assert lines[0] == "pictures:" and any(Path(lines[1]).rglob("*.png"))
     parent, _ = runs_of(home, "whole")
-    assert lines[4].endswith(f"/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}")
+    experiment = f"/#/experiments/{parent.info.experiment_id}/runs"
+    assert lines[4].endswith(f"{experiment}?viewStateShareKey=tasks")
+    assert lines[5].endswith(f"{experiment}?viewStateShareKey=pictures&compareRunsMode=CHART")
+    assert lines[6].endswith(f"{experiment}/{parent.info.run_id}")
     assert "mlflow ui" in lines[3] and str(home / "mlflow.db") in lines[3]
     assert "--resume" not in whole
-    fuse = [*shlex.split(lines[6])[:-1], str(tmp_path / "fused")]
+    fuse = [*shlex.split(lines[8])[:-1], str(tmp_path / "fused")]
     done = subprocess.run(fuse, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "fused").glob("*.png"))) == 2
@@ -120,8 +115,11 @@ def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, who
     assert set(children) == {"IVIF", "MFIF"}
     for task, child in children.items():
         assert child.info.status == "FINISHED"
+        assert child.info.run_name == f"{task} · whole"
         assert child.data.params["schedule.epochs"] == "2"
-        assert child.data.params["images.crop"] == "32"
+        assert len(child.data.params) <= 6
+        settings = recorded_settings_of(child.data.params, child.data.tags)
+        assert settings["images.crop"] == "32"
         assert child.data.tags["convention"] == "authors"
         numbers = parent.data.metrics
         last, best = client(home).get_metric_history(child.info.run_id, "Qabf"), int(numbers[f"{task}/epoch"])
@@ -137,9 +135,12 @@ def test_mlflow_has_a_parent_with_summaries_and_a_child_per_task(home: Path, who
 
 def test_each_task_is_trained_and_recorded_with_its_own_settings(home: Path, whole: str) -> None:
     parent, children = runs_of(home, "whole")
-    assert parent.data.params["per_task.MFIF.outer.accumulate"] == "3"
+    settings = recorded_settings_of(parent.data.params, parent.data.tags)
+    assert settings["per_task.MFIF.outer.accumulate"] == "3"
+    assert "| IVIF" in parent.data.tags["mlflow.note.content"]
     for task, accumulate in (("IVIF", 1), ("MFIF", 3)):
-        assert children[task].data.params["outer.accumulate"] == str(accumulate)
+        data = children[task].data
+        assert recorded_settings_of(data.params, data.tags)["outer.accumulate"] == str(accumulate)
         file = home / "runs" / "whole" / task / "final" / "settings.yaml"
         assert yaml.safe_load(file.read_text())["outer"]["accumulate"] == accumulate
 

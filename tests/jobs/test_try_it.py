@@ -56,7 +56,7 @@ def test_ctrl_c_ends_the_job_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in text
     # Nothing of Ray's own: its commands would find no cluster any more.
     assert "ray job" not in text and "raysubmit" not in text
-    after = text.partition("look at it in MLflow:")[2]
+    after = text.partition("look at it in MLflow (scores, pictures, this run):")[2]
     assert "python jobs/train_all_tasks.py --resume one" in after
     assert f"--checkpoint {latest}" in after
     # Commands and paths, and nothing else, are as long as they are.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from refusion.home import job_command
-from refusion.runtime.ending import CLUSTER_ENDS, local_path, next_steps, same_form
+from refusion.runtime.ending import CLUSTER_ENDS, described, local_path, next_steps, same_form
 
 JOB = ("jobs/train_all_tasks.py", "train")
 
@@ -42,3 +42,13 @@ def test_only_steps_that_there_are_are_named_and_words_are_quoted() -> None:
 )
 def test_folders_of_this_machine_have_a_path(uri: str, path: str | None) -> None:
     assert local_path(uri) == (None if path is None else Path(path))
+
+
+def test_a_description_has_the_command_the_scores_and_the_next_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["jobs/train_all_tasks.py", "--run-name", "one night"])
+    text = described([{"task": "IVIF", "Qabf": 0.51234}], ["pictures:", "  /runs/night"])
+    assert "jobs/train_all_tasks.py --run-name 'one night'" in text
+    assert "| IVIF   | 0.5123 |" in text
+    assert text.count("```") == 4
+    assert "/runs/night" in text
+    assert "|" not in described([], ["pictures:"])

@@ -53,12 +53,12 @@ def test_resume_finds_and_reopens_both(uri: str, experiment: str, client: Mlflow
 def test_searches_take_the_right_run(uri: str, experiment: str) -> None:
     job = runs.start_job_run(uri, experiment, "same", {}, {})
     other = runs.start_job_run(uri, experiment, "other", {}, {})
-    child = runs.start_task_run(uri, experiment, other, "MEIF", "same", {})
-    second = runs.start_task_run(uri, experiment, other, "MEIF", "trial 2", {})
+    first = runs.start_task_run(uri, experiment, other, "MEIF", "same", {}, which={"trial": 1})
+    second = runs.start_task_run(uri, experiment, other, "MEIF", "trial 2", {}, which={"trial": 2})
     assert runs.find_job_run(uri, experiment, "same") == job
     assert runs.find_job_run(uri, experiment, "sam") is None
     assert runs.find_task_run(uri, experiment, other, "MEIF") == second
-    assert runs.find_task_run(uri, experiment, other, "MEIF", "same") == child
+    assert runs.find_task_run(uri, experiment, other, "MEIF", {"trial": 1}) == first
     assert runs.find_task_run(uri, experiment, other, "MFIF") is None
     assert runs.find_task_run(uri, experiment, job, "MEIF") is None
 

@@ -6,7 +6,19 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.utils.validation import _validate_metric_name
 
-from refusion.tracking.settings import PARAM_LIMIT, flatten, log_settings, safe_name, truncate
+from refusion.config.layers import check
+from refusion.tracking.settings import (
+    MOST_PARAMS,
+    PARAM_LIMIT,
+    flatten,
+    json_tag,
+    log_settings,
+    read_json_tag,
+    recorded_settings_of,
+    safe_name,
+    shown_params,
+    truncate,
+)
 
 
 def test_nested_settings_become_dotted_params() -> None:
@@ -57,7 +69,8 @@ def test_params_keep_their_first_value_and_changes_become_tags(uri: str, experim
 
     log_settings(client, run_id, {"schedule": {"epochs": 9}, "workers": 2, "new": 1})
     data = client.get_run(run_id).data
-    assert (data.params["schedule.epochs"], data.params["new"]) == ("5", "1")
+    recorded = recorded_settings_of(data.params, data.tags)
+    assert (data.params["schedule.epochs"], recorded["schedule.epochs"], recorded["new"]) == ("5", "5", "1")
     assert data.tags["resumed.schedule.epochs"] == "9"
     assert "resumed.workers" not in data.tags
 
@@ -65,8 +78,43 @@ def test_params_keep_their_first_value_and_changes_become_tags(uri: str, experim
     assert client.get_run(run_id).data.tags["resumed.schedule.epochs"] == "5"
 
 
-def test_more_params_than_one_batch_takes(uri: str, experiment: str) -> None:
+def test_all_settings_are_a_tag_however_many(uri: str, experiment: str) -> None:
     client = MlflowClient(tracking_uri=uri)
     run_id = client.create_run(experiment).info.run_id
-    log_settings(client, run_id, {f"p{number}": number for number in range(230)})
-    assert len(client.get_run(run_id).data.params) == 230
+    settings = {f"p{number}": "x" * 50 for number in range(230)}
+    log_settings(client, run_id, settings)
+    data = client.get_run(run_id).data
+    assert recorded_settings_of(data.params, data.tags) == settings
+    assert len(data.params) <= MOST_PARAMS
+
+
+def test_a_run_of_an_earlier_version_has_its_settings_as_params() -> None:
+    assert recorded_settings_of({"schedule.epochs": "5"}, {}) == {"schedule.epochs": "5"}
+
+
+def test_a_shorter_text_takes_the_place_of_a_longer_one() -> None:
+    tags = json_tag("x", ["a" * 20000]) | json_tag("x", ["b"])
+    assert read_json_tag(tags, "x", None) == ["b"]
+    assert read_json_tag({}, "x", 3) == 3
+
+
+def test_params_are_those_that_differ_then_those_that_people_compare() -> None:
+    settings = flatten(check([{"objective": {"alpha": 0.7}, "workers": 2}]).model_dump(mode="json"))
+    assert shown_params(settings) == {
+        "objective.alpha": "0.7",
+        "schedule.epochs": settings["schedule.epochs"],
+        "schedule.rate.value": settings["schedule.rate.value"],
+        "images.crop": settings["images.crop"],
+        "images.batch": settings["images.batch"],
+    }
+
+
+def test_what_a_study_varies_comes_first_and_six_are_the_most() -> None:
+    changes = {
+        "schedule": {"epochs": 3, "meta_iterations": 4, "fusion_steps": 5},
+        "images": {"crop": 32, "batch": 1},
+        "objective": {"alpha": 0.7},
+    }
+    shown = shown_params(flatten(check([changes]).model_dump(mode="json")), ["network.width"])
+    assert next(iter(shown)) == "network.width"
+    assert len(shown) == MOST_PARAMS

@@ -73,7 +73,7 @@ def test_resume_reopens_the_sweep_and_its_trials(uri: str, experiment: str, clie
     assert start_trial_run(uri, experiment, first, "again", "all", 1, {}, trial_tags({"x": 1})) == trial
     TaskRecorder(uri, trial).epoch(1, {"SSIM": 0.2})
     assert [client.get_run(run).info.status for run in (first, trial)] == ["RUNNING", "RUNNING"]
-    assert client.get_run(trial).info.run_name == "again-trial-001"
+    assert client.get_run(trial).info.run_name == "trial 1 · again"
     sweep = read_sweep(uri, "study", "again")
     assert (sweep.spec, sweep.tags["storage"], sweep.tags["searcher"]) == (longer, "d", "random")
     assert sweep.trials[0].history == {1: {"SSIM": 0.2}}

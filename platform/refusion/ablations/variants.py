@@ -11,8 +11,8 @@ from refusion.config.layers import check, merge
 from refusion.config.settings import Settings
 from refusion.errors import UserError
 
-LEARNED, SALIENCY = "learned", "saliency"
-"""The variant that all others are compared with, the base as it is, and the prior of what it learns."""
+LEARNED = "learned"
+"""The variant that all others are compared with: the base as it is."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,14 @@ class Variant:
         name: in tables and on the command line.
         changes: settings laid over the base's, nested by section.
         random_direction: P moves as far as its meta-gradients say, in random directions.
+        of_learned: the proposal stands for those weights alone that the base learns, so that learning is all that
+            differs.
     """
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     random_direction: bool = False
+    of_learned: bool = False
 
     @property
     def folder(self) -> str:
@@ -41,8 +44,7 @@ class Variant:
             UserError: they do not go together.
         """
         changes = self.changes
-        if self.name == SALIENCY:
-            # Of those weights that the base learns, so that learning is all that differs.
+        if self.of_learned:
             changes = merge(changes, {"network": {"loss_proposal_options": {"of": base.objective.learned_weights}}})
         return check([changes], base)
 
@@ -77,7 +79,7 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant(LEARNED),
         Variant("half", _fixed("HalfProposal")),
-        Variant(SALIENCY, _fixed("SaliencyProposal")),
+        Variant("saliency", _fixed("SaliencyProposal"), of_learned=True),
         Variant("maxabs", {"objective": {"gradient": "maxabs", "learned": "intensity"}}),
         *(Variant(name, changes) for name, changes in _MENDS.values()),
         Variant("only w", {"objective": {"learned": "intensity"}}),

@@ -78,6 +78,7 @@ def find_and_check(
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> from refusion.images.writing import write_image
         >>> root = Path(tempfile.mkdtemp())
         >>> for grey, side in ((0, "a"), (90, "b")):

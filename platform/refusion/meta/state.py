@@ -54,7 +54,7 @@ class TrainingState:
         within: sums over the present epoch so far, as plain values and tensors; empty between two epochs.
         skipped: steps that were left out in finished epochs, since their loss or gradient was not finite.
         best_score: best validation score so far on as many pairs as the last validation, None before the first.
-        validated_digest: of those pairs, None before the first validation.
+        validated_digest: of those pairs, as a number, None before the first validation.
         validated_pairs: how many pairs the last validation measured, None before the first.
     """
 
@@ -80,7 +80,7 @@ class TrainingState:
         self.skipped = 0
         self.best_score: float | None = None
         self.validated_pairs: int | None = None
-        self.validated_digest: str | None = None
+        self.validated_digest: int | None = None
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """Returns the three modules by the names of their checkpoint files."""

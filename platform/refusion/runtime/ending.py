@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pandas as pd
+
 from refusion.home import job_command
 from refusion.runtime.ray_internals import submitted_job
 
@@ -51,3 +53,19 @@ def next_steps(steps: Mapping[str, str | Sequence[str] | None]) -> list[str]:
             text = given if isinstance(given, str) else shlex.join(given)
             lines += [f"{name}:", *(f"  {line}" for line in text.splitlines())]
     return lines
+
+
+def described(rows: Sequence[Mapping[str, object]], steps: Sequence[str]) -> str:
+    """Returns a run's description in Markdown: the command that began it, its table of scores, and its next steps.
+
+    Args:
+        rows: of the table, all with the same names; none is no table.
+        steps: lines of ``next_steps``.
+    """
+    command = shlex.join([Path(sys.executable).name, *sys.argv])
+    table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".4f") if rows else ""
+    return "\n\n".join(part for part in (_block([command]), table, _block(steps)) if part)
+
+
+def _block(lines: Sequence[str]) -> str:
+    return "\n".join(["```", *lines, "```"])

@@ -20,6 +20,7 @@ from refusion.search.space.space import Space
 from refusion.search.trials.records import FINISHED, STOPPED, TrialRecord, chain, start_of
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import recorded_epochs
+from refusion.tracking.settings import flatten
 from refusion.tracking.sweeps import recorded_endings, trial_tags, try_start_trial_run
 from refusion.training.checkpoints import PICTURES
 
@@ -108,11 +109,24 @@ class SweepState:
                 number,
                 settings,
                 tags,
+                self.varied(settings),
             )
             if run_id is None:
                 return None
             self.recorders[number] = TaskRecorder(manifest.tracking_uri, run_id)
         return self.recorders[number]
+
+    def varied(self, settings: Mapping[str, Any]) -> list[str]:
+        """Returns the names of the settings that the space varies, as MLflow's params have them.
+
+        A rate is several of them: its number comes first, and its others after those of all parameters.
+        """
+        flat = flatten(settings)
+        parts = [
+            sorted((one for one in flat if f"{one}.".startswith(f"{parameter.name}.")), key=_is_no_number)
+            for parameter in self.space.parameters
+        ]
+        return [one for part in parts for one in part[:1]] + [one for part in parts for one in part[1:]]
 
     def reported(self, number: int, epoch: int, numbers: Mapping[str, float], seconds: float) -> None:
         """Take note of one more epoch that is trained and measured."""
@@ -253,3 +267,8 @@ class SweepState:
                 prefix = "" if single else f"{task}/"
                 found = {prefix + str(path.relative_to(local).with_suffix("")): path for path in local.rglob("*.png")}
                 recorder.pictures(record.epoch, found)
+
+
+def _is_no_number(name: str) -> bool:
+    """Tells if a setting of a rate is something other than its number."""
+    return not name.endswith((".value", ".ratio"))

@@ -15,6 +15,8 @@ from refusion.errors import UserError
 from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
+from refusion.metrics import METRICS
+from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.ending import same_form
 from refusion.runtime.lifetime.claims import abandoned
@@ -41,8 +43,9 @@ from refusion.search.tuning import tune_trials
 from refusion.tracking.database import upgrade_database
 from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status, close_abandoned
-from refusion.tracking.store import open_store, ui_command
+from refusion.tracking.store import open_store
 from refusion.tracking.sweeps import read_sweep, start_sweep_run
+from refusion.tracking.views.write import pages, write_views
 from refusion.training.display.beginning import check_and_tell
 
 
@@ -92,6 +95,8 @@ def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held:
     with closed_on_failure(manifest.tracking_uri, parent):
         manifest.save(found)
         state = SweepState(manifest, Scoreboard(objective), parent, experiment_id)
+        varied = state.varied(manifest.base.model_dump(mode="json"))
+        write_views(manifest.tracking_uri, experiment_id, varied=varied, tags=metric_tags(METRICS))
         state.records = manifest.journal.read() if manifest.resumed else {}
         going_on = to_go_on(
             state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None
@@ -276,7 +281,8 @@ class _Sweep:
             "--out",
             f"{manifest.name}-report",
         ]
-        lines = [("open the MLflow UI", ui_command(manifest.tracking_uri)), ("report", shlex.join(report))]
+        look = pages(manifest.tracking_uri, self.state.experiment_id, ["sweep"]).replace("\n", "\n  ")
+        lines = [("look at it in MLflow", look), ("report", shlex.join(report))]
         if outcome is not None:
             train = [*same_form("jobs/train_all_tasks.py", "train"), "--config", outcome.best_file, *data]
             lines.append(("train with what was found", shlex.join(train)))

@@ -36,7 +36,7 @@ def start_job_run(
     Args:
         uri, experiment_id: of the store.
         run_name: name of the run.
-        params: nested settings, written as dotted params.
+        params: nested settings, written as ``log_settings`` does.
         tags: added to those of ``provenance_tags``, which they override.
     """
     client = MlflowClient(tracking_uri=uri)
@@ -52,32 +52,38 @@ def start_task_run(
     run_name: str,
     settings: Mapping[str, Any],
     tags: Mapping[str, Any] | None = None,
+    *,
+    which: Mapping[str, Any] | None = None,
+    varied: Sequence[str] = (),
 ) -> str:
     """Returns the id of the run of a task (or a trial) below its parent: reopened if it exists, else created.
 
-    One parent has one run of each task and name. User, source and commit are the parent's (the calling process is a
-    worker of Ray), the versions are this process's own.
+    One parent has one run of each task and of each ``which``. User, source and commit are the parent's (the calling
+    process is a worker of Ray), the versions are this process's own.
 
     Args:
         uri, experiment_id, parent_run_id, task, run_name: of the run.
-        settings: nested, written as dotted params; those that a resume has changed become tags ``resumed.<param>``.
+        settings: nested; see ``log_settings``, also for those that a resume has changed.
         tags: further tags.
+        which: further tags, which tell runs of one task below one parent apart, such as a trial's number.
+        varied: as in ``settings.shown_params``.
     """
     client = MlflowClient(tracking_uri=uri)
-    run_id = find_task_run(uri, experiment_id, parent_run_id, task, run_name)
+    tags = {**(tags or {}), **(which or {})}
+    run_id = find_task_run(uri, experiment_id, parent_run_id, task, which)
     if run_id is not None:
         reopen_run(uri, run_id, settings, tags)
         return run_id
     inherited = {name: tag for name, tag in client.get_run(parent_run_id).data.tags.items() if name in _INHERITED}
     own = {TASK_TAG: task, PARENT_TAG: parent_run_id}
-    run_id = _create(client, experiment_id, run_name, provenance_tags() | inherited | dict(tags or {}) | own)
-    return _with_settings(client, run_id, settings)
+    run_id = _create(client, experiment_id, run_name, provenance_tags() | inherited | tags | own)
+    return _with_settings(client, run_id, settings, varied)
 
 
-def _with_settings(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> str:
-    """Writes the params of a new run; one that is interrupted meanwhile must not stay open, since nobody knows it."""
+def _with_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any], varied: Sequence[str] = ()) -> str:
+    """Writes the settings of a new run; one that is interrupted meanwhile must not stay open, since nobody knows it."""
     try:
-        log_settings(client, run_id, params)
+        log_settings(client, run_id, settings, varied)
     except BaseException as error:
         client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -140,12 +146,11 @@ def find_job_run(uri: str, experiment_id: str, run_name: str) -> str | None:
 
 
 def find_task_run(
-    uri: str, experiment_id: str, parent_run_id: str, task: str, run_name: str | None = None
+    uri: str, experiment_id: str, parent_run_id: str, task: str, which: Mapping[str, Any] | None = None
 ) -> str | None:
-    """Returns the newest run of that task below that parent, of any name unless one is given, or None."""
-    query = f"tags.`{PARENT_TAG}` = '{parent_run_id}' AND tags.`{TASK_TAG}` = '{task}'"
-    if run_name is not None:
-        query += f" AND attributes.run_name = {_quoted(run_name)}"
+    """Returns the newest run of that task below that parent with those tags, or None."""
+    tags = {PARENT_TAG: parent_run_id, TASK_TAG: task, **(which or {})}
+    query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return next((run.info.run_id for run in _search(uri, experiment_id, query)), None)
 
 

@@ -1,20 +1,33 @@
-"""Settings of a run as MLflow params, which cannot be changed once they are written, and names that MLflow accepts."""
+"""Settings of a run: all of them as a tag, few as MLflow params, and names that MLflow accepts.
+
+MLflow's page prints every param of a run over each of its pictures, so that forty of them push the picture out of
+sight. Params cannot be changed once they are written.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Param, RunTag
 
+from refusion.config.settings import Settings
+
 PARAM_LIMIT = 6000
 TAG_LIMIT = 8000
-PARAMS_PER_BATCH = 100
+TAGS_PER_BATCH = 100
+MOST_PARAMS = 6
 RESUMED = "resumed."
+SETTINGS_TAG = "settings"
+# Shown of each run, as far as there is room.
+_COMPARED = ("schedule.epochs", "schedule.rate.value", "images.crop", "images.batch")
+# Sections that decide what is computed, those first that people change most.
+_COMPUTED = ("schedule", "images", "objective", "meta", "outer", "network", "seed")
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -55,20 +68,78 @@ def safe_name(name: str, limit: int = 120) -> str:
     return f"{safe[: limit - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
-    """Writes settings as params, and as a tag ``resumed.<param>`` where the run has a param of another value already.
+def shown_params(flat: Mapping[str, str], varied: Sequence[str] = ()) -> dict[str, str]:
+    """Returns those settings that are worth a param: at most six.
 
-    A param that once got such a tag keeps it up to date, also when a later resume returns to the first value.
+    Args:
+        flat: the result of ``flatten``.
+        varied: names of settings that differ between runs of one study; they come first, then what differs from the
+            defaults, then what people compare: epochs, rate, crop and batch.
+    """
+    if len(flat) <= MOST_PARAMS:
+        return dict(flat)
+    defaults = _defaults()
+    differing = sorted(
+        (name for name in flat if name.split(".")[0] in _COMPUTED and flat[name] != defaults.get(name)),
+        key=lambda name: _COMPUTED.index(name.split(".")[0]),
+    )
+    names = [name for name in dict.fromkeys([*varied, *differing, *_COMPARED]) if name in flat]
+    return {name: flat[name] for name in names[:MOST_PARAMS]}
+
+
+@cache
+def _defaults() -> dict[str, str]:
+    return flatten(Settings().model_dump(mode="json"))
+
+
+def json_tag(name: str, content: Any) -> dict[str, str]:
+    """Returns plain content as tags: NAME and, for what is longer than a tag may be, ``NAME.1``, ``NAME.2`` …"""
+    text = json.dumps(content, ensure_ascii=False)
+    parts = [text[start : start + TAG_LIMIT] for start in range(0, len(text), TAG_LIMIT)]
+    return {_part(name, index): part for index, part in enumerate(parts)}
+
+
+def read_json_tag(tags: Mapping[str, str], name: str, default: Any) -> Any:
+    """Reads what ``json_tag`` wrote; parts that are left from a longer text of earlier are not read."""
+    text, index = "", 0
+    while _part(name, index) in tags:
+        text += tags[_part(name, index)]
+        index += 1
+    return json.JSONDecoder().raw_decode(text)[0] if text else default
+
+
+def _part(name: str, index: int) -> str:
+    return f"{name}.{index}" if index else name
+
+
+def recorded_settings_of(params: Mapping[str, str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Returns all settings of a run as ``flatten`` gives them; those of earlier versions are params alone."""
+    return {**params, **read_json_tag(tags, SETTINGS_TAG, {})}
+
+
+def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any], varied: Sequence[str] = ()) -> None:
+    """Writes settings as the tag ``settings``, some of them as params, and what a resume has changed as further tags.
+
+    Those are named ``resumed.NAME``. A setting that once got such a tag keeps it up to date, also when a later resume
+    returns to the first value.
+
+    Args:
+        settings: nested.
+        varied: as in ``shown_params``.
     """
     flat = flatten(settings)
     data = client.get_run(run_id).data
-    new = [Param(name, value) for name, value in flat.items() if name not in data.params]
-    changed = [
-        RunTag(RESUMED + name, value)
+    recorded = recorded_settings_of(data.params, data.tags)
+    params = {} if recorded else shown_params(flat, varied)
+    changed = {
+        RESUMED + name: value
         for name, value in flat.items()
-        if name in data.params and (value != data.params[name] or RESUMED + name in data.tags)
-    ]
-    for start in range(0, len(new), PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=new[start : start + PARAMS_PER_BATCH])
-    for start in range(0, len(changed), PARAMS_PER_BATCH):
-        client.log_batch(run_id, tags=changed[start : start + PARAMS_PER_BATCH])
+        if name in recorded and (value != recorded[name] or RESUMED + name in data.tags)
+    }
+    new = {**flat, **recorded}
+    tags = changed if new == recorded else {**json_tag(SETTINGS_TAG, new), **changed}
+    if params:
+        client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+    texts = [RunTag(name, value) for name, value in tags.items()]
+    for start in range(0, len(texts), TAGS_PER_BATCH):
+        client.log_batch(run_id, tags=texts[start : start + TAGS_PER_BATCH])

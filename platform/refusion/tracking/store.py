@@ -203,8 +203,13 @@ def require_store(uri: str) -> None:
 
 def run_address(uri: str, experiment_id: str, run_id: str) -> str:
     """Returns the address of a run's page: on the server, or as the command of ``ui_command`` serves it here."""
+    return page_address(uri, f"experiments/{experiment_id}/runs/{run_id}")
+
+
+def page_address(uri: str, page: str) -> str:
+    """Returns the address of a page of MLflow's, such as ``experiments/1``, where ``run_address`` says."""
     local = uri.partition(":")[0].partition("+")[0] in DATABASES
-    return f"{LOCAL_UI if local else redacted(uri)}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{LOCAL_UI if local else redacted(uri)}/#/{page}"
 
 
 def ui_command(uri: str) -> str:

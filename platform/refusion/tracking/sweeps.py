@@ -23,7 +23,7 @@ from refusion.errors import UserError
 from refusion.tracking.epochs import REGISTERED, epoch_of
 from refusion.tracking.failures import reason_of
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
-from refusion.tracking.settings import TAG_LIMIT
+from refusion.tracking.settings import json_tag, read_json_tag
 from refusion.tracking.store import http_retry_limits, no_progress_bar, redacted, require_store
 
 KIND_TAG, SWEEP = "kind", "sweep"
@@ -83,7 +83,7 @@ def start_sweep_run(
     """The id of a sweep's parent run: a new one, or, of a resumed sweep, the newest of that name, reopened.
 
     Args:
-        settings: the base settings, nested, written as params.
+        settings: the base settings, nested.
         tags: such as task, searcher, scheduler, objective, storage; ``kind`` and ``convention`` are added.
         spec: plain values, written as the artifact ``sweep.yaml``.
         resumed: look for the run first.
@@ -100,8 +100,8 @@ def start_sweep_run(
 
 
 def trial_name(sweep: str, number: int) -> str:
-    """Name of a trial's run, such as ``SWEEP-trial-007``."""
-    return f"{sweep}-trial-{number:03d}"
+    """Name of a trial's run, such as ``trial 7 · SWEEP``: MLflow's page cuts names, so what differs stands first."""
+    return f"trial {number} · {sweep}"
 
 
 def trial_tags(
@@ -109,21 +109,12 @@ def trial_tags(
     ended: str | None = None,
     lineage: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, str]:
-    """Tags of a trial for ``start_trial_run`` and ``TaskRecorder.finish``; None is left out.
-
-    A text longer than a tag may be goes on in ``lineage.1``, ``lineage.2`` …
-    """
+    """Tags of a trial for ``start_trial_run`` and ``TaskRecorder.finish``; None is left out."""
     tags = {} if ended is None else {ENDED_TAG: ended}
     for name, content in ((VALUES_TAG, values), (LINEAGE_TAG, lineage)):
         if content is not None:
-            text = json.dumps(content, ensure_ascii=False)
-            parts = [text[start : start + TAG_LIMIT] for start in range(0, len(text), TAG_LIMIT)]
-            tags |= {_part(name, index): part for index, part in enumerate(parts)}
+            tags |= json_tag(name, content)
     return tags
-
-
-def _part(name: str, index: int) -> str:
-    return f"{name}.{index}" if index else name
 
 
 def start_trial_run(
@@ -135,6 +126,7 @@ def start_trial_run(
     number: int,
     settings: Mapping[str, Any],
     tags: Mapping[str, Any],
+    varied: Sequence[str] = (),
 ) -> str:
     """The id of a trial's run below its sweep: reopened if it exists, else created (``ended`` is ``running`` then).
 
@@ -143,11 +135,13 @@ def start_trial_run(
         name: the sweep's name.
         task: as the sweep's own tag: a task's name, or "all".
         number: the trial's.
-        settings: the trial's, nested, written as params.
+        settings: the trial's, nested.
         tags: see ``trial_tags``.
+        varied: as in ``settings.shown_params``.
     """
-    own = {TRIAL_TAG: number, ENDED_TAG: RUNNING, **tags}
-    return start_task_run(uri, experiment_id, parent, task, trial_name(name, number), settings, own)
+    own = {ENDED_TAG: RUNNING, **tags}
+    run_name, which = trial_name(name, number), {TRIAL_TAG: number}
+    return start_task_run(uri, experiment_id, parent, task, run_name, settings, own, which=which, varied=varied)
 
 
 def try_start_trial_run(*arguments: Any) -> str | None:
@@ -278,8 +272,8 @@ def _read_trial(client: MlflowClient, number: int, run: Run) -> RecordedTrial:
         for at in sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.timestamp):
             history.setdefault(epoch_of(at.step, run.data.tags), {})[name] = float(at.value)
             last = max(last, at.timestamp)
-    values = _plain(run.data.tags, VALUES_TAG, {})
-    lineage = _plain(run.data.tags, LINEAGE_TAG, [{"epoch": 0, "from": None, "values": values}])
+    values = read_json_tag(run.data.tags, VALUES_TAG, {})
+    lineage = read_json_tag(run.data.tags, LINEAGE_TAG, [{"epoch": 0, "from": None, "values": values}])
     return RecordedTrial(
         number,
         str(run.info.run_id),
@@ -289,12 +283,3 @@ def _read_trial(client: MlflowClient, number: int, run: Run) -> RecordedTrial:
         dict(sorted(history.items())),
         ((run.info.end_time or last) - run.info.start_time) / 1000,
     )
-
-
-def _plain(tags: Mapping[str, str], name: str, default: Any) -> Any:
-    """Reads what ``trial_tags`` wrote; parts that are left from a longer text of earlier are not read."""
-    text, index = "", 0
-    while _part(name, index) in tags:
-        text += tags[_part(name, index)]
-        index += 1
-    return json.JSONDecoder().raw_decode(text)[0] if text else default

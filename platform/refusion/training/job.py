@@ -21,7 +21,7 @@ from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.console import wrapped
-from refusion.runtime.ending import next_steps, same_form
+from refusion.runtime.ending import described, next_steps, same_form
 from refusion.runtime.lifetime.claims import abandoned
 from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import LastRows, start_progress_board, tell
@@ -31,7 +31,8 @@ from refusion.tracking.database import upgrade_database
 from refusion.tracking.epochs import run_counts_from_zero
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
-from refusion.tracking.store import open_store, run_address, ui_command
+from refusion.tracking.store import open_store
+from refusion.tracking.views.write import describe_run, pages, write_views
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.display import beginning, progress, results
 from refusion.training.epochs.sound import set_damaged_aside
@@ -93,6 +94,7 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
     if request.upgrade_store:
         say(upgrade_database(manifest.tracking_uri))
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
+    write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS))
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
@@ -157,6 +159,7 @@ class _Job:
     def __post_init__(self) -> None:
         self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.scores: list[dict[str, str | float]] = []
 
     def run(self, at_once: int, console: Console) -> list[Outcome]:
         """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
@@ -206,9 +209,9 @@ class _Job:
     def _recording(self, pairs: TaskPairs) -> Recording:
         uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
         damaged = set_damaged_aside(self.manifest.folder / pairs.task) if self.manifest.resumed else []
-        run_name = f"{self.manifest.name}-{pairs.task}"
+        run_name = f"{pairs.task} · {self.manifest.name}"
         plain = settings.model_dump(mode="json")
-        tags = {"convention": "authors", **metric_tags(METRICS)}
+        tags = {"kind": "task", "convention": "authors"}
         run_id = runs.start_task_run(uri, self.experiment_id, self.parent, pairs.task, run_name, plain, tags)
         recorder = TaskRecorder(uri, run_id)
         found = digests(pairs)
@@ -250,7 +253,8 @@ class _Job:
                 console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
         uri = self.manifest.tracking_uri
         summary = {result.task: results.summary(result) for result in ended}
-        trouble = runs.log_results(uri, self.parent, summary, results.result_rows(ended))
+        self.scores = results.result_rows(ended)
+        trouble = runs.log_results(uri, self.parent, summary, self.scores)
         if trouble:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
         self.close("FAILED" if failed else "FINISHED")
@@ -265,26 +269,21 @@ class _Job:
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
-        uri = self.manifest.tracking_uri
-        address = run_address(uri, self.experiment_id, self.parent)
-        command = ui_command(uri)
-        # A server has its pages already; a database needs the command first.
-        page = address if address.startswith(command) else f"{command}\n{address}"
+        look = pages(self.manifest.tracking_uri, self.experiment_id, ("tasks", "pictures"), self.parent)
         folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
         found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
-        unfinished = any(not self._is_done(pairs.task) for pairs in self.pairs)
+        unfinished = sum(outcome.succeeded for outcome in self.outcomes.values()) < len(self.pairs)
         resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
         steps = {
             "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
-            "look at it in MLflow": page,
+            "look at it in MLflow (scores, pictures, this run)": look,
             "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
             "resume this run": resume if unfinished else None,
         }
-        for line in next_steps(steps):
+        lines = next_steps(steps)
+        for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def _is_done(self, task: str) -> bool:
-        return task in self.outcomes and self.outcomes[task].succeeded
+        describe_run(self.manifest.tracking_uri, self.parent, described(self.scores, lines))
 
     def _fuse(self, pairs: TaskPairs, checkpoint: Path) -> list[str]:
         sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]

@@ -1,0 +1,124 @@
+"""State of MLflow's page for each prepared view; plain data, no client.
+
+The page reads it from the experiment's tag ``mlflow.sharedViewState.NAME``. Its form is MLflow's own and not
+documented: what stands here was read from the page of MLflow 3.17 and tried in a browser. What a later version does
+not know it leaves out, and the page still opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refusion.tasks import TASKS
+
+TAG = "mlflow.sharedViewState."
+# Those that noise does not raise go first; EN because people ask for it.
+_SCORES = ("Qabf", "SSIM", "VIF", "SCD", "EN")
+# Two per task are as many columns as a window shows.
+_SUMMARY = ("Qabf", "SSIM")
+# Sections of charts in their order, those of the second row closed: MLflow sorts pictures and metrics into them by
+# what stands before the slash of their names.
+_OPEN = ("fused", "scores")
+_CLOSED = ("weights", "loss", "signal", "time", "baseline", "best", "within", "validation", "registered")
+_WITHOUT_SLASH, _SYSTEM = "Model metrics", "System metrics"
+
+_PAGE: Mapping[str, Any] = {
+    # Any key but the page's own "Created" lists tasks and trials in rows of their own, not folded below their parents.
+    "orderByKey": "attributes.end_time",
+    "orderByAsc": False,
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "datasetsFilter": [],
+    "modelVersionFilter": "All Runs",
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsHiddenMode": "FIRST_10_RUNS",
+    "runsExpanded": {},
+    "groupBy": None,
+    "hideEmptyCharts": True,
+    "autoRefreshEnabled": True,
+}
+
+
+def view_states(varied: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Returns the state of each view by its name.
+
+    *tasks*: a row per task of a job, newest first, with its scores; *jobs*: a row per job with the scores of all its
+    tasks; *sweep*: a row per trial, best first; *pictures*: fused pictures of the newest ten tasks under a slider and
+    their scores as curves beside the baseline's.
+
+    Args:
+        varied: names of params that trials of the newest sweep differ in.
+    """
+    metrics = [_metric(name) for name in _SCORES]
+    summary = [_metric(f"{task}/{name}") for name in _SUMMARY for task in TASKS]
+    best = [_metric("best/epoch"), _metric("best/Qabf")]
+    return {
+        "tasks": _view("tags.`kind` = 'task'", [_tag("task"), *metrics, *best]),
+        "jobs": _view("tags.`kind` = 'train'", summary),
+        "sweep": _view(
+            "tags.`trial` != ''",
+            [_metric("score"), *metrics[:2], *(f"params.`{name}`" for name in varied), _tag("ended")],
+            orderByKey=_metric("score"),
+        ),
+        "pictures": _view(
+            "tags.`kind` = 'task'",
+            [_tag("task"), *metrics],
+            compareRunCharts=[_curve(name) for name in _SCORES],
+            compareRunSections=[
+                *(_section(name, display=True) for name in _OPEN),
+                *(_section(name, display=False) for name in (*_CLOSED, _WITHOUT_SLASH, _SYSTEM)),
+            ],
+            isAccordionReordered=True,
+        ),
+    }
+
+
+def _view(search: str, columns: Sequence[str], **more: Any) -> dict[str, Any]:
+    return {**_PAGE, "searchFilter": search, "selectedColumns": list(columns), **more}
+
+
+def _metric(name: str) -> str:
+    return f"metrics.`{name}`"
+
+
+def _tag(name: str) -> str:
+    return f"tags.`{name}`"
+
+
+def _section(name: str, *, display: bool) -> dict[str, Any]:
+    return {
+        "uuid": f"section-{name}",
+        "name": name,
+        "display": display,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _curve(metric: str) -> dict[str, Any]:
+    """Line of a metric over the epochs, with the average's beside it, dashed by the page."""
+    return {
+        "uuid": f"chart-{metric}",
+        "type": "LINE",
+        "runsCountToCompare": 10,
+        "metricSectionId": "section-scores",
+        "deleted": False,
+        "isGenerated": False,
+        "displayName": f"{metric} (dashed: average)",
+        "metricKey": metric,
+        "selectedMetricKeys": [metric, f"baseline/{metric}"],
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }

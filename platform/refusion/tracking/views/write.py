@@ -1,0 +1,93 @@
+"""Views written into an experiment, with a description that links to them, and their addresses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from mlflow import MlflowClient, MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from refusion.tracking.failures import reason_of
+from refusion.tracking.settings import TAG_LIMIT, truncate
+from refusion.tracking.store import page_address, run_address, ui_command
+from refusion.tracking.views.state import TAG, view_states
+
+NOTE_TAG = "mlflow.note.content"
+# By its first line a description of ours is known from one that a person has written.
+_TITLE = "**Image fusion: trainings, sweeps and evaluations.**"
+_VIEWS = {
+    "tasks": "scores of each task",
+    "jobs": "jobs side by side",
+    "pictures": "fused pictures under a slider, and the scores' curves",
+    "sweep": "trials of sweeps, best first",
+}
+
+
+def write_views(
+    uri: str, experiment_id: str, *, varied: Sequence[str] = (), tags: Mapping[str, str] | None = None
+) -> str | None:
+    """Writes the views, the description and the tags of an experiment, where they differ from what is there.
+
+    Args:
+        uri, experiment_id: of the store.
+        varied: as in ``view_states``; none leaves the view of sweeps as it is.
+        tags: further ones of the experiment.
+
+    Returns:
+        None, or in one line why they could not be written: no training waits for its views.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        there = client.get_experiment(experiment_id).tags
+        wanted = {TAG + name: json.dumps(state) for name, state in view_states(varied).items()} | dict(tags or {})
+        if not varied and f"{TAG}sweep" in there:
+            del wanted[f"{TAG}sweep"]
+        if there.get(NOTE_TAG, _TITLE).startswith(_TITLE):
+            wanted[NOTE_TAG] = _description(experiment_id)
+        for name, value in wanted.items():
+            if there.get(name) != value:
+                client.set_experiment_tag(experiment_id, name, value)
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        return reason_of(error)
+    return None
+
+
+def describe_run(uri: str, run_id: str, text: str) -> str | None:
+    """Writes a run's description, in Markdown; returns None, or in one line why it could not be written."""
+    try:
+        MlflowClient(tracking_uri=uri).set_tag(run_id, NOTE_TAG, truncate(text, TAG_LIMIT))
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        return reason_of(error)
+    return None
+
+
+def view_address(uri: str, experiment_id: str, name: str) -> str:
+    """Returns the address of a view's page: on the server, or as the command of ``ui_command`` serves it here."""
+    return page_address(uri, _page(experiment_id, name))
+
+
+def pages(uri: str, experiment_id: str, views: Sequence[str], run_id: str | None = None) -> str:
+    """Returns lines for a console: the command that serves MLflow's pages, where one is needed, and their addresses.
+
+    Args:
+        uri, experiment_id: of the store.
+        views: names.
+        run_id: of a run whose page comes last.
+    """
+    addresses = [view_address(uri, experiment_id, view) for view in views]
+    if run_id is not None:
+        addresses.append(run_address(uri, experiment_id, run_id))
+    command = ui_command(uri)
+    # A server has its pages already; a database needs the command first.
+    return "\n".join(addresses if addresses[0].startswith(command) else [command, *addresses])
+
+
+def _page(experiment_id: str, name: str) -> str:
+    charts = "&compareRunsMode=CHART" if name == "pictures" else ""
+    return f"experiments/{experiment_id}/runs?viewStateShareKey={name}{charts}"
+
+
+def _description(experiment_id: str) -> str:
+    links = [f"- [{text}](#/{_page(experiment_id, name)})" for name, text in _VIEWS.items()]
+    return "\n".join([_TITLE, "", *links])
