@@ -39,10 +39,21 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+not_started() {
+  if grep -q "timed out during startup" "$LOG"; then
+    echo "Ray did not start within the half minute that it allows itself, since this machine is too busy or has too" >&2
+    echo "little memory; nothing has been trained: call \`make train\` again when less runs here." >&2
+  else
+    echo "Ray could not be started:" >&2
+    cat "$LOG" >&2
+  fi
+  exit 1
+}
+
 export RAY_ADDRESS="http://127.0.0.1:${PORTS[1]}"
 for _ in $(seq 120); do
   ray job list >/dev/null 2>&1 && break
-  kill -0 "$HEAD" 2>/dev/null || { echo "Ray could not be started:" >&2; cat "$LOG" >&2; exit 1; }
+  kill -0 "$HEAD" 2>/dev/null || not_started
   sleep 1
 done
 

@@ -1,4 +1,4 @@
-"""Errors of the user, as opposed to faults of the program."""
+"""Errors of the user and of the machine, as opposed to faults of the program."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ class UserError(Exception):
     """The request or the data is at fault: one sentence that names the file or the option and says what to do.
 
     Jobs print the message alone on stderr and exit with status 2.
+    """
+
+
+class MachineError(Exception):
+    """The machine does not give what a job needs, whose request is right: one sentence that says what to do.
+
+    Jobs print the message alone on stderr and exit with status 1.
     """
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,22 @@ def test_a_ray_that_is_started_here_leaves_no_token_in_the_home(other_ray: str, 
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: --workers 99: a task needs")
     assert not (tmp_path / "home" / ".ray").exists()
+
+
+def test_a_machine_too_slow_for_ray_is_told_so_and_records_no_run(tmp_path: Path) -> None:
+    own = environment(tmp_path, RAY_ADDRESS="local")
+    slow = [sys.executable, str(Path(__file__).with_name("slow_ray.py")), JOB[1]]
+    done = subprocess.run([*slow, *TINY], env=own, cwd=tmp_path, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        if line.startswith("stopped "):
+            with suppress(ProcessLookupError):
+                os.kill(int(line.split()[1]), signal.SIGKILL)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("error: Ray did not start within the half minute that it allows itself"), done.stderr
+    assert states(tmp_path / "refusion") == set()
+    assert list((tmp_path / "refusion" / "runs").iterdir()) == []
 
 
 def test_a_folder_too_large_for_uv_run_is_named(other_ray: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ray._private.utils import get_ray_address_file, read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler._private.command_runner import DockerCommandRunner
 from ray.train.v2._internal import constants
+from ray.train.v2._internal.execution.scaling_policy import autoscaling_coordinator_client
 from ray.tune import tune as tunes_run
 from ray.tune.experiment import Trial
 from ray.tune.schedulers.pb2 import PB2
@@ -27,6 +28,28 @@ def test_the_address_of_the_last_cluster_is_read_from_rays_folder(tmp_path: Path
     assert read_ray_address(str(tmp_path)) is None
     Path(get_ray_address_file(str(tmp_path))).write_text("10.0.0.1:6379\n")
     assert read_ray_address(str(tmp_path)) == "10.0.0.1:6379"
+
+
+def test_a_busy_machine_is_warned_of_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    logger = autoscaling_coordinator_client.logger
+    assert logger.name == ray_internals.RESOURCE_REQUESTS
+    before = list(logger.filters)
+    try:
+        for _ in range(2):
+            ray_internals.shorten_warnings()
+        assert len(logger.filters) == len(before) + 1
+        with caplog.at_level("WARNING", logger.name):
+            logger.propagate, propagated = True, logger.propagate
+            try:
+                raise TimeoutError
+            except TimeoutError:
+                logger.warning("failed to send resource request", exc_info=True)
+            logger.propagate = propagated
+        assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+            ("failed to send resource request", None)
+        ]
+    finally:
+        logger.filters[:] = before
 
 
 def test_a_token_is_found_once_ray_reads_its_variables_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

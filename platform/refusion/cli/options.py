@@ -14,16 +14,15 @@ from typing import Any
 
 import yaml
 
+from refusion.cli.help.layout import laid_out
 from refusion.cli.help.settings import allowed, default_text, settings_help
 from refusion.cli.help.terms import PrintTerms
 from refusion.cli.shared.store import UPGRADE
 from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
-from refusion.errors import UserError
+from refusion.errors import MachineError, UserError
 
-# Examples in a docstring begin with one of these.
-_PROGRAMS = ("python ", "ray ", "refusion ")
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
 _GROUPS = {
@@ -64,6 +63,9 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt as error:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
@@ -190,28 +192,6 @@ class Parser(argparse.ArgumentParser):
             UserError: always.
         """
         raise UserError(f"{message} (see --help)")
-
-
-def laid_out(description: str) -> str:
-    """Returns a docstring with each example command on a line of its own, below the comment on it.
-
-    >>> print(laid_out("Trains.\\n\\npython jobs/train.py --gpu      # fast\\nray job list"))
-    Trains.
-    <BLANKLINE>
-      # fast
-      python jobs/train.py --gpu
-      ray job list
-    """
-    lines: list[str] = []
-    continued = False
-    for line in description.splitlines():
-        if continued or line.startswith(_PROGRAMS):
-            command, _, comment = line.partition("  # ")
-            lines += [f"  # {comment.strip()}"] * bool(comment) + [f"  {command.rstrip()}"]
-            continued = line.endswith("\\")
-        else:
-            lines.append(line)
-    return "\n".join(lines)
 
 
 def add_plain_options(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:

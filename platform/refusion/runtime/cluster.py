@@ -18,7 +18,7 @@ import yaml
 
 import refusion
 from refusion.config.settings import Settings
-from refusion.errors import UserError
+from refusion.errors import MachineError, UserError
 from refusion.import_path import import_environment
 from refusion.runtime import TRAIN_V2, ray_internals
 from refusion.runtime.lifetime.interruption import handlers_kept
@@ -91,6 +91,7 @@ def connect() -> Cluster:
 
     Raises:
         UserError: RAY_ADDRESS names no cluster, or one that cannot be reached, or Ray cannot be started here.
+        MachineError: Ray was started here, but does not answer in time.
     """
     address = os.environ.get("RAY_ADDRESS") or None
     if address is not None:
@@ -131,7 +132,11 @@ def _gloo_on_loopback() -> dict[str, str]:
 
 
 def _init(address: str | None, **options: Any) -> None:
-    """Calls ray.init, and says in one sentence what most often goes wrong in it."""
+    """Calls ray.init, and says in one sentence what most often goes wrong in it.
+
+    Raises:
+        UserError, MachineError: as ``connect``.
+    """
     try:
         # Ray would end this process at SIGTERM as sys.exit does, and MLflow's runs would not be closed.
         with handlers_kept(signal.SIGTERM):
@@ -151,6 +156,13 @@ def _init(address: str | None, **options: Any) -> None:
         raise UserError(
             f"{Path.cwd()} is too large for Ray to send it to its workers, as it does with what `uv run` starts; "
             "list what they do not need in .rayignore, or set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0"
+        ) from error
+    except Exception as error:
+        if ray_internals.START_TIMED_OUT not in str(error):
+            raise
+        raise MachineError(
+            "Ray did not start within the half minute that it allows itself, since this machine is too busy or has too "
+            "little memory; nothing has been trained or recorded: call the same command again when less runs here"
         ) from error
 
 
@@ -189,9 +201,12 @@ def _close_to_others() -> None:
     Left alone, Ray would write a token into the user's home, and from then on refuse that user's `ray job submit`
     to clusters of `ray start` unless RAY_AUTH_MODE is set.
     """
-    if "RAY_AUTH_MODE" in os.environ or ray_internals.has_auth_token():
+    if "RAY_AUTH_MODE" in os.environ:
         return
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    if not ray_internals.has_auth_token():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Unset, it would be announced in two lines that this cluster has a token.
+    os.environ["RAY_AUTH_MODE"] = "token"
     ray_internals.reload_auth()
 
 

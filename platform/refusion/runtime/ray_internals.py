@@ -7,6 +7,7 @@ which of them has gone or changed.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,21 @@ WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
 # Part of what is raised where a working directory exceeds what Ray packs, which has no exception of its own.
 TOO_LARGE = "exceeds the maximum size"
+# Part of what is raised, as a plain Exception, where a Ray that is started does not answer within half a minute.
+START_TIMED_OUT = "timed out during startup"
+# Logger of Ray Train's controller. Where a busy machine takes more than 5 s to answer, it warns with 20 lines of
+# traceback that this is safe to ignore, and asks again.
+RESOURCE_REQUESTS = "ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client"
+
+
+def shorten_warnings() -> None:
+    """Leaves the tracebacks out of what Ray Train's controller warns of; call it in the controller's process."""
+    logging.getLogger(RESOURCE_REQUESTS).addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def last_cluster_address() -> str | None:

@@ -118,7 +118,7 @@ def origin(tags: Mapping[str, str]) -> str:
     if not {"epoch", "score_name", "score"} <= tags.keys():
         return ""
     run = f" of run {tags['run_name']}" if "run_name" in tags else ""
-    pairs = f" on {tags['pairs']} val pairs" if "pairs" in tags else ""
+    pairs = f" on {tags['pairs']} val pair{'' if str(tags['pairs']) == '1' else 's'}" if "pairs" in tags else ""
     score = f"{tags['score_name']} {_number(tags['score']):.4f}"
     return f"epoch {epoch_of(int(tags['epoch']), tags)}{run} ({score}{pairs})"
 

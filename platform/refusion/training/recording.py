@@ -19,6 +19,7 @@ from refusion.errors import UserError
 from refusion.images.dataset import validated_digest
 from refusion.images.pairs import Pair
 from refusion.runtime.failures import lasting_failure, reason_of
+from refusion.runtime.ray_internals import shorten_warnings
 from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
@@ -65,6 +66,11 @@ class RecordingCallback(UserCallback):
         self.recording = recording
         self.progress_board = progress_board
         self._recorder: TaskRecorder | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrives in the controller's process."""
+        self.__dict__.update(state)
+        shorten_warnings()
 
     @property
     def recorder(self) -> TaskRecorder:

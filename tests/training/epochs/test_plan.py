@@ -31,4 +31,5 @@ def test_on_the_image_more_inner_steps_draw_no_more_pairs() -> None:
     settings = check([{"schedule": {"inner_steps": 3, "epochs": 1}, "meta": {"space": "image"}}])
     (plan,) = plan_training(settings, 5, 1)
     assert (plan.inner_steps, plan.parts) == (3, 2)
-    assert in_words(settings, [plan], 1).startswith("1 epoch of 30 meta-iterations")
+    said = in_words(settings, [plan], 1)
+    assert said.startswith("1 epoch of 30 meta-iterations") and said.endswith("; 1 pair validated")

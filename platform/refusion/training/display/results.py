@@ -81,7 +81,9 @@ def result_table(results: Sequence[Result]) -> Group:
             table.add_row(result.task, label, *cells)
         table.add_section()
     head = "Validation means (convention 'authors')"
-    below = f"↑: higher is better. Noise raises {', '.join(noisy)} too: they choose nothing. No last: it is the best."
+    below = f"↑: higher is better. Noise raises {', '.join(noisy)} too: they choose nothing."
+    if any(result.best.get("epoch") == result.last.get("epoch") is not None for result in results):
+        below += " No last: it is the best."
     return Group(Text(head, style="italic"), table, Text(below, style="dim"))
 
 

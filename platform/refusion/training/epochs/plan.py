@@ -81,18 +81,21 @@ def in_words(settings: Settings, plans: Sequence[EpochPlan], val_pairs: int) -> 
     >>> in_words(settings := Settings(), plan_training(settings, 20, 5), 5)
     '8 epochs of 30 meta-iterations (K 1) and 300 fusion updates, 4 pairs each, crops of 64; 5 pairs validated'
     """
-    epochs = f"{len(plans)} epoch{'' if len(plans) == 1 else 's'}"
-    batch = _range([plan.batch for plan in plans])
+    iterations, updates = ([plan.count(kind) for plan in plans] for kind in ("meta", "fusion"))
     parts = [
-        f"{epochs} of {_range([plan.meta_iterations for plan in plans])} meta-iterations "
-        f"(K {_range([plan.inner_steps for plan in plans])}) and {_range([plan.fusion_updates for plan in plans])} "
-        f"fusion updates, {batch} pair{'' if batch == '1' else 's'} each, crops of {_range([p.crop for p in plans])}"
+        f"{_counted([len(plans)], 'epoch')} of {_counted(iterations, 'meta-iteration')} "
+        f"(K {_range([plan.inner_steps for plan in plans])}) and {_counted(updates, 'fusion update')}, "
+        f"{_counted([plan.batch for plan in plans], 'pair')} each, crops of {_range([p.crop for p in plans])}"
     ]
     validated = [plan.val_pairs for plan in plans if plan.val_pairs]
     if settings.validation.at_start:
         validated.append(validated_pairs(settings, 0, val_pairs))
-    parts.append(f"{_range(validated)} pairs validated")
+    parts.append(f"{_counted(validated, 'pair')} validated")
     return "; ".join(parts)
+
+
+def _counted(values: Sequence[int], what: str) -> str:
+    return f"{_range(values)} {what}{'' if max(values) == 1 else 's'}"
 
 
 def _range(values: Sequence[int]) -> str:
