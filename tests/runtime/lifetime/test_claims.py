@@ -146,3 +146,19 @@ def test_a_claim_that_was_cut_off_holds_nobody_up(folder: Folder) -> None:
     (folder / CLAIM_FILE).write_text('{"token": ')
     with claimed(folder, "--resume x", never) as former:
         assert former is None
+
+
+def test_a_claim_made_between_the_look_and_the_taking_is_left_alone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = foreign(at=time.time())
+
+    def look(folder: Folder, what: str) -> Claim | None:
+        before = Claim.read(folder)
+        (folder / CLAIM_FILE).write_text(theirs.text)
+        return before
+
+    monkeypatch.setattr(claims, "refuse_claimed", look)
+    with pytest.raises(UserError, match="another job has begun to work on it"), claimed(folder, "--resume x", never):
+        pass
+    assert Claim.read(folder) == theirs

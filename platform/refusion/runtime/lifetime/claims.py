@@ -209,21 +209,28 @@ def _take(folder: Folder, mine: Claim, former: Claim | None) -> bool:
 def _set_aside(place: Path, mine: Claim, former: Claim | None) -> bool:
     """Removes the former owner's claim; false where another job was faster and has its own there."""
     aside = place / f".{CLAIM_FILE}.{mine.token}"
+    if former is None and _token(place / CLAIM_FILE):
+        return False
     try:
         # Of several jobs that find it abandoned, one alone can rename it.
         (place / CLAIM_FILE).rename(aside)
     except FileNotFoundError:
         return True
-    try:
-        found = json.loads(aside.read_text())
-        is_former = former is None or found.get("token") == former.token
-    except ValueError:
-        is_former = True
+    found = _token(aside)
+    is_former = found is None or (former is not None and found == former.token)
     if not is_former:
         with suppress(FileExistsError):
             os.link(aside, place / CLAIM_FILE)
     aside.unlink()
     return is_former
+
+
+def _token(file: Path) -> str | None:
+    """Returns the token of a claim; None where there is none, or one that was cut off while it was written."""
+    try:
+        return str(json.loads(file.read_text())["token"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _beat(folder: Folder, mine: Claim, ended: threading.Event, lost: Callable[[str], None]) -> None:
