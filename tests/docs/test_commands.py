@@ -33,6 +33,7 @@ OTHERS = {
     "mlflow": {"backend-store-uri", "experiment-id"},
     "mypy": {"strict"},
     "mkdocs": {"strict"},
+    "iptables": {"syn", "dports"},
     "on_gpu.sh": set(OPTION.findall((ROOT / "analysis/benchmarks/on_gpu.sh").read_text(encoding="utf-8"))),
 }
 

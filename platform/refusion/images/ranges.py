@@ -112,7 +112,7 @@ def find_extent(rule: RangeRule, of: Extremes, together: Extremes) -> Extent | N
 
     >>> raw = Extremes(7000, 7600, 7010, 7590, (0, 65535), None, True, False)
     >>> find_extent(RangeRule(), raw, raw), find_extent(RangeRule("full"), raw, raw)
-    ((7010, 7590), None)
+    ((7010.0, 7590.0), None)
     """
     if rule.kind == "fixed":
         return rule.low, rule.high

@@ -83,7 +83,9 @@ def shown_params(flat: Mapping[str, str], varied: Sequence[str] = ()) -> dict[st
         (name for name in flat if name.split(".")[0] in _COMPUTED and flat[name] != defaults.get(name)),
         key=lambda name: _COMPUTED.index(name.split(".")[0]),
     )
-    names = [name for name in dict.fromkeys([*varied, *differing, *_COMPARED]) if name in flat]
+    # Of what else a run may be told, such as an evaluation's method, nothing is a default.
+    others = [name for name in flat if name.split(".")[0] not in Settings.model_fields]
+    names = [name for name in dict.fromkeys([*varied, *others, *differing, *_COMPARED]) if name in flat]
     return {name: flat[name] for name in names[:MOST_PARAMS]}
 
 
