@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import ray
 
 from refusion.runtime import progress_board
 from refusion.runtime.progress_board import ProgressBoard, Row
@@ -82,3 +85,16 @@ def test_every_note_stays_and_none_is_there_twice() -> None:
         state.note("IVIF", text)
     (row,) = state.snapshot()
     assert row.notes == ["no compiler", "no bfloat16"]
+
+
+@pytest.mark.parametrize("gone", [ray.exceptions.RaySystemError("not started"), ray.exceptions.RayActorError()])
+def test_a_ray_that_is_gone_stops_nobody_who_tells(gone: Exception) -> None:
+    """As after Ctrl-C, when the job has left Ray and its threads still end."""
+    asked: list[str] = []
+
+    def update(task: str, **_: object) -> None:
+        asked.append(task)
+        raise gone
+
+    progress_board.tell(SimpleNamespace(update=SimpleNamespace(remote=update)), "MIF", state="failed")
+    assert asked == ["MIF"]

@@ -87,8 +87,8 @@ def start_progress_board() -> Any:
 
 
 def tell(progress_board: Any, task: str, **changes: Any) -> None:
-    """Set fields of a task's row, and wait until it has them; a board that is gone stops nothing."""
-    with suppress(ray.exceptions.RayActorError):
+    """Set fields of a task's row, and wait until it has them; a board, or a Ray, that is gone stops nothing."""
+    with suppress(ray.exceptions.RayActorError, ray.exceptions.RaySystemError):
         ray.get(progress_board.update.remote(task, **changes))
 
 

@@ -160,6 +160,7 @@ class _Job:
         self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.scores: list[dict[str, str | float]] = []
+        self.closed = False
 
     def run(self, at_once: int, console: Console) -> list[Outcome]:
         """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
@@ -184,11 +185,7 @@ class _Job:
         threads = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()
-        progress.watch(
-            console,
-            LastRows(self.progress_board),
-            lambda: any(thread.is_alive() for thread in threads),
-        )
+        progress.watch(console, LastRows(self.progress_board), lambda: any(thread.is_alive() for thread in threads))
         return [self.outcomes[pairs.task] for pairs in self.pairs]
 
     def _one(self, pairs: TaskPairs) -> Outcome:
@@ -199,11 +196,10 @@ class _Job:
         except Exception as error:  # noqa: BLE001 - one task must never take the others down
             outcome = Outcome(pairs.task, f"{type(error).__name__}: {error}", None)
             tell(self.progress_board, pairs.task, state="failed", message=outcome.error)
-        recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
-        if outcome.succeeded:
-            recorder.finish("FINISHED")
-        else:
-            recorder.finish("FAILED", {"error": outcome.error})
+        # An interrupted job has closed the run already, and its trainings fail as Ray goes.
+        if not self.closed:
+            recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
+            recorder.finish(*(("FINISHED",) if outcome.succeeded else ("FAILED", {"error": outcome.error})))
         return outcome
 
     def _recording(self, pairs: TaskPairs) -> Recording:
@@ -292,7 +288,7 @@ class _Job:
 
     def close(self, status: runs.Status) -> None:
         """Close the parent run, and those of tasks that were cut short."""
-        uri = self.manifest.tracking_uri
+        uri, self.closed = self.manifest.tracking_uri, True
         for task, recording in self.recordings.items():
             if task not in self.outcomes:
                 TaskRecorder(uri, recording.run_id).finish(status)
