@@ -13,6 +13,7 @@ from torch import nn
 from written_pairs import write_pairs
 
 from refusion.adapt import Adaptation, LearnedLoss, adapt, load_learned_loss
+from refusion.checksums import write_checksums
 from refusion.config.layers import check
 from refusion.errors import UserError
 from refusion.fuse import load_module
@@ -150,6 +151,7 @@ def test_a_loss_of_the_users_own_is_used_where_it_is_trusted(checkpoint: Path) -
     content = yaml.safe_load((checkpoint / "settings.yaml").read_text())
     content["objective"]["kind"] = "foreign_objectives:squared_loss"
     (checkpoint / "settings.yaml").write_text(yaml.safe_dump(content))
+    write_checksums(checkpoint)
     learned = load_learned_loss(checkpoint, "IVIF", trust_code=["foreign_objectives:squared_loss"])
     module = load_module(checkpoint)
     adapted = adapt(module, learned.proposal, learned.loss, [torch.rand(1, 2, 16, 16)], rate=1e-2)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from refusion.errors import UserError
+from refusion.home import refusion_home
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 
 URI = "sqlite:////disk/mlflow.db"
@@ -54,6 +55,7 @@ def test_the_file_holds_the_common_and_the_own_fields(first: Note) -> None:
         "experiment": "study",
         "text": "α",
         "digests": DIGESTS,
+        "home": str(refusion_home()),
     }
 
 
