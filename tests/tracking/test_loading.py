@@ -96,7 +96,8 @@ def test_checkpoint_comes_back_by_every_address(
     own = start_task_run(uri, job_run.info.experiment_id, run_id, "FOUND", "by address", {})
     recorder = TaskRecorder(uri, own)
     recorder.model(checkpoint, version("FOUND", own, 1, 0.5))
-    later = start_task_run(uri, job_run.info.experiment_id, run_id, "FOUND", "later", {})
+    second_job = start_job_run(uri, job_run.info.experiment_id, "second job", {}, {})
+    later = start_task_run(uri, job_run.info.experiment_id, second_job, "FOUND", "later", {})
     (checkpoint / "fusion.safetensors").write_bytes(b"later weights")
     TaskRecorder(uri, later).model(checkpoint, version("FOUND", later, 2, 0.4))
     (output,) = client.get_run(own).outputs.model_outputs

@@ -83,9 +83,10 @@ def run_id(uri: str, experiment: str) -> str:
 
 
 def _run(uri: str, parent: str, name: str) -> TaskRecorder:
-    """A task's run of its own below that run."""
+    """A task's run of another job in that run's experiment."""
     experiment = MlflowClient(tracking_uri=uri).get_run(parent).info.experiment_id
-    return TaskRecorder(uri, start_task_run(uri, experiment, parent, "IVIF", name, {"network": {"width": 16}}))
+    job = start_job_run(uri, experiment, name, {}, {})
+    return TaskRecorder(uri, start_task_run(uri, experiment, job, "IVIF", name, {"network": {"width": 16}}))
 
 
 def _log(recorder: TaskRecorder, checkpoint: Path, task: str, epoch: int, score: float, **other: Any) -> str | None:
