@@ -253,6 +253,7 @@ class _Job:
         trouble = runs.log_results(uri, self.parent, summary, self.scores)
         if trouble:
             console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
+        write_views(uri, self.experiment_id, pictures_of=[self.recordings[result.task].run_id for result in ended])
         self.close("FAILED" if failed else "FINISHED")
         self.say_next(console)
 

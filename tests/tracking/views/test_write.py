@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from mlflow import MlflowClient
 
 from refusion.tracking.views.state import TAG, view_states
@@ -63,3 +64,18 @@ def test_a_database_needs_a_command_before_its_pages_and_a_server_none() -> None
         "run",
     ]
     assert pages("http://server", "3", ["tasks"]) == view_address("http://server", "3", "tasks")
+
+
+def test_a_jobs_pictures_are_shown_at_their_last_epoch_without_params(uri: str, experiment: str) -> None:
+    client = MlflowClient(tracking_uri=uri)
+    run = client.create_run(experiment).info.run_id
+    for step in (1, 2):
+        client.log_image(run, np.zeros((8, 8, 3), np.uint8), key="fused/01_a b", step=step, synchronous=True)
+    client.log_image(run, np.zeros((8, 8, 3), np.uint8), key="weights/01_a b", step=2, synchronous=True)
+    assert write_views(uri, experiment, pictures_of=[run]) is None
+    charts = json.loads(tags_of(uri, experiment)[f"{TAG}pictures"])["compareRunCharts"]
+    tiles = [(chart["imageKeys"], chart["step"], chart["showRunParams"]) for chart in charts if "imageKeys" in chart]
+    assert tiles == [(["fused/01_a b"], 2, False)]
+    # A job that begins leaves them.
+    write_views(uri, experiment)
+    assert json.loads(tags_of(uri, experiment)[f"{TAG}pictures"])["compareRunCharts"] == charts

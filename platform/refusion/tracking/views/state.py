@@ -41,7 +41,7 @@ _PAGE: Mapping[str, Any] = {
 }
 
 
-def view_states(varied: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def view_states(varied: Sequence[str] = (), pictures: Mapping[str, int] | None = None) -> dict[str, dict[str, Any]]:
     """Returns the state of each view by its name.
 
     *tasks*: a row per task of a job, newest first, with its scores; *jobs*: a row per job with the scores of all its
@@ -50,6 +50,8 @@ def view_states(varied: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
 
     Args:
         varied: names of params that trials of the newest sweep differ in.
+        pictures: keys of fused pictures, and the epoch at which each is shown first. Others are shown too, from epoch 0
+            on and below their runs' params.
     """
     metrics = [_metric(name) for name in _SCORES]
     summary = [_metric(f"{task}/{name}") for name in _SUMMARY for task in TASKS]
@@ -65,7 +67,10 @@ def view_states(varied: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         "pictures": _view(
             "tags.`kind` = 'task'",
             [_tag("task"), *metrics],
-            compareRunCharts=[_curve(name) for name in _SCORES],
+            compareRunCharts=[
+                *(_picture(key, epoch) for key, epoch in (pictures or {}).items()),
+                *(_curve(name) for name in _SCORES),
+            ],
             compareRunSections=[
                 *(_section(name, display=True) for name in _OPEN),
                 *(_section(name, display=False) for name in (*_CLOSED, _WITHOUT_SLASH, _SYSTEM)),
@@ -98,27 +103,42 @@ def _section(name: str, *, display: bool) -> dict[str, Any]:
     }
 
 
-def _curve(metric: str) -> dict[str, Any]:
-    """Line of a metric over the epochs, with the average's beside it, dashed by the page."""
+def _chart(kind: str, name: str, section: str, **more: Any) -> dict[str, Any]:
     return {
-        "uuid": f"chart-{metric}",
-        "type": "LINE",
+        "uuid": f"chart-{name}",
+        "type": kind,
         "runsCountToCompare": 10,
-        "metricSectionId": "section-scores",
+        "metricSectionId": f"section-{section}",
         "deleted": False,
         "isGenerated": False,
-        "displayName": f"{metric} (dashed: average)",
-        "metricKey": metric,
-        "selectedMetricKeys": [metric, f"baseline/{metric}"],
-        "lineSmoothness": 0,
-        "xAxisScaleType": "linear",
-        "scaleType": "linear",
-        "range": {},
-        "xAxisKey": "step",
-        "selectedXAxisMetricKey": "",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "ignoreOutliers": False,
-        "useGlobalXaxisKey": True,
-        "useGlobalLineSmoothing": True,
+        **more,
     }
+
+
+def _picture(key: str, epoch: int) -> dict[str, Any]:
+    """Tile of a fused picture, of every run that has one of that key, without the runs' params."""
+    name = key.partition("/")[2]
+    return _chart("IMAGE", key, "fused", displayName=name, imageKeys=[key], step=epoch, showRunParams=False)
+
+
+def _curve(metric: str) -> dict[str, Any]:
+    """Line of a metric over the epochs, with the average's beside it, dashed by the page."""
+    return _chart(
+        "LINE",
+        metric,
+        "scores",
+        displayName=f"{metric} (dashed: average)",
+        metricKey=metric,
+        selectedMetricKeys=[metric, f"baseline/{metric}"],
+        lineSmoothness=0,
+        xAxisScaleType="linear",
+        scaleType="linear",
+        range={},
+        xAxisKey="step",
+        selectedXAxisMetricKey="",
+        yAxisKey="metric",
+        yAxisExpressions=[],
+        ignoreOutliers=False,
+        useGlobalXaxisKey=True,
+        useGlobalLineSmoothing=True,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 from mlflow import MlflowClient, MlflowException
@@ -16,6 +17,9 @@ from refusion.tracking.views.state import TAG, view_states
 NOTE_TAG = "mlflow.note.content"
 # By its first line a description of ours is known from one that a person has written.
 _TITLE = "**Image fusion: trainings, sweeps and evaluations.**"
+# MLflow's name of a picture's file; a slash of its key is a tilde there.
+_FUSED = re.compile(r"fused~(.+)\+step\+(\d+)\+timestamp")
+_MOST_PICTURES = 24
 _VIEWS = {
     "tasks": "scores of each task",
     "jobs": "jobs side by side",
@@ -25,13 +29,19 @@ _VIEWS = {
 
 
 def write_views(
-    uri: str, experiment_id: str, *, varied: Sequence[str] = (), tags: Mapping[str, str] | None = None
+    uri: str,
+    experiment_id: str,
+    *,
+    varied: Sequence[str] = (),
+    pictures_of: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> str | None:
     """Writes the views, the description and the tags of an experiment, where they differ from what is there.
 
     Args:
         uri, experiment_id: of the store.
         varied: as in ``view_states``; none leaves the view of sweeps as it is.
+        pictures_of: runs whose fused pictures are shown at their last epoch; none leaves the view of pictures as it is.
         tags: further ones of the experiment.
 
     Returns:
@@ -40,9 +50,11 @@ def write_views(
     client = MlflowClient(tracking_uri=uri)
     try:
         there = client.get_experiment(experiment_id).tags
-        wanted = {TAG + name: json.dumps(state) for name, state in view_states(varied).items()} | dict(tags or {})
-        if not varied and f"{TAG}sweep" in there:
-            del wanted[f"{TAG}sweep"]
+        states = view_states(varied, _fused_pictures(client, pictures_of))
+        wanted = {TAG + name: json.dumps(state) for name, state in states.items()} | dict(tags or {})
+        for name, given in (("sweep", varied), ("pictures", pictures_of)):
+            if not given and TAG + name in there:
+                del wanted[TAG + name]
         if there.get(NOTE_TAG, _TITLE).startswith(_TITLE):
             wanted[NOTE_TAG] = _description(experiment_id)
         for name, value in wanted.items():
@@ -51,6 +63,17 @@ def write_views(
     except (MlflowException, OSError, SQLAlchemyError) as error:
         return reason_of(error)
     return None
+
+
+def _fused_pictures(client: MlflowClient, run_ids: Sequence[str]) -> dict[str, int]:
+    """Returns the keys of the runs' fused pictures, those of the first run first, with the last epoch of each."""
+    found: dict[str, int] = {}
+    for run_id in run_ids:
+        for file in client.list_artifacts(run_id, "images"):
+            if logged := _FUSED.search(file.path):
+                key, step = f"fused/{logged[1]}", int(logged[2])
+                found[key] = max(step, found.get(key, 0))
+    return dict(list(found.items())[:_MOST_PICTURES])
 
 
 def describe_run(uri: str, run_id: str, text: str) -> str | None:
