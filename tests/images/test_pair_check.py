@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from refusion.config.ranges import parse_ranges
+from refusion.config.ranges import Reading, parse_ranges
 from refusion.errors import UserError
 from refusion.images.pair_check import check_sources, find_and_check
 from refusion.images.pairs import Checked, bad_pairs_error, check_lines, dataset_digest, good_pairs, note_lines
-from refusion.images.reading import Reading
 from refusion.images.store import read_pair
 
 RNG = np.random.default_rng(5)

@@ -86,3 +86,16 @@ def test_too_many_steps_that_are_not_finite_stop_the_training_also_across_epochs
         r"--schedule\.max_skipped 2 allows",
     ):
         run(told(training, {"schedule": {"max_skipped": 2}}))
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_epoch_that_leaves_most_of_its_steps_out_stops_the_training_however_few_they_are(
+    training: TaskTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "loss_at", lambda *_: nan_once)
+    monkeypatch.setattr(nan_once, "calls", 0)
+    monkeypatch.setattr(nan_once, "bad", {4, 5})
+    with pytest.raises(
+        TrainingDivergedError, match=r"2 such steps are more than half of the epoch's fusion steps: look at these"
+    ):
+        run(told(training, {"schedule": {"epochs": 1}}))

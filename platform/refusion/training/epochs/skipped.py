@@ -89,9 +89,14 @@ class Skips:
         pictures = ", ".join(self.batches.pictures(phase, last, self.plan.parts if phase == "meta" else 1))
         step = f"{phase} step {last - first + 1} of {self.plan.count(phase)} in epoch {self.state.epoch + 1}"
         told = f"{step} was left out, since its loss or gradient is not finite (pictures: {pictures})"
-        if of_all > self.most:
+        # With few steps an epoch, a rate that no training survives would stay below the limit.
+        most_of_phase = 2 * count > self.plan.count(phase)
+        if of_all > self.most or most_of_phase:
+            limit = f"more than --schedule.max_skipped {self.most} allows"
+            if most_of_phase:
+                limit = f"more than half of the epoch's {phase} steps"
             raise TrainingDivergedError(
-                f"{self.task}: {told}; {of_all} such steps are more than --schedule.max_skipped {self.most} allows: "
+                f"{self.task}: {told}; {count if most_of_phase else of_all} such steps are {limit}: "
                 "look at these pictures, or lower --schedule.rate"
             )
         self.note(f"{told}; {of_all} of at most {self.most} so far")
