@@ -13,6 +13,8 @@ from broken.parts import FAULTS
 from one_ray import start_ray
 from written_pairs import write_pairs
 
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
@@ -24,6 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFUSION_HOME", str(home))
         patch.setenv(FAULTS, str(faults))
+        # Workers import the losses that fail.
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("RAY_ADDRESS", raising=False)
         start_ray(2)

@@ -87,9 +87,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 1200) -> None:
 def train(arguments: list[str], fault: Callable[[], None], ready: Callable[[], bool], log: Path) -> Ended:
     """Train with a fault that happens once the job is ``ready``."""
     happened: list[float] = []
+    over = threading.Event()
 
     def strike() -> None:
-        wait_for(ready)
+        wait_for(lambda: ready() or over.is_set())
         fault()
         happened.append(time.monotonic())
 
@@ -98,5 +99,9 @@ def train(arguments: list[str], fault: Callable[[], None], ready: Callable[[], b
     with log.open("w", encoding="utf-8") as file:
         status = train_all(read_request(arguments), Console(file=file, width=200))
     ended = time.monotonic()
+    came_too_late = not happened
+    over.set()
     thread.join()
-    return Ended(status, log.read_text(encoding="utf-8"), ended - happened[0])
+    text = log.read_text(encoding="utf-8")
+    assert not came_too_late, f"the job ended before its fault: {text}"
+    return Ended(status, text, ended - happened[0])
