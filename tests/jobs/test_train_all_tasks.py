@@ -86,7 +86,7 @@ def test_the_log_shows_epochs_and_ends_with_the_results_and_the_next_commands(wh
     assert any("epoch 1: Qabf 0." in line for line in progress)
     assert max(map(len, progress)) <= 120 and len(set(progress)) == len(progress)
     assert "IVIF: the best is epoch " in whole
-    plan = "2 epochs of 2 meta-iterations (K 1) and 3 fusion updates, 2 pairs each, crops of 32; 1 pairs validated"
+    plan = "2 epochs of 2 meta-iterations (K 1) and 3 fusion updates, 2 pairs each, crops of 32; 1 pair validated"
     assert f"IVIF, MFIF: {plan}" in whole
     assert "IVIF: about 0:0" in whole and "to go, by the first steps" in whole
     assert "IVIF: starting | Ray starts its worker processes" in whole
