@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from refusion.cli.options import positive
+from refusion.cli.options import more_than_zero, positive
 
 RATE = 1e-4
 
@@ -17,15 +17,7 @@ def add_adapt_options(parser: argparse._ActionsContainer) -> None:
         metavar="N",
         help="first take N steps on these pictures with the checkpoint's loss [none]",
     )
-    parser.add_argument("--adapt-rate", type=_rate, default=RATE, metavar="X", help="rate of those steps [%(default)s]")
+    parser.add_argument(
+        "--adapt-rate", type=more_than_zero, default=RATE, metavar="X", help="rate of those steps [%(default)s]"
+    )
     parser.add_argument("--adapt-each", action="store_true", help="adapt to each pair by itself, not to all together")
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value
-
-
-_rate.__name__ = "number"

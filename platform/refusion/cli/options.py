@@ -275,5 +275,14 @@ def positive(text: str) -> int:
     return value
 
 
-# As argparse calls it in a sentence on what is no such number.
+def more_than_zero(text: str) -> float:
+    """Reads a finite number of more than 0, as the ``type`` of an option."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value
+
+
+# As argparse calls them in a sentence on what is no such number.
 positive.__name__ = "whole number"
+more_than_zero.__name__ = "number"

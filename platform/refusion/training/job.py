@@ -88,7 +88,8 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
         say(note)
     pairs = beginning.check_and_tell(settings, console)
     each = {task.task: pair_digests(task) for task in pairs}
-    for line in manifest.check_same_images({t.task: digests(t) for t in pairs}, each, request.allow_changed_data):
+    of_splits = {task.task: digests(task) for task in pairs}
+    for line in manifest.check_same_images(of_splits, each, request.allow_changed_data):
         say(line)
     manifest.require_storage()
     if request.upgrade_store:
@@ -107,7 +108,7 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
     parent = _parent_run(manifest, settings, experiment_id)
     job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
     try:
-        manifest.save(settings, {task.task: digests(task) for task in pairs}, each)
+        manifest.save(settings, of_splits, each)
         at_once = min(runs_at_once, len(pairs))
         for plan in beginning.plan_lines(settings, pairs):
             for line in wrapped(plan, console.width):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from refusion.cli.options import more_than_zero
 from refusion.config.arrangement import arrangement_of
 from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
@@ -16,7 +17,7 @@ def add_source_options(parser: argparse._ActionsContainer) -> None:
         help=f"values that become black and white: {RANGE_FORMS}; a=RULE b=RULE for each source [{AUTO}]",
     )  # fmt: skip
     parser.add_argument(
-        "--max-megapixels", type=_megapixels, default=DEFAULT_MEGAPIXELS, metavar="N",
+        "--max-megapixels", type=more_than_zero, default=DEFAULT_MEGAPIXELS, metavar="N",
         help="pixels that a picture may have, in millions, and bytes eight times that [%(default)g]",
     )  # fmt: skip
     parser.add_argument("--skip-bad-pairs", action="store_true", help="leave out the pairs that are found bad")
@@ -33,13 +34,3 @@ def reading_from(options: argparse.Namespace) -> Reading:
     split = getattr(options, "split", "")
     arrangement = arrangement_of(options.map, split if split and "=" in split else None, whole=split is None)
     return Reading(parse_ranges(" ".join(options.range)), options.max_megapixels, arrangement)
-
-
-def _megapixels(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value
-
-
-_megapixels.__name__ = "number"
