@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 from broken.jobs import Place
 from broken.parts import FAULTS
 from one_ray import start_ray
@@ -30,6 +31,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("RAY_ADDRESS", raising=False)
+        # Workers of a Ray that another file started look for faults, and keep their pairs, where that file had them.
+        ray.shutdown()
         start_ray(2)
         yield Place(home, data, faults)
 

@@ -90,8 +90,10 @@ def test_signals_end_a_job_with_their_status_and_without_a_line_of_rays(
     wait_for(lambda: epochs(place.task(name), 1)() or process.poll() is not None)
     before = len((tmp_path / "log.txt").read_text())
     process.send_signal(ending)
-    assert process.wait(timeout=300) == status
-    said = (tmp_path / "log.txt").read_text()[before:]
+    left = process.wait(timeout=300)
+    text = (tmp_path / "log.txt").read_text()
+    assert left == status, text
+    said = text[before:]
     assert f"--resume {name}" in said and said.rstrip().endswith("interrupted")
     assert not [line for line in said.splitlines() if "pid=" in line or "WARNING" in line or "Traceback" in line]
     assert {run.info.status for run in place.runs(name)} == {"KILLED"}
