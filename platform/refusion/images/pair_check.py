@@ -205,15 +205,16 @@ def check_matched(
             try:
                 extent = find_extent(rule, source.extremes, together)
             except UnusableRangeError as error:
-                of_pair.append(Problem(names[source.file], str(error), "range"))
+                a, b = (str(each.file) for each in one.sources)
+                of_pair.append(Problem(names[source.file], str(error), "range", (one.name, a, b)))
                 continue
             extents.append(extent)
             found += _notes_on(source, extent, rule, names[source.file])
         problems += of_pair
         if not of_pair:
-            a, b = one.sources
-            size = a.facts.height, a.facts.width
-            pairs.append(Pair(one.name, str(a.file), str(b.file), *size, one.digest, *extents))
+            first, second = one.sources
+            size = first.facts.height, first.facts.width
+            pairs.append(Pair(one.name, str(first.file), str(second.file), *size, one.digest, *extents))
     return Checked(pairs, sorted(problems, key=lambda problem: (problem.file, problem.what)), found, facts)
 
 
@@ -224,6 +225,7 @@ def _listed_sides(a: Path, b: Path) -> tuple[tuple[list[Path], list[Path]], list
 
 def _decode_pair(name: str, a: Path, b: Path, names: Mapping[Path, str], how: Reading) -> _Decoded:
     problems: list[Problem] = []
+    pair = name, str(a), str(b)
     sources: list[_Source] = []
     samples: list[Samples] = []
     digest = hashlib.sha256()
@@ -232,7 +234,7 @@ def _decode_pair(name: str, a: Path, b: Path, names: Mapping[Path, str], how: Re
             data = read_bytes(file, how.megapixels)
             one = decode(data, file, how.megapixels)
         except UnreadableImageError as error:
-            problems.append(Problem(names[file], error.what))
+            problems.append(Problem(names[file], error.what, pair=pair))
         else:
             digest.update(data)
             samples.append(one)
@@ -244,7 +246,7 @@ def _decode_pair(name: str, a: Path, b: Path, names: Mapping[Path, str], how: Re
     if not problems:
         found = _mismatch(a, b, *samples)
         if found is not None:
-            problems.append(Problem(names[a], f"{found.what} (its partner is {names[b]})", found.kind))
+            problems.append(Problem(names[a], f"{found.what} (its partner is {names[b]})", found.kind, pair))
     return _Decoded(name, tuple(sources), digest.hexdigest(), problems)
 
 
