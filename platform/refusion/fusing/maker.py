@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ from refusion.images.store import read_pair
 from refusion.ops.backend import configure
 from refusion.runtime.failures import is_fault_of_disk, reason_of
 
+# ``write_image`` writes beside the file beside the target.
+_PART = re.compile(r"\.\.?.+\.part\.(png|tif|jpg)(-\d+\.part)?")
+
 
 @dataclass(frozen=True)
 class WorkItem:
@@ -33,7 +38,7 @@ class WorkItem:
 
     @property
     def part(self) -> Path:
-        """File beside the target that is written first; that of an earlier job which was killed is written over."""
+        """File beside the target that is written first, hidden."""
         return self.target.with_name(f".{self.target.stem}.part{self.target.suffix}")
 
 
@@ -89,6 +94,12 @@ class Maker:
         # The source with the colour says how it is to be shown; of two coloured ones, a.
         first, second = (pair.b, pair.a) if has_colour(b) and not has_colour(a) else (pair.a, pair.b)
         write_result(item.part, fused, self.results, Path(first), Path(second))
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what jobs that were killed while they wrote have left in a folder of results."""
+    for entry in [entry.path for entry in os.scandir(folder) if _PART.fullmatch(entry.name)]:
+        Path(entry).unlink(missing_ok=True)
 
 
 def make(maker: Maker, item: WorkItem, device: str) -> Made:
