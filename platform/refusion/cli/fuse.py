@@ -11,22 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from refusion.cli.adapting import add_adapt_options
+from refusion.cli.fusing.loaded import loaded_module
+from refusion.cli.fusing.stacks import fuse_stacks, take_sources
 from refusion.cli.options import Parser
 from refusion.cli.shared.checking import add_check_option, check_folders
 from refusion.cli.shared.results import add_result_options, result_from, write_result
 from refusion.cli.shared.sources import add_source_options, reading_from
-from refusion.cli.shared.store import add_store_options, upgrade_if_asked
+from refusion.cli.shared.store import add_store_options
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.errors import UserError
 from refusion.shipped import PRETRAINED
 from refusion.tasks import find_task
-
-# PyTorch and MLflow take seconds to import: only once the command line is understood.
-if TYPE_CHECKING:
-    import torch
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
@@ -43,8 +40,12 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         help="checkpoint folder, weight file or models:/… URI [pretrained: the module that comes along for the task]",
     )
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
-    parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
-    parser.add_argument("--b", required=True, type=Path, metavar="FILE|DIR", help="source b, or a folder of them")
+    parser.add_argument("--a", type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
+    parser.add_argument("--b", type=Path, metavar="FILE|DIR", help="source b, or a folder of them")
+    parser.add_argument(
+        "--sources", nargs="+", default=[], type=Path, metavar="F",
+        help="instead of --a and --b: the exposures (MEIF) or focal planes (MFIF) of a stack, files or folders",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, not a source's")
     add_source_options(parser)
     add_result_options(parser)
@@ -55,8 +56,12 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     add_check_option(parser)
     options = parser.parse_args(list(arguments))
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
+    take_sources(options)
+    if options.sources:
+        return fuse_stacks(options, task.name, reading, result)
     if options.check:
         return check_folders(options.a, options.b, task.name, reading, skip_bad=options.skip_bad_pairs)
+    # PyTorch and MLflow take seconds to import: only once the command line is understood.
     from rich.console import Console
 
     from refusion.adapt import Adaptation, load_learned_loss
@@ -66,23 +71,15 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     from refusion.images.pair_check import check_sources
     from refusion.images.pairs import check_lines, good_pairs
     from refusion.images.store import read_pair
-    from refusion.ops.backend import configure
     from refusion.runtime.progress_bar import progress_bar
-    from refusion.tracking.loading import find_checkpoint, load_module
 
     console = Console()
     say = partial(console.print, markup=False, soft_wrap=True, highlight=False)
     check_destination("--out", options.out, [options.a, options.b])
-    device = _device(options.device)
-    trusted = trusted_code(options)
-    upgrade_if_asked(options.upgrade_store, options.tracking_uri)
-    found = find_checkpoint(options.checkpoint, task.name, options.tracking_uri)
-    checkpoint = found.folder
-    module = load_module(checkpoint, trust_code=trusted).to(device)
-    configure(device)
+    module, about, folder = loaded_module(options, task.name)
     learned = None
     if options.adapt is not None:
-        learned = load_learned_loss(checkpoint, task.name, trust_code=trusted)
+        learned = load_learned_loss(folder, task.name, trust_code=trusted_code(options))
     with progress_bar("checking", console) as show:
         checked = check_sources(options.a, options.b, task.name, reading=reading, progress=show)
     pairs = good_pairs(checked, skip_bad=options.skip_bad_pairs)
@@ -91,7 +88,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     targets = [result.target(options.out, pair.name) for pair in pairs]
     files = [Path(file) for pair in pairs for file in (pair.a, pair.b)]
     check_destination("--out", options.out, files, targets)
-    say(f"{task.name}: fusing {len(pairs)} with {found.about}")
+    say(f"{task.name}: fusing {len(pairs)} with {about}")
     if learned is not None:
         adaptation = Adaptation(learned, task.name, options.adapt, options.adapt_rate)
         if not options.adapt_each:
@@ -115,15 +112,3 @@ def fuse(arguments: Sequence[str], description: str) -> int:
             show(done, len(pairs))
     say(f"{task.name}: {len(pairs)} fused in {options.out}")
     return 0
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: choose cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: there is no CUDA device on this machine")
-    return device

@@ -1,0 +1,1 @@
+"""What `fuse` does with other sources than pairs: stacks and videos."""
