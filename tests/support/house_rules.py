@@ -13,7 +13,7 @@ RANKS = {
     "fuse": 6, "adapt": 6, "baselines": 6, "inspection": 6,
     "runtime": 7, "tracking": 7, "stacks": 7,
     "training": 8,
-    "search": 9, "evaluation": 9, "ablations": 9,
+    "search": 9, "evaluation": 9, "ablations": 9, "fusing": 9,
     "reporting": 10,
     "audit": 11,
     "results": 12,

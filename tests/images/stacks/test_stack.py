@@ -9,7 +9,8 @@ from PIL import Image
 
 from refusion.config.ranges import Reading, parse_ranges
 from refusion.errors import UserError
-from refusion.images.stacks.stack import CheckedStacks, check_stacks
+from refusion.images.pairs import Checked, check_lines, good_pairs
+from refusion.images.stacks.stack import Stack, check_stacks
 
 RNG = np.random.default_rng(5)
 
@@ -28,7 +29,7 @@ def _folders(root: Path, names: str = "xy", count: int = 4) -> list[Path]:
     return [root / str(number) for number in range(count)]
 
 
-def _check(sources: list[Path], ranges: str = "auto", task: str = "MEIF") -> CheckedStacks:
+def _check(sources: list[Path], ranges: str = "auto", task: str = "MEIF") -> Checked:
     return check_stacks(sources, task, reading=Reading(parse_ranges(ranges)))
 
 
@@ -36,16 +37,19 @@ def test_equal_stems_of_all_folders_are_a_stack(tmp_path: Path) -> None:
     folders = _folders(tmp_path)
     checked = _check(folders[::-1])
     assert not checked.problems
-    assert [(stack.name, stack.height, stack.width) for stack in checked.stacks] == [("x", 24, 32), ("y", 24, 32)]
-    assert checked.stacks[0].files == tuple(folder / "x.png" for folder in folders[::-1])
-    assert np.array_equal(checked.stacks[1].read(3), np.asarray(Image.open(folders[0] / "y.png")))
-    assert checked.stacks[0].digest != _check(folders).stacks[0].digest
+    assert [(stack.name, stack.height, stack.width) for stack in checked.pairs] == [("x", 24, 32), ("y", 24, 32)]
+    assert checked.pairs[0].files == tuple(str(folder / "x.png") for folder in folders[::-1])
+    stack = checked.pairs[1]
+    assert isinstance(stack, Stack)
+    expected = [np.asarray(Image.open(folder / "y.png")) for folder in folders[::-1]]
+    assert all(np.array_equal(one, other) for one, other in zip(stack.read(), expected, strict=True))
+    assert checked.pairs[0].digest != _check(folders).pairs[0].digest
 
 
 def test_files_are_one_stack_with_the_name_of_the_first(tmp_path: Path) -> None:
     files = [_save(tmp_path / name) for name in ("dark.png", "middle.bmp", "bright.tif")]
-    (stack,) = _check(files).stacks
-    assert (stack.name, stack.files) == ("dark", tuple(files))
+    (stack,) = _check(files).pairs
+    assert (stack.name, stack.files) == ("dark", tuple(map(str, files)))
 
 
 def test_all_problems_of_all_sources_are_listed_together(tmp_path: Path) -> None:
@@ -61,7 +65,7 @@ def test_all_problems_of_all_sources_are_listed_together(tmp_path: Path) -> None
     _save(folders[3] / "f.png", exif=exif)
     _save(folders[1] / "g.bmp")
     checked = _check(folders)
-    assert not checked.stacks
+    assert not checked.pairs
     kinds = {(Path(problem.file).stem, problem.kind) for problem in checked.problems}
     assert kinds == {
         ("a", "unreadable"), ("b", "size"), ("c", "no partner"), ("d", "same picture"), ("e", "same file"),
@@ -72,14 +76,14 @@ def test_all_problems_of_all_sources_are_listed_together(tmp_path: Path) -> None
     assert "sizes differ: 32×24 in source 3, 33×24 in source 4" in said["b"]
     assert str(folders[3] / "d.png") in said["d"]
     with pytest.raises(UserError, match="found 11 problems"):
-        checked.good(skip_bad=False)
-    with pytest.raises(UserError, match="no good stack is left"):
-        checked.good(skip_bad=True)
+        good_pairs(checked, skip_bad=False)
+    with pytest.raises(UserError, match="no good pair is left"):
+        good_pairs(checked, skip_bad=True)
     for folder in folders:
         _save(folder / "h.png")
     again = _check(folders)
-    assert [stack.name for stack in again.good(skip_bad=True)] == ["h"]
-    assert sum(line.startswith("left out: ") for line in again.lines()) == 11
+    assert [stack.name for stack in good_pairs(again, skip_bad=True)] == ["h"]
+    assert sum(line.startswith("left out: ") for line in check_lines(again)) == 11
 
 
 def test_a_stack_shares_its_range(tmp_path: Path) -> None:
@@ -87,12 +91,13 @@ def test_a_stack_shares_its_range(tmp_path: Path) -> None:
     for number, low in enumerate((1000, 2000, 5000)):
         counts = RNG.integers(low, low + 2000, (24, 32)).astype(np.uint16)
         files.append(_save(tmp_path / f"{number}.tif", counts))
-    (stack,) = _check(files).stacks
+    (stack,) = _check(files).pairs
     assert len(set(stack.ranges)) == 1
-    means = [stack.read(index).mean() for index in range(3)]
+    assert isinstance(stack, Stack)
+    means = [picture.mean() for picture in stack.read()]
     assert means == sorted(means)
     assert means[2] - means[0] > 100
-    (fixed,) = _check(files, "1000,7000").stacks
+    (fixed,) = _check(files, "1000,7000").pairs
     assert fixed.ranges == ((1000, 7000),) * 3
     with pytest.raises(UserError, match="--range a=… b=…: is of two sources; with --sources give one rule for all"):
         _check(files, "a=full")

@@ -115,7 +115,11 @@ def check_groups(
             try:
                 extent = find_extent(rule, source.extremes, together)
             except UnusableRangeError as error:
-                of_group.append(Problem(names[source.file], str(error), "range"))
+                of_group.append(
+                    Problem(
+                        names[source.file], str(error), "range", pair_of(one.name, [each.file for each in one.sources])
+                    )
+                )
                 continue
             extents.append(extent)
             notes += _notes_on(source, extent, rule, names[source.file])
@@ -125,8 +129,14 @@ def check_groups(
     return CheckedGroups(groups, sorted(problems, key=lambda problem: (problem.file, problem.what)), notes, facts)
 
 
+def pair_of(name: str, files: Sequence[Path]) -> tuple[str, str, str]:
+    """Returns a group's name and files as a problem tells them: the first, and the others joined like a PATH."""
+    return name, str(files[0]), os.pathsep.join(map(str, files[1:]))
+
+
 def _decode_group(name: str, files: Sequence[Path], names: Mapping[Path, str], how: Reading, sides: Sides) -> Group:
     problems: list[Problem] = []
+    pair = pair_of(name, files)
     sources: list[Source] = []
     digest = hashlib.sha256()
     for file, rule in zip(files, sides.rules, strict=True):
@@ -134,7 +144,7 @@ def _decode_group(name: str, files: Sequence[Path], names: Mapping[Path, str], h
             data = read_bytes(file, how.megapixels)
             samples = decode(data, file, how.megapixels)
         except UnreadableImageError as error:
-            problems.append(Problem(names[file], error.what))
+            problems.append(Problem(names[file], error.what, pair=pair))
             continue
         digest.update(data)
         extremes = measure(samples, rule)
@@ -147,7 +157,7 @@ def _decode_group(name: str, files: Sequence[Path], names: Mapping[Path, str], h
             found = _mismatch(a, b, first, second)
             if found is not None:
                 what = f"{found.what} (its partner is {names[b.file]})"
-                problems.append(Problem(names[a.file], what, found.kind))
+                problems.append(Problem(names[a.file], what, found.kind, pair))
     return Group(name, tuple(sources), digest.hexdigest(), problems)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,64 +13,44 @@ from numpy.typing import NDArray
 from refusion.config.ranges import Reading
 from refusion.errors import UserError
 from refusion.images.formats import IMAGE_SUFFIXES, stem_of
-from refusion.images.pairs import Checked, Problem, SourceFacts, bad_pairs_error, check_lines, image_files
+from refusion.images.pairs import Checked, Pair, Problem, image_files
 from refusion.images.ranges import Extent
 from refusion.images.reading import read_source
-from refusion.images.stacks.groups import OnProgress, Sides, check_groups
+from refusion.images.stacks.groups import OnProgress, Sides, check_groups, pair_of
 
 _OPTION = "--sources"
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Registered sources of one scene.
+class Stack(Pair):
+    """Registered sources of one scene, two as a pair has them and more.
 
     Attributes:
-        name: the files' stem, in Unicode's composed form.
-        files: absolute paths, in the order in which the sources were named.
-        height, width: in pixels, upright.
-        digest: SHA-256 of the bytes of all files, in their order, hexadecimal.
-        ranges: values of each source that become 0 and 255; None where they are those of the file's depth.
+        more: absolute paths of those behind a and b, in the order in which the sources were named.
+        more_ranges: as ``range_a``, of each of those.
     """
 
-    name: str
-    files: tuple[Path, ...]
-    height: int
-    width: int
-    digest: str
-    ranges: tuple[Extent | None, ...]
+    more: tuple[str, ...] = ()
+    more_ranges: tuple[Extent | None, ...] = ()
 
-    def read(self, index: int) -> NDArray[np.float32]:
-        """Returns one source's grey levels, (H, W) or (H, W, 3), float32 in 0–255.
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all sources."""
+        return self.a, self.b, *self.more
 
-        Raises:
-            UserError: the file can no longer be read, or has another size than when it was checked.
-        """
-        return read_source(self.files[index], self.ranges[index], (self.height, self.width))
+    @property
+    def ranges(self) -> tuple[Extent | None, ...]:
+        """Ranges of all sources."""
+        return self.range_a, self.range_b, *self.more_ranges
 
-
-class CheckedStacks(NamedTuple):
-    """The outcome of the check of stacks: as ``Checked``, of stacks."""
-
-    stacks: list[Stack]
-    problems: list[Problem]
-    notes: list[Problem]
-    facts: Mapping[str, SourceFacts]
-
-    def good(self, *, skip_bad: bool) -> list[Stack]:
-        """Returns the stacks to work on.
+    def read(self) -> Iterator[NDArray[np.float32]]:
+        """Yields each source's grey levels, (H, W) or (H, W, 3), float32 in 0–255.
 
         Raises:
-            UserError: there are problems, all of which it lists, or no good stack is left.
+            UserError: a file can no longer be read, or has another size than when it was checked.
         """
-        if self.problems and not (skip_bad and self.stacks):
-            error = bad_pairs_error(self.problems)
-            raise UserError(f"no good stack is left; {error}") if skip_bad else error
-        return self.stacks
-
-    def lines(self) -> list[str]:
-        """Returns all that is to be said of stacks that are worked on: notes, and which files are left out."""
-        return check_lines(Checked([], self.problems, self.notes, self.facts))
+        for file, extent in zip(self.files, self.ranges, strict=True):
+            yield read_source(Path(file), extent, (self.height, self.width))
 
 
 def check_stacks(
@@ -81,7 +60,7 @@ def check_stacks(
     reading: Reading | None = None,
     progress: OnProgress | None = None,
     threads: int | None = None,
-) -> CheckedStacks:
+) -> Checked:
     """Checks files of one scene, or all stacks of equal stems of as many folders, by the rules of pairs.
 
     Any two sources of a stack are compared as a and b of a pair are: size, orientation, the same file or picture.
@@ -91,6 +70,9 @@ def check_stacks(
         task: its rule says of which pictures an automatic range is taken: of MEIF and MFIF the whole stack's.
         reading: limits, and one rule for the ranges of all sources.
         progress, threads: as for ``find_and_check``.
+
+    Returns:
+        As for pairs; ``pairs`` are stacks.
 
     Raises:
         UserError: a source is missing or named twice, files and folders are mixed, a folder has no picture, or sources
@@ -123,13 +105,14 @@ def check_stacks(
         matched, problems = _matched(folders, [files for files, _ in listed])
     sides = Sides([f"source {number}" for number in range(1, len(paths) + 1)], [how.ranges.a] * len(paths))
     checked = check_groups(matched, names, task, how, sides, progress, threads)
-    stacks = []
+    stacks: list[Pair] = []
     for one in checked.groups:
-        facts = one.sources[0].facts
-        of_stack = tuple(source.file for source in one.sources)
-        stacks.append(Stack(one.name, of_stack, facts.height, facts.width, one.digest, one.extents))
+        size = one.sources[0].facts.height, one.sources[0].facts.width
+        a, b, *more = (str(source.file) for source in one.sources)
+        range_a, range_b, *ranges = one.extents
+        stacks.append(Stack(one.name, a, b, *size, one.digest, range_a, range_b, tuple(more), tuple(ranges)))
     problems = sorted([*problems, *checked.problems], key=lambda problem: (problem.file, problem.what))
-    return CheckedStacks(stacks, problems, [*notes, *checked.notes], checked.facts)
+    return Checked(stacks, problems, [*notes, *checked.notes], checked.facts)
 
 
 def _matched(
@@ -143,18 +126,19 @@ def _matched(
         for file in of_folder:
             stems[stem_of(file)].append(file)
         by_stem.append(stems)
-        for same in stems.values():
+        for stem, same in stems.items():
             if len(same) > 1:
                 listed = ", ".join(file.name for file in same)
                 what = f"shares its stem with other files of its folder: {listed}"
-                problems.append(Problem(str(same[0]), what, "shared stem"))
+                problems.append(Problem(str(same[0]), what, "shared stem", pair_of(stem, same[:1])))
     matched = []
     for stem in sorted({stem for stems in by_stem for stem in stems}):
         without = [folder for folder, stems in zip(folders, by_stem, strict=True) if stem not in stems]
         found = [stems[stem] for stems in by_stem if stem in stems]
         if without:
             what = f"has no partner in {', '.join(str(folder) for folder in without)}"
-            problems.append(Problem(str(found[0][0]), what, "no partner"))
+            pair = pair_of(stem, [same[0] for same in found])
+            problems.append(Problem(str(found[0][0]), what, "no partner", pair))
         elif all(len(same) == 1 for same in found):
             matched.append((stem, tuple(same[0] for same in found)))
     return matched, problems

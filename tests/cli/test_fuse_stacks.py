@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,18 @@ def test_folders_are_fused_stack_by_stack(
 ) -> None:
     out = tmp_path / "fused"
     assert fuse(asked(checkpoint, folders, out), "") == 0
-    assert sorted(path.name for path in out.iterdir()) == ["one.png", "two.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["fused.csv", "one.png", "two.png"]
     pictures = [read_image(folder / "one.png") for folder in folders]
     assert np.array_equal(read_image(out / "one.png"), fuse_stack(load_module(checkpoint), pictures, "MEIF"))
     said = capsys.readouterr().out
-    assert "fusing 2 stacks of 3" in said
-    assert "from the extremes inward, by mean luminance" in said
+    assert "stacks of 3 are fused from the extremes inward, by mean luminance" in said
+    assert f"{folders[1]}/one.png{os.pathsep}{folders[2]}/one.png" in (out / "fused.csv").read_text()
+    written = (out / "one.png").stat().st_mtime_ns
+    assert fuse(asked(checkpoint, folders, out), "") == 0
+    assert "0 fused, 2 there already" in capsys.readouterr().out
+    assert (out / "one.png").stat().st_mtime_ns == written
+    with pytest.raises(UserError, match=r"2 of the pictures there were made otherwise(.|\n)*other sources"):
+        fuse(asked(checkpoint, folders[::-1], out), "")
     assert fuse(asked(checkpoint, folders, tmp_path / "focus", task="mfif"), "") == 0
     assert "in the order in which the sources are named" in capsys.readouterr().out
 
@@ -65,7 +72,7 @@ def test_files_are_one_stack(checkpoint: Path, folders: list[Path], tmp_path: Pa
     files = [folder / "two.png" for folder in folders]
     options = ["--depth", "16", "--format", "tiff", "--grey", "--no-stretch"]
     assert fuse(asked(checkpoint, files, tmp_path / "fused", *options), "") == 0
-    assert [path.name for path in (tmp_path / "fused").iterdir()] == ["two.tif"]
+    assert sorted(path.name for path in (tmp_path / "fused").iterdir()) == ["fused.csv", "two.tif"]
     _fused(tmp_path / "fused" / "two.tif", checkpoint, folders, "two", grey=True, stretched=False)
 
 
@@ -82,16 +89,20 @@ def test_bad_stacks_are_refused_together_or_left_out(
     write_image(folders[2] / "one.png", np.zeros((21, 30), np.uint8))
     write_image(folders[0] / "three.png", np.zeros((20, 30), np.uint8))
     with pytest.raises(UserError, match="found 3 problems") as caught:
-        fuse(asked(checkpoint, folders, tmp_path / "fused"), "")
+        fuse(asked(checkpoint, folders, tmp_path / "fused", "--stop-at-first-bad"), "")
     assert "sizes differ: 30×20 in source 1, 30×21 in source 3" in str(caught.value)
-    assert not (tmp_path / "fused").exists()
     with pytest.raises(UserError, match="found 3 problems"):
         fuse(asked(checkpoint, folders, tmp_path / "fused", "--check"), "")
     assert fuse(asked(checkpoint, folders, tmp_path / "fused", "--check", "--skip-bad-pairs"), "") == 0
-    assert "MEIF: 1 good stacks, 3 problems" in capsys.readouterr().out
+    assert "MEIF: 1 good pairs, 3 problems" in capsys.readouterr().out
     assert not (tmp_path / "fused").exists()
-    assert fuse(asked(checkpoint, folders, tmp_path / "fused", "--skip-bad-pairs"), "") == 0
-    assert [path.name for path in (tmp_path / "fused").iterdir()] == ["two.png"]
+    with pytest.raises(UserError, match="2 pairs are bad, all others are fused"):
+        fuse(asked(checkpoint, folders, tmp_path / "fused"), "")
+    assert sorted(path.name for path in (tmp_path / "fused").iterdir()) == ["fused.csv", "two.png"]
+    assert fuse(asked(checkpoint, folders, tmp_path / "again", "--skip-bad-pairs"), "") == 0
+    listed = (tmp_path / "again" / "fused.csv").read_text()
+    assert listed.count("bad: ") == 2
+    assert f"{folders[0]}/three.png: has no partner in {folders[1]}, {folders[2]}" in listed
 
 
 def test_a_result_keeps_what_its_coloured_source_carries(checkpoint: Path, folders: list[Path], tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""What `fuse` does with other sources than pairs: stacks and videos."""
