@@ -11,7 +11,7 @@ RANKS = {
     "networks": 4,
     "images": 5, "meta": 5,
     "fuse": 6, "adapt": 6, "baselines": 6, "inspection": 6,
-    "runtime": 7, "tracking": 7,
+    "runtime": 7, "tracking": 7, "stacks": 7,
     "training": 8,
     "search": 9, "evaluation": 9, "ablations": 9, "fusing": 9,
     "reporting": 10,

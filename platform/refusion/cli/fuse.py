@@ -3,6 +3,7 @@
 python jobs/fuse.py --task IVIF --a ir.png --b visible.png --out fused                # the module that comes along
 python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/best --task IVIF --a ir.png --b visible.png --out fused
 python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
+python jobs/fuse.py --task MEIF --sources under.jpg middle.jpg over.jpg --out fused   # stacks, also of folders
 python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
 python jobs/fuse.py --task IVIF --a DIR/a --b DIR/b --out fused --workers 8                # side by side, on Ray
 """
@@ -18,6 +19,7 @@ from refusion.cli.shared.checking import add_check_option, check_folders
 from refusion.cli.shared.many import add_folder_options, check_folder_options
 from refusion.cli.shared.results import add_result_options, result_from
 from refusion.cli.shared.sources import add_source_options, reading_from
+from refusion.cli.shared.stacks import add_sources, take_sources
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.cli.trust import add_trust_options, trusted_code
 from refusion.shipped import PRETRAINED
@@ -38,8 +40,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         help="checkpoint folder, weight file or models:/… URI [pretrained: the module that comes along for the task]",
     )
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
-    parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
-    parser.add_argument("--b", required=True, type=Path, metavar="FILE|DIR", help="source b, or a folder of them")
+    add_sources(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, not a source's")
     add_source_options(parser)
     add_result_options(parser)
@@ -52,8 +53,9 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     options = parser.parse_args(list(arguments))
     check_folder_options(options)
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
+    take_sources(options, task.name)
     if options.check:
-        return check_folders(options.a, options.b, task.name, reading, skip_bad=options.skip_bad_pairs)
+        return check_folders(options.a, options.b, task.name, reading, options.sources, skip_bad=options.skip_bad_pairs)
     # PyTorch and MLflow take seconds to import: only once the command line is understood.
     from refusion.fusing.request import Request
     from refusion.fusing.run import fuse_folders
@@ -66,6 +68,6 @@ def fuse(arguments: Sequence[str], description: str) -> int:
             skip_bad_pairs=options.skip_bad_pairs, stop_at_first_bad=options.stop_at_first_bad,
             overwrite=options.overwrite, adapt=options.adapt, adapt_rate=options.adapt_rate,
             adapt_each=options.adapt_each, device=options.device, workers=options.workers,
-            tracking_uri=options.tracking_uri, trust_code=trusted,
+            tracking_uri=options.tracking_uri, trust_code=trusted, sources=tuple(options.sources),
         )
     )  # fmt: skip

@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         output: name of the picture's file, or of the one that there would be.
-        a, b: absolute paths of the sources.
+        a, b: absolute paths of the sources; of a stack a is the first, b the others, joined as in PATH.
         width, height: in pixels, of both.
         kind_a, kind_b: format and depth, such as "PNG, 16 bits".
         range_a, range_b: values that became black and white, as ``--range`` takes them.
@@ -31,7 +31,7 @@ class Row:
         module: the checkpoint in words.
         weights_sha256: of its file of weights.
         settings: of the result and of adapting, as JSON.
-        sources_sha256: of a's bytes followed by b's.
+        sources_sha256: of a's bytes followed by b's, and so on.
         seconds: that reading, fusing and writing took.
         state: "fused"; "there already", a picture that the list did not know; or "bad: " and why there is none.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,13 +59,13 @@ def rows_of(pairs: Sequence[Pair], facts: Mapping[str, SourceFacts], request: Re
             common,
             output=request.results.target(Path(), pair.name).name,
             a=pair.a,
-            b=pair.b,
+            b=os.pathsep.join(pair.files[1:]),
             width=str(pair.width),
             height=str(pair.height),
             kind_a=facts[pair.a].about,
-            kind_b=facts[pair.b].about,
+            kind_b="; ".join(dict.fromkeys(facts[file].about for file in pair.files[1:])),
             range_a=_range(pair.range_a),
-            range_b=_range(pair.range_b),
+            range_b="; ".join(dict.fromkeys(map(_range, pair.ranges[1:]))),
             sources_sha256=pair.digest,
             state=FUSED,
         )

@@ -30,6 +30,7 @@ class Request:
         workers: pairs at once, on Ray; None for one in this process, or for all CPUs of a cluster that is named.
         tracking_uri: MLflow's store.
         trust_code: as for ``load_module``.
+        sources: of stacks, all of them, a and b first; empty for pairs.
     """
 
     checkpoint: str
@@ -49,3 +50,4 @@ class Request:
     workers: int | None = None
     tracking_uri: str | None = None
     trust_code: bool | tuple[str, ...] = False
+    sources: tuple[Path, ...] = ()

@@ -23,9 +23,11 @@ from refusion.fusing.request import Request
 from refusion.images.destinations import check_destination
 from refusion.images.pair_check import check_sources
 from refusion.images.pairs import Checked, Pair, check_lines, good_pairs
+from refusion.images.stacks.stack import check_stacks
 from refusion.ops.backend import configure
 from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_bar import progress_bar
+from refusion.stacks import said_order
 from refusion.tracking.loading import find_checkpoint, load_module
 
 _MOST_LISTED = 50
@@ -46,7 +48,7 @@ def fuse_folders(request: Request) -> int:
     say: Say = partial(console.print, markup=False, soft_wrap=True, highlight=False)
     out = request.out.expanduser().absolute()
     request = replace(request, out=out)
-    check_destination("--out", out, [request.a, request.b])
+    check_destination("--out", out, request.sources or [request.a, request.b])
     on_ray = _on_ray(request)
     device = _device(request.device, on_ray=on_ray)
     found = find_checkpoint(request.checkpoint, request.task, request.tracking_uri)
@@ -57,7 +59,7 @@ def fuse_folders(request: Request) -> int:
         adaptation = Adaptation(learned, request.task, request.adapt, request.adapt_rate)
     checked = _checked(request, console)
     targets = [request.results.target(out, pair.name) for pair in checked.pairs]
-    files = [Path(file) for pair in checked.pairs for file in (pair.a, pair.b)]
+    files = [Path(file) for pair in checked.pairs for file in pair.files]
     check_destination("--out", out, files, targets)
     for line in check_lines(checked):
         say(line)
@@ -73,8 +75,10 @@ def fuse_folders(request: Request) -> int:
             _list_bad(listed, row, out)
         stays = f"; {todo.there} there already, which --overwrite would fuse anew" if todo.there else ""
         say(f"{request.task}: fusing {len(todo.to_make)} with {found.about}{stays}")
+        if request.sources:
+            say(f"{request.task}: stacks of {len(request.sources)} are fused {said_order(request.task)}")
         pairs = [checked.pairs[index] for index in todo.to_make]
-        maker = Maker(module, request.results, adaptation if request.adapt_each else None)
+        maker = Maker(module, request.results, adaptation if request.adapt_each else None, request.task)
         if adaptation is not None and not request.adapt_each and pairs:
             maker = replace(maker, module=_adapted(module, adaptation, checked.pairs, device, console))
         with _told_how_to_go_on(request, say), progress_bar("fusing", console) as show:
@@ -91,7 +95,10 @@ def fuse_folders(request: Request) -> int:
 
 def _checked(request: Request, console: Console) -> Checked:
     with progress_bar("checking", console) as show:
-        checked = check_sources(request.a, request.b, request.task, reading=request.reading, progress=show)
+        if request.sources:
+            checked = check_stacks(request.sources, request.task, reading=request.reading, progress=show)
+        else:
+            checked = check_sources(request.a, request.b, request.task, reading=request.reading, progress=show)
     if request.stop_at_first_bad or not checked.pairs:
         good_pairs(checked, skip_bad=request.skip_bad_pairs)
     return checked

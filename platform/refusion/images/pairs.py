@@ -45,6 +45,16 @@ class Pair:
     range_a: Extent | None = None
     range_b: Extent | None = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all sources."""
+        return self.a, self.b
+
+    @property
+    def ranges(self) -> tuple[Extent | None, ...]:
+        """Ranges of all sources."""
+        return self.range_a, self.range_b
+
     def __post_init__(self) -> None:
         for name in ("range_a", "range_b"):
             value = getattr(self, name)
