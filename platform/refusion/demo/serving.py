@@ -14,7 +14,7 @@ from refusion.config.ranges import Reading
 from refusion.demo.environment import gradio
 from refusion.demo.page import PageOptions, build_page
 from refusion.errors import UserError
-from refusion.runtime.serving import serve_app
+from refusion.runtime.serving.app import serve_app
 
 LOOPBACK, PORT = "127.0.0.1", 7860
 _STYLE = """
