@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("platform", "jobs", "analysis", "tests")
+FOLDERS = ("platform", "jobs", "analysis", "cluster", "tests")
 SOURCES = (".py", ".cpp", ".h", ".sh")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|\"[^\"\n]*\"", re.DOTALL)
