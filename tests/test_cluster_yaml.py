@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from aws import BUCKET, account
+from clouds.account import BUCKET, account
 from ray.autoscaler._private.aws.config import DEFAULT_AMI, bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config

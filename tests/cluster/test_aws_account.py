@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from aws import ACCOUNT, BUCKET, IMAGE, REGION, account, publish_image
+from clouds.account import ACCOUNT, BUCKET, IMAGE, REGION, account, publish_image
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "cluster" / "policies"

@@ -25,12 +25,14 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "doc
 # Subcommands of the console command, and the files that do the same.
 SUBCOMMANDS = {name: command.file for name, command in COMMANDS.items()}
 SUBCOMMAND = re.compile(rf"^ {{4}}(?:\$ )?refusion ({'|'.join(SUBCOMMANDS)})\b")
-PROGRAM = re.compile(r"\b((?:jobs|analysis|analysis/benchmarks|docs)/\w+\.py)\b")
+PROGRAM = re.compile(r"\b((?:jobs|analysis|analysis/benchmarks|docs|cluster)/\w+\.py)\b")
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*\w)")
 # Options of other programs that the docs tell to run.
 OTHERS = {
-    "ray": {"head", "address", "working-dir", "generate"},
+    "ray": {"head", "address", "working-dir", "generate", "node-ip-address", "redis-password"},
     "mlflow": {"backend-store-uri", "experiment-id"},
+    "aws": {"aws-service-name", "filters", "query", "output", "instance-ids"},
+    "kubectl": {"from-file"},
     "mypy": {"strict"},
     "mkdocs": {"strict"},
     "iptables": {"syn", "dports"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def start_commands(kind: str) -> list[str]:
@@ -25,5 +25,5 @@ def bootstrap_file(workers: int) -> str:
         "head": {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": workers},
     }
-    content["max_workers"] = workers
+    content["max_workers"], content["cluster_synced_files"] = workers, []
     return yaml.safe_dump(content)
