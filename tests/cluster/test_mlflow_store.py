@@ -8,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +64,26 @@ def test_a_new_disk_begins_with_the_copy(program: ModuleType, database: Path, st
     kept = sorted(path.name for path in (tmp_path / "bucket" / "mlflow-backup").iterdir())
     assert len(kept) == 2 and kept[1] == "mlflow.db"
     assert names(tmp_path / "bucket" / "mlflow-backup" / kept[0]) == ["first", "half"]
+
+
+def test_the_copy_lies_in_a_bucket(
+    program: ModuleType, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        names_of_s3 = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_REGION": "us-east-1"}
+        for name, value in {**names_of_s3, "AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "own"}.items():
+            monkeypatch.setenv(name, value)
+        bucket = boto3.resource("s3", region_name="us-east-1").create_bucket(Bucket="ours")
+        assert call(program, "backup", database, "s3://ours/refusion") == 0
+        # The prefix that both roles may write to.
+        assert all(found.key.startswith("refusion/") for found in bucket.objects.all())
+        assert call(program, "restore", tmp_path / "new.db", "s3://ours/refusion/") == 0
+    finally:
+        server.stop()
+    assert names(tmp_path / "new.db") == ["first"]
 
 
 def test_a_database_that_is_there_stays(program: ModuleType, database: Path, storage: str) -> None:

@@ -68,6 +68,7 @@ def environment(own: Path, kind: str) -> dict[str, str]:
         "RAY_TMPDIR": str(own),
         "RAY_OVERRIDE_RESOURCES": RESOURCES[kind],
         "OMP_NUM_THREADS": "1",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "240",
         # These machines' names have no address, so that gloo would take the loopback's.
         "GLOO_SOCKET_IFNAME": "eth0",
     }
