@@ -16,6 +16,7 @@ import yaml
 from clouds.cluster_file import ROOT, bootstrap_file, start_commands
 from clouds.machines import Machine, machines
 
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 # Where a task runs that needs a CPU.
 TASK = """
 import ray
@@ -27,15 +28,12 @@ def address():
 ray.init("auto", logging_level="ERROR")
 print("TASK", ray.get(address.remote(), timeout=90))
 """
-
-
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 # What `ray up` says of each machine, from its resources in the file.
 RESOURCES = {"head": '{"CPU": 0, "GPU": 0}', "worker": '{"CPU": 1, "GPU": 0}'}
 # Two workers of Ray Train add up a number each, over gloo, and say where they are.
 TRAINING = """
-import os, socket
-import ray, ray.train, torch, torch.distributed as dist
+import os
+import ray, torch, torch.distributed as dist
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 

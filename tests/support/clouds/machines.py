@@ -79,6 +79,7 @@ def machines(folder: Path, names: Sequence[str], own: Path) -> Iterator[list[Mac
     bridge = f"br{os.getpid()}"
     own.mkdir()
     with ExitStack() as stack:
+        stack.callback(own.rmdir)
         try:
             _call("ip", "link", "add", bridge, "type", "bridge")
             stack.callback(_call, "ip", "link", "del", bridge)
@@ -94,7 +95,6 @@ def machines(folder: Path, names: Sequence[str], own: Path) -> Iterator[list[Mac
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"no namespaces can be made here ({error})")
         yield made
-    own.rmdir()
 
 
 def _settle(pid: int, address: str, name: str, folder: Path, own: Path) -> Machine:
