@@ -1,4 +1,4 @@
-"""The console command ``refusion``: each job, the report of a sweep and the audit of a reward as a subcommand."""
+"""The console command ``refusion``: each job, reports, comparisons and audits as subcommands."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ COMMANDS = {
     "fuse": Command("fuse", "fuse", "jobs/fuse.py", "fuse your own pictures with a trained module"),
     "data": Command("data", "inspect_data", "jobs/data.py", "say what a folder of pictures is, and check it"),
     "report": Command("sweep_report", "sweep_report", "analysis/sweep_report.py", "a sweep as one page"),
+    "compare": Command("compare", "compare_runs", "analysis/compare_runs.py", "trained runs side by side, as one page"),
     "audit": Command("audit", "audit", "analysis/reward_audit.py", "does a reward prefer good pictures?"),
 }
 

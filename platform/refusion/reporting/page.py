@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import jinja2
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from refusion.reporting.figures import NothingToShowError, to_png
@@ -36,13 +37,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its content; ``collapsible`` is the title and the text of a block that a click opens."""
+    """A heading and its content.
+
+    Attributes:
+        collapsible: title and text of a block that a click opens.
+        block: HTML of its own, as ``Markup``, before the table.
+    """
 
     title: str
     paragraphs: Sequence[str] = ()
     table: Rows | None = None
     picture: Picture | None = None
     collapsible: tuple[str, str] | None = None
+    block: str | Markup = ""
 
 
 def figure_section(title: str, caption: str, draw: Callable[[], Figure]) -> Section:
@@ -53,10 +60,25 @@ def figure_section(title: str, caption: str, draw: Callable[[], Figure]) -> Sect
         return Section(title, paragraphs=[f"Left out: {reason}."])
 
 
-def render(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str) -> str:
-    """Returns the page as HTML; every text is escaped."""
+def render(
+    title: str,
+    lead: Sequence[str],
+    sections: Sequence[Section],
+    foot: str,
+    *,
+    style: str | Markup = "",
+    script: str | Markup = "",
+) -> str:
+    """Returns the page as HTML; every text is escaped.
+
+    Args:
+        title, lead, sections, foot: the content.
+        style, script: what blocks need besides, CSS and JavaScript as ``Markup``.
+    """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_PAGE).render(title=title, lead=lead, sections=sections, foot=foot)
+    return environment.from_string(_PAGE).render(
+        title=title, lead=lead, sections=sections, foot=foot, style=style, script=script
+    )
 
 
 _PAGE = """\
@@ -87,7 +109,7 @@ _PAGE = """\
   pre { background: #f8fafc; border: 1px solid #e5e7eb; padding: .7rem .9rem; overflow-x: auto; font-size: .82rem; }
   summary { cursor: pointer; margin: .6rem 0; }
   footer { margin-top: 2.5rem; padding-top: .9rem; border-top: 1px solid #e5e7eb; overflow-wrap: anywhere; }
-</style>
+{{ style }}</style>
 </head>
 <body>
 <h1>{{ title }}</h1>
@@ -102,13 +124,17 @@ _PAGE = """\
 {% for text in section.paragraphs %}
 <p>{{ text }}</p>
 {% endfor %}
+{{ section.block }}
 {% if section.table %}
 <div class="wide"><table>
 <thead><tr>{% for name in section.table.head %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in section.table.rows %}
 <tr class="{{ section.table.marked.get(loop.index0, '') }}">
-{%- for cell in row %}<td{% if cell | length > 40 %} class="long"{% endif %}>{{ cell }}</td>{% endfor -%}
+{%- for cell in row %}
+<td{% if cell | length > 40 and "\n" not in cell %} class="long"{% endif %}>{{ cell.split("\n")[0] }}
+{%- for line in cell.split("\n")[1:] %}<br><small>{{ line }}</small>{% endfor %}</td>
+{%- endfor -%}
 </tr>
 {% endfor %}
 </tbody>
@@ -126,6 +152,9 @@ _PAGE = """\
 </section>
 {% endfor %}
 <footer>{{ foot }}</footer>
+{% if script %}
+<script>{{ script }}</script>
+{% endif %}
 </body>
 </html>
 """

@@ -80,6 +80,22 @@ def read_scores(text: str, origin: str) -> PictureScores:
     return PictureScores(frames, str(convention), int(epoch), str(digest))
 
 
+def read_evaluated(text: str, method: str, convention: str, digest: str, origin: str) -> PictureScores | None:
+    """Reads one method's scores from a table of jobs/evaluate.py, which has no epoch; None where it is not in there.
+
+    Raises:
+        UserError: it is no such table; ``origin`` says where it was found.
+    """
+    try:
+        table = _read(text)
+        if "method" in table:
+            table = table[table["method"] == method]
+        numbers = table.drop(columns=["method", "convention"], errors="ignore").set_index("name").astype("float64")
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{origin}: is no table of scores per picture ({error})") from error
+    return PictureScores({TRAINED: numbers}, convention, 0, digest) if len(numbers) else None
+
+
 def _read(text: str) -> pd.DataFrame:
     # As texts: a picture may be called "nan", and numbers keep all their digits.
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
