@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import jinja2
@@ -28,11 +28,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of texts; ``marked`` maps row numbers (from 0) to the CSS class that highlights them."""
+    """A table of texts; further lines of a cell are small.
+
+    Attributes:
+        marked: from row numbers (from 0) to the CSS class that highlights them.
+        strong: (row, column) of bold cells.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     marked: dict[int, str] = field(default_factory=dict)
+    strong: Collection[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,12 @@ _PAGE = """\
 <thead><tr>{% for name in section.table.head %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in section.table.rows %}
+{% set number = loop.index0 %}
 <tr class="{{ section.table.marked.get(loop.index0, '') }}">
 {%- for cell in row %}
-<td{% if cell | length > 40 and "\n" not in cell %} class="long"{% endif %}>{{ cell.split("\n")[0] }}
+<td{% if cell | length > 40 and "\n" not in cell %} class="long"{% endif %}>
+{%- set first = cell.split("\n")[0] %}
+{%- if (number, loop.index0) in section.table.strong %}<b>{{ first }}</b>{% else %}{{ first }}{% endif %}
 {%- for line in cell.split("\n")[1:] %}<br><small>{{ line }}</small>{% endfor %}</td>
 {%- endfor -%}
 </tr>

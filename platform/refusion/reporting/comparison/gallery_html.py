@@ -51,6 +51,7 @@ _GALLERY = """\
 <label>left <select class="left"></select></label>
 <label>right <select class="right"></select></label>
 </div>
+<div class="side-by-side">
 <div class="compare">
 <img class="under" alt="right picture" src="{{ first.pictures.values() | list | last }}">
 <img class="over" alt="left picture" src="{{ first.pictures.values() | list | last }}">
@@ -58,9 +59,12 @@ _GALLERY = """\
 <span class="name at-left"></span><span class="name at-right"></span>
 <input type="range" min="0" max="100" value="50" aria-label="share of the left picture">
 </div>
+<div>
 <p class="hint">Drag over the picture: left of the line is the left picture. The frame is where the fused pictures
 differ most; below it is enlarged, pixel by pixel.</p>
 <div class="row insets"></div>
+</div>
+</div>
 <div class="row weights"></div>
 <script type="application/json">{{ data }}</script>
 </div>
@@ -68,6 +72,8 @@ differ most; below it is enlarged, pixel by pixel.</p>
 
 GALLERY_STYLE = Markup("""
   .gallery .controls { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; margin: .6rem 0; font-size: .9rem; }
+  .side-by-side { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
+  .side-by-side > div:last-child { flex: 1 1 20rem; }
   .gallery select { font: inherit; max-width: 18rem; }
   .compare { position: relative; display: inline-block; max-width: 100%; line-height: 0; background: #111; }
   .compare img { display: block; max-width: 100%; max-height: 34rem; width: auto; height: auto; }
@@ -78,12 +84,13 @@ GALLERY_STYLE = Markup("""
   .compare .name { position: absolute; bottom: .4rem; padding: .15rem .5rem; background: rgba(17,24,39,.75);
                    color: #fff; font-size: .8rem; line-height: 1.3; border-radius: 3px; }
   .compare .at-left { left: .4rem; } .compare .at-right { right: .4rem; }
-  .hint { color: #4b5563; font-size: .85rem; }
+  .gallery .hint { margin-top: 0; color: #4b5563; font-size: .85rem; }
   .row { display: flex; flex-wrap: wrap; gap: .7rem; }
   .row figure { margin: .3rem 0 0; }
   .row figcaption { font-size: .8rem; }
-  .insets img { width: 148px; height: 148px; image-rendering: pixelated; border: 2px solid #ff8c00; }
-  .weights img { width: 320px; border: 1px solid #e5e7eb; }
+  .insets img { width: 124px; height: 124px; image-rendering: pixelated; border: 2px solid #ff8c00; }
+  .weights { margin-top: .7rem; }
+  .weights img { width: 27rem; max-width: 100%; border: 1px solid #e5e7eb; }
 """)
 
 GALLERY_SCRIPT = Markup("""

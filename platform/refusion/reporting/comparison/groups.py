@@ -79,7 +79,9 @@ def group_runs(runs: Sequence[RecordedRun], baseline: str = AVERAGE) -> Compared
     by_pairs: dict[tuple[str, str, str], list[RecordedRun]] = {}
     for run in runs:
         if run.scores is None:
-            why = "nothing was validated" if run.epoch is None else "an earlier version kept no scores per picture"
+            why = "an earlier version kept no scores per picture"
+            if run.epoch is None and run.trained:
+                why = "it is not validated yet" if run.status == "RUNNING" else "nothing was validated"
             notes.append(f"{run.task}, {run.name}: is left out, since {why}.")
         else:
             by_pairs.setdefault((run.task, run.scores.digest, run.scores.convention), []).append(run)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from refusion.evaluation.ranking import QUALITY
 from refusion.evaluation.table import Table
@@ -46,12 +47,20 @@ def comparison_page(
     for place, (group, table) in enumerate(zip(compared.groups, scores, strict=True)):
         sections += _sections(group, table, pictures.get(place, ()), mine)
     lead = lead or ["No run of this experiment has scores per picture yet."]
-    return render(title, lead, sections, foot, style=GALLERY_STYLE, script=GALLERY_SCRIPT)
+    return render(title, lead, sections, foot, style=_STYLE + GALLERY_STYLE, script=GALLERY_SCRIPT)
+
+
+_STYLE = Markup("""
+  body { max-width: 84rem; }
+  p, figcaption { max-width: 72rem; }
+  th { white-space: normal; vertical-align: bottom; }
+  .lead p { padding: .5rem .9rem; margin: .5rem 0; border-left: 4px solid #c2410c; background: #fff7ed; }
+""")
 
 
 def _overview(groups: Sequence[Group], scores: Sequence[pd.DataFrame], mine: str | None) -> Section:
-    head = ["task", "pairs", "method", "mean rank (four)", "mean rank (eight)", *QUALITY, f"{HEADLINE} less baseline"]
-    head += ["pairs seen", "CPU-seconds"]
+    head = ["task", "pairs", "method", "mean rank", "of eight", *QUALITY, f"{HEADLINE} less baseline", "pairs seen"]
+    head += ["CPU-seconds"]
     rows: list[list[str]] = []
     marked: dict[int, str] = {}
     for group, table in zip(groups, scores, strict=True):
@@ -71,11 +80,14 @@ def _overview(groups: Sequence[Group], scores: Sequence[pd.DataFrame], mine: str
                 _number(row["rank_quality"], 2),
                 _number(row["rank_all"], 2),
                 *(_number(means.loc[name, metric], 4) for metric in QUALITY),
-                "baseline" if name == group.baseline else difference_text(headline.loc[name]),
+                "baseline" if name == group.baseline else difference_text(headline.loc[name]).replace(" [", "\n["),
                 count_text(row["pairs_seen"]),
                 count_text(row["cpu_seconds"]),
             ])  # fmt: skip
-    text = f"Orange: the best run of its task by the mean rank over {', '.join(QUALITY)}, which noise does not raise."
+    text = (
+        f"Orange: the best run of its task by the mean rank over {', '.join(QUALITY)}, which noise does not raise; "
+        "beside it that over all eight metrics."
+    )
     blue = f" Blue: {mine}, which this page is about." if mine and "default" in marked.values() else ""
     return Section("Which run is better", [text + blue], Rows(head, rows, marked))
 
@@ -139,7 +151,13 @@ def _first_two(group: Group, standings: pd.DataFrame, mine: str | None) -> tuple
 
 def _rows(table: Table) -> Rows:
     texts = [[_text(cell.text + cell.suffix, cell.second_line) for cell in row] for row in table.rows]
-    return Rows(table.heads, texts)
+    best = {
+        (row, column)
+        for row, cells in enumerate(table.rows)
+        for column, cell in enumerate(cells)
+        if cell.highlight == "best"
+    }
+    return Rows(table.heads, texts, strong=best)
 
 
 def _text(first: str, second: str) -> str:

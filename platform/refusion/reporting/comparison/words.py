@@ -50,9 +50,8 @@ def finding(group: Group, scores: pd.DataFrame) -> str:
         return f"{group.title}: no method has all of {', '.join(QUALITY)}."
     best = str(ranks.idxmin())
     of = f"mean rank {ranks[best]:.2f} of {len(ranks)} over {', '.join(QUALITY)}"
-    tied = [str(name) for name in ranks.index if ranks[name] == ranks[best] and name != best]
-    also = f", as {', '.join(tied)} has" * bool(tied)
-    text = f"{group.title}: {best} is the best ({of}{also})"
+    tied = [str(name) for name in ranks.index if ranks[name] == ranks[best]]
+    text = f"{group.title}: {' and '.join(tied)} {'is' if len(tied) == 1 else 'are equally'} the best ({of})"
     if best == group.baseline:
         return f"{text}; it is the baseline itself."
     row = scores[(scores["run"] == best) & (scores["metric"] == HEADLINE)].iloc[0]
@@ -61,8 +60,11 @@ def finding(group: Group, scores: pd.DataFrame) -> str:
     shown = [f"surely better in {', '.join(better)}"] * bool(better) + [f"surely worse in {', '.join(worse)}"] * bool(
         worse
     )
-    said = "; ".join(shown) or "no difference is sure"
-    return f"{text}. Against {group.baseline}: {HEADLINE} {difference_text(row)}; {said} (corrected p below {LEVEL})."
+    least = fewest_pictures(len(group.others) * len(METRICS))
+    few = f", as {group.pictures} pairs are too few for that: it takes {least}" if group.pictures < least else ""
+    said = "; ".join(shown) or f"no difference is sure{few}"
+    whose = "" if len(tied) == 1 else f" of {best}"
+    return f"{text}. Against {group.baseline}: {HEADLINE}{whose} {difference_text(row)}; {said} (corrected p below {LEVEL})."
 
 
 def test_note(group: Group) -> str:
