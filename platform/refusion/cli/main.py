@@ -30,6 +30,7 @@ COMMANDS = {
     "data": Command("data", "inspect_data", "jobs/data.py", "say what a folder of pictures is, and check it"),
     "report": Command("sweep_report", "sweep_report", "analysis/sweep_report.py", "a sweep as one page"),
     "compare": Command("compare", "compare_runs", "analysis/compare_runs.py", "trained runs side by side, as one page"),
+    "promote": Command("promote", "promote_version", "analysis/promote.py", "make a registered version the best one"),
     "audit": Command("audit", "audit", "analysis/reward_audit.py", "does a reward prefer good pictures?"),
 }
 

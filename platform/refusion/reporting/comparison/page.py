@@ -45,7 +45,8 @@ def comparison_page(
     if compared.notes:
         sections.append(Section("What could not be compared", compared.notes))
     for place, (group, table) in enumerate(zip(compared.groups, scores, strict=True)):
-        sections += _sections(group, table, pictures.get(place, ()), mine)
+        apart = sum(other.task == group.task for other in compared.groups) > 1
+        sections += _sections(group, table, pictures.get(place, ()), mine, apart=apart)
     lead = lead or ["No run of this experiment has scores per picture yet."]
     return render(title, lead, sections, foot, style=_STYLE + GALLERY_STYLE, script=GALLERY_SCRIPT)
 
@@ -96,8 +97,11 @@ def _number(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _sections(group: Group, scores: pd.DataFrame, shown: Sequence[Shown], mine: str | None) -> list[Section]:
+def _sections(
+    group: Group, scores: pd.DataFrame, shown: Sequence[Shown], mine: str | None, *, apart: bool
+) -> list[Section]:
     standings = standings_of(group)
+    label = group.title if apart else group.task
     pictures = "Fused pictures of each run's best epoch. They are shrunk to 800 pixels for this page; insets are exact."
     block = gallery_html(shown, *_first_two(group, standings, mine))
     none = "Left out: no fused picture of these runs is recorded (validation.pictures)."
@@ -108,11 +112,11 @@ def _sections(group: Group, scores: pd.DataFrame, shown: Sequence[Shown], mine: 
     ]
     found = [
         Section(f"{group.title}: pictures", [pictures if shown else none], block=block),
-        Section(f"{group.task}: scores", notes, _rows(table)),
+        Section(f"{label}: scores", notes, _rows(table)),
     ]
     if group.others:
         found.append(
-            Section(f"{group.task}: difference from {group.baseline}", [test_note(group)],
+            Section(f"{label}: difference from {group.baseline}", [test_note(group)],
                     _rows(difference_cells(group, scores)))
         )  # fmt: skip
     caption = (
@@ -120,15 +124,15 @@ def _sections(group: Group, scores: pd.DataFrame, shown: Sequence[Shown], mine: 
         f"is below {LEVEL}."
     )
     found += [
-        figure_section(f"{group.task}: differences at a glance", caption, lambda: differences_chart(group, scores)),
+        figure_section(f"{label}: differences at a glance", caption, lambda: differences_chart(group, scores)),
         figure_section(
-            f"{group.task}: learning curves",
+            f"{label}: learning curves",
             "Validation scores over the epochs; a ring is the epoch that is compared.",
             lambda: learning_curves(group),
         ),
-        Section(f"{group.task}: quality and cost", [_FRONT, _COSTS], _rows(standing_cells(standings))),
+        Section(f"{label}: quality and cost", [_FRONT, _COSTS], _rows(standing_cells(standings))),
         figure_section(
-            f"{group.task}: quality against cost",
+            f"{label}: quality against cost",
             "Upper left is better and cheaper; the line joins the runs that no other undercuts in both.",
             lambda: cost_chart(group, standings),
         ),

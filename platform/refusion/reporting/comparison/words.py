@@ -57,14 +57,13 @@ def finding(group: Group, scores: pd.DataFrame) -> str:
     row = scores[(scores["run"] == best) & (scores["metric"] == HEADLINE)].iloc[0]
     sure = scores[(scores["run"] == best) & (scores["p_holm"] < LEVEL)]
     better, worse = (list(sure[sure["better"] == side]["metric"]) for side in (True, False))
-    shown = [f"surely better in {', '.join(better)}"] * bool(better) + [f"surely worse in {', '.join(worse)}"] * bool(
-        worse
-    )
+    shown = [f"surely {how} in {', '.join(names)}" for how, names in (("better", better), ("worse", worse)) if names]
     least = fewest_pictures(len(group.others) * len(METRICS))
     few = f", as {group.pictures} pairs are too few for that: it takes {least}" if group.pictures < least else ""
     said = "; ".join(shown) or f"no difference is sure{few}"
     whose = "" if len(tied) == 1 else f" of {best}"
-    return f"{text}. Against {group.baseline}: {HEADLINE}{whose} {difference_text(row)}; {said} (corrected p below {LEVEL})."
+    against = f"Against {group.baseline}: {HEADLINE}{whose} {difference_text(row)}"
+    return f"{text}. {against}; {said} (corrected p below {LEVEL})."
 
 
 def test_note(group: Group) -> str:
