@@ -1,0 +1,1 @@
+"""What is kept for the sake of the registry."""
