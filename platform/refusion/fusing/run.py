@@ -16,7 +16,7 @@ from torch import nn
 
 from refusion.adapt import Adaptation, load_learned_loss
 from refusion.errors import UserError
-from refusion.fusing.maker import Made, Maker, WorkItem, make
+from refusion.fusing.maker import Made, Maker, WorkItem, make, remove_parts
 from refusion.fusing.manifest import BAD, LIST_FILE, FusedList, Row, opened
 from refusion.fusing.plan import bad_rows, common_row, is_there, plan, rows_of
 from refusion.fusing.request import Request
@@ -68,6 +68,7 @@ def fuse_folders(request: Request) -> int:
     bad = bad_rows(checked, request)
     with terminated_is_interrupted(), opened(out) as listed:
         todo = plan(rows, listed.rows, request)
+        remove_parts(out)
         for row in todo.unknown:
             listed.add(row)
         for row in bad:
