@@ -5,7 +5,7 @@ from __future__ import annotations
 # A part imports only from parts of a lower rank; parts of one rank do not know one another.
 RANKS = {
     "errors": 0,
-    "tasks": 1, "checksums": 1, "home": 1, "statistics": 1, "import_path": 1,
+    "tasks": 1, "checksums": 1, "home": 1, "statistics": 1, "import_path": 1, "page_style": 1,
     "config": 2, "shipped": 2, "ops": 2, "objectives": 2, "metrics": 2,
     "rewards": 3,
     "networks": 4,
