@@ -1,1 +1,1 @@
-"""What is kept for the sake of the registry."""
+"""Retention of what registered models need."""
