@@ -13,7 +13,7 @@ from pathlib import Path
 # The code beside this file goes before an installed one.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from refusion.cli.compare import compare_runs
+from refusion.cli.looking.compare import compare_runs
 from refusion.cli.options import run_command
 
 if __name__ == "__main__":

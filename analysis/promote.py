@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
 from refusion.cli.options import run_command
-from refusion.cli.promote import promote_version
+from refusion.cli.looking.promote import promote_version
 
 if __name__ == "__main__":
     run_command(promote_version, __doc__)

@@ -1,8 +1,8 @@
 """Meta-trains image-fusion networks on a Ray cluster (ReFusion, Bai et al., IJCV 2024).
 
-`train` trains, `load_module` loads what was trained, `load_pretrained` a module that comes along, `fuse_pair` fuses
-with it, `evaluate` scores, and `meta_gradient` is the gradient of the learned loss. Pictures are 0–255 everywhere. Each
-is imported at its first use, so that importing the package costs nothing.
+`train` trains, `load_module` loads what was trained, `load_pretrained` a module that comes along, `fuse_pair` and
+`fuse_stack` fuse with it, `evaluate` scores, and `meta_gradient` is the gradient of the learned loss. Pictures are
+0–255 everywhere. Each is imported at its first use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _FUNCTIONS = {
     "load_module": "refusion.tracking.loading",
     "load_pretrained": "refusion.fuse",
     "fuse_pair": "refusion.fuse",
+    "fuse_stack": "refusion.stacks",
     "evaluate": "refusion.metrics",
     "meta_gradient": "refusion.meta",
     "TrainingResult": "refusion.training.api",

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from foreign_networks import Tiny
 
 from refusion.errors import UserError
 from refusion.evaluation.methods import Method
-from refusion.evaluation.parallel import _Packed, score_all
+from refusion.evaluation.parallel import score_all
 from refusion.evaluation.scoring import Scorer
 from refusion.evaluation.work_items import Scene, WorkItem
 from refusion.images.pairs import Pair
-from refusion.import_path import IMPORT_FOLDERS
 
 MEAN = Method("mean", "baseline", "average")
 
@@ -60,13 +55,3 @@ def test_a_file_that_is_gone_is_named(pairs: list[Pair]) -> None:
     Path(pairs[1].a).unlink()
     with pytest.raises(UserError, match=r"a/three\.png: cannot be read"):
         score_all(Scorer(("EN",), "authors"), [WorkItem(MEAN, Scene(pair)) for pair in pairs], workers=1)
-
-
-def test_a_worker_finds_a_users_network_in_the_folders_of_the_driver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = pickle.dumps(_Packed(Scorer(("EN",), "authors", {"mine": Tiny(3)})))
-    monkeypatch.setenv(IMPORT_FOLDERS, str(Path(__file__).resolve().parents[1] / "support"))
-    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).modules['mine'].body[0].out_channels)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, input=sent, capture_output=True, check=False)
-    assert done.stdout.strip() == b"3", done.stderr.decode()

@@ -3,37 +3,36 @@
 python jobs/fuse.py --task IVIF --a ir.png --b visible.png --out fused                # the module that comes along
 python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/best --task IVIF --a ir.png --b visible.png --out fused
 python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
+python jobs/fuse.py --task MEIF --sources under.jpg middle.jpg over.jpg --out fused   # stacks, also of folders
+python jobs/fuse.py --task IVIF --a ir.mp4 --b visible.mp4 --out fused.mp4            # videos, or folders of frames
 python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
+python jobs/fuse.py --task IVIF --a DIR/a --b DIR/b --out fused --workers 8                # side by side, on Ray
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.shared.checking import add_check_option, check_folders
-from refusion.cli.shared.results import add_result_options, result_from, write_result
+from refusion.cli.shared.many import add_folder_options, check_folder_options
+from refusion.cli.shared.results import add_result_options, result_from
 from refusion.cli.shared.sources import add_source_options, reading_from
+from refusion.cli.shared.stacks import add_sources, take_sources
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
+from refusion.cli.shared.video import add_video_options, rate_from, video_is_asked
 from refusion.cli.trust import add_trust_options, trusted_code
-from refusion.errors import UserError
 from refusion.shipped import PRETRAINED
 from refusion.tasks import find_task
-
-# PyTorch and MLflow take seconds to import: only once the command line is understood.
-if TYPE_CHECKING:
-    import torch
 
 
 def fuse(arguments: Sequence[str], description: str) -> int:
     """Fuse two files, or all pairs of equal stems of two folders; returns the exit status.
 
     Raises:
-        UserError: the request or a picture is at fault.
+        UserError: the request or a picture is at fault; all others have been fused unless that was not wanted.
     """
     parser = Parser(description)
     parser.add_argument(
@@ -43,87 +42,36 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         help="checkpoint folder, weight file or models:/… URI [pretrained: the module that comes along for the task]",
     )
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
-    parser.add_argument("--a", required=True, type=Path, metavar="FILE|DIR", help="source a, or a folder of them")
-    parser.add_argument("--b", required=True, type=Path, metavar="FILE|DIR", help="source b, or a folder of them")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, not a source's")
+    add_sources(parser)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, or a video")
     add_source_options(parser)
     add_result_options(parser)
+    add_folder_options(parser)
+    add_video_options(parser)
     add_adapt_options(parser)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
     add_store_options(parser, "MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
     add_check_option(parser)
     options = parser.parse_args(list(arguments))
+    check_folder_options(options)
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
-    if options.check:
-        return check_folders(options.a, options.b, task.name, reading, skip_bad=options.skip_bad_pairs)
-    from rich.console import Console
+    take_sources(options, task.name)
+    video, rate = video_is_asked(options), rate_from(options)
+    if options.check and not video:
+        return check_folders(options.a, options.b, task.name, reading, options.sources, skip_bad=options.skip_bad_pairs)
+    # PyTorch and MLflow take seconds to import: only once the command line is understood.
+    from refusion.fusing.request import Request
+    from refusion.fusing.run import fuse_folders
+    from refusion.fusing.video import fuse_video
 
-    from refusion.adapt import Adaptation, load_learned_loss
-    from refusion.fuse import fuse_exact
-    from refusion.images.colour import has_colour
-    from refusion.images.destinations import check_destination
-    from refusion.images.pair_check import check_sources
-    from refusion.images.pairs import check_lines, good_pairs
-    from refusion.images.store import read_pair
-    from refusion.ops.backend import configure
-    from refusion.runtime.progress_bar import progress_bar
-    from refusion.tracking.loading import find_checkpoint, load_module
-
-    console = Console()
-    say = partial(console.print, markup=False, soft_wrap=True, highlight=False)
-    check_destination("--out", options.out, [options.a, options.b])
-    device = _device(options.device)
     trusted = trusted_code(options)
     upgrade_if_asked(options.upgrade_store, options.tracking_uri)
-    found = find_checkpoint(options.checkpoint, task.name, options.tracking_uri)
-    checkpoint = found.folder
-    module = load_module(checkpoint, trust_code=trusted).to(device)
-    configure(device)
-    learned = None
-    if options.adapt is not None:
-        learned = load_learned_loss(checkpoint, task.name, trust_code=trusted)
-    with progress_bar("checking", console) as show:
-        checked = check_sources(options.a, options.b, task.name, reading=reading, progress=show)
-    pairs = good_pairs(checked, skip_bad=options.skip_bad_pairs)
-    for line in check_lines(checked):
-        say(line)
-    targets = [result.target(options.out, pair.name) for pair in pairs]
-    files = [Path(file) for pair in pairs for file in (pair.a, pair.b)]
-    check_destination("--out", options.out, files, targets)
-    say(f"{task.name}: fusing {len(pairs)} with {found.about}")
-    if learned is not None:
-        adaptation = Adaptation(learned, task.name, options.adapt, options.adapt_rate)
-        if not options.adapt_each:
-            with progress_bar("adapting", console) as show:
-                module = adaptation.to_pairs(module, pairs, show)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {options.out}: the folder cannot be made ({error.strerror})") from error
-    with progress_bar("fusing", console) as show:
-        for done, (pair, target) in enumerate(zip(pairs, targets, strict=True), start=1):
-            own = adaptation.to_pairs(module, [pair]) if learned is not None and options.adapt_each else module
-            a, b = read_pair(pair)
-            try:
-                fused = fuse_exact(own, a, b, stretched=result.stretched, grey=result.grey)
-            except UserError as error:
-                raise UserError(f"{pair.a}: {error}") from error
-            # The source with the colour says how it is to be shown; of two coloured ones, a.
-            first, second = (pair.b, pair.a) if has_colour(b) and not has_colour(a) else (pair.a, pair.b)
-            write_result(target, fused, result, Path(first), Path(second))
-            show(done, len(pairs))
-    say(f"{task.name}: {len(pairs)} fused in {options.out}")
-    return 0
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: choose cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: there is no CUDA device on this machine")
-    return device
+    request = Request(
+        options.checkpoint, task.name, options.a, options.b, options.out, reading, result,
+        skip_bad_pairs=options.skip_bad_pairs, stop_at_first_bad=options.stop_at_first_bad,
+        overwrite=options.overwrite, adapt=options.adapt, adapt_rate=options.adapt_rate,
+        adapt_each=options.adapt_each, device=options.device, workers=options.workers,
+        tracking_uri=options.tracking_uri, trust_code=trusted, sources=tuple(options.sources),
+    )  # fmt: skip
+    return fuse_video(request, rate, check_only=options.check) if video else fuse_folders(request)

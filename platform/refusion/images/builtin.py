@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -191,6 +192,20 @@ def _render(task: str, scene: _Scene, name: str) -> tuple[Byte, Byte]:
         a, b = _RENDERINGS[f"{task} {scene.variant}".strip()](picture, rng)
     # A grey picture taken by a camera stays grey.
     return (a[..., 1], b[..., 1]) if is_grey and task in ("MFIF", "MEIF") else (a, b)
+
+
+def scenes_of(task: str) -> Iterator[tuple[str, Float, Float | None, bool]]:
+    """Yields the scenes of a task, train and val, for pictures of one's own of them.
+
+    Returns:
+        Name, picture (H, W, 3) in [0, 1], its depth as ``renderings.defocus`` takes it (MFIF) or None, and True for one
+        that was taken in grey.
+    """
+    for split in _SCENES[task].values():
+        for number, scene in enumerate(split, start=1):
+            picture, is_grey = _picture(scene)
+            depth = _depth(picture, scene) if task == "MFIF" else None
+            yield f"{number:02d}_{Path(scene.picture).stem}", picture, depth, is_grey
 
 
 def _picture(scene: _Scene) -> tuple[Float, bool]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 # OpenCV's float32 conversion puts neutral chroma here whatever the range of the values.
 NEUTRAL = 0.5
 # Two neutral chromas would divide by zero without it; the value is fitted to the published images.
-_WEIGHT_FLOOR = 1e-4
+WEIGHT_FLOOR = 1e-4
 
 
 def luminance(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -156,7 +156,7 @@ def saved_luminance(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _mean_chroma(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     w_first, w_second = np.abs(first - np.float32(NEUTRAL)), np.abs(second - np.float32(NEUTRAL))
-    mean = (first * w_first + second * w_second) / (w_first + w_second + np.float32(_WEIGHT_FLOOR))
+    mean = (first * w_first + second * w_second) / (w_first + w_second + np.float32(WEIGHT_FLOOR))
     return np.asarray(mean, np.float32)
 
 

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from refusion.config.ranges import RangeRule, Reading
+from refusion.config.ranges import Reading
 from refusion.errors import UserError
-from refusion.images.formats import IMAGE_SUFFIXES, Samples, stem_of
+from refusion.images.formats import IMAGE_SUFFIXES, stem_of
 from refusion.images.layouts import ALL, arrange
-from refusion.images.pairs import Checked, Matched, Pair, Problem, SourceFacts, image_files, match_sides
-from refusion.images.ranges import Extent, Extremes, UnusableRangeError, find_extent, joined, measure, scope_of
-from refusion.images.reading import UnreadableImageError, decode, read_bytes
+from refusion.images.pairs import Checked, Matched, Pair, Problem, image_files, match_sides
+from refusion.images.stacks.groups import NEARLY_CONSTANT, OnProgress, Sides, check_groups
 
-OnProgress = Callable[[int, int], None]
-
-# A source that spans no more than this many of 255 grey levels shows nothing.
-NEARLY_CONSTANT = 8.0
-_MOST_THREADS = 8
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A readable source of a pair."""
-
-    file: Path
-    facts: SourceFacts
-    extremes: Extremes
-    remarks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """Both sources of a pair, or why it is none."""
-
-    name: str
-    sources: tuple[_Source, ...]
-    digest: str
-    problems: list[Problem]
+__all__ = ["NEARLY_CONSTANT", "OnProgress", "check_matched", "check_sources", "find_and_check"]
 
 
 def find_and_check(
@@ -180,110 +148,18 @@ def check_matched(
         reading, progress, threads: as for ``find_and_check``.
     """
     how = reading or Reading()
-    problems, decoded = list(matched.problems), []
-    with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        checks = [pool.submit(_decode_pair, *files, names, how) for files in matched.pairs]
-        for done, check in enumerate(as_completed(checks), start=1):
-            decoded.append(check.result())
-            if progress is not None:
-                progress(done, len(checks))
-    decoded.sort(key=lambda one: one.name)
-    facts = {str(source.file): source.facts for one in decoded for source in one.sources}
-    problems += [problem for one in decoded for problem in one.problems]
-    good = [one for one in decoded if not one.problems]
-    pairs, found = [], list(notes)
-    of_folder = [joined([one.sources[side].extremes for one in good]) for side in (0, 1)] if good else []
-    for one in good:
-        extents: list[Extent | None] = []
-        of_pair: list[Problem] = []
-        for side, source in enumerate(one.sources):
-            rule = how.ranges.of("ab"[side])
-            scope = scope_of(rule, task)
-            together = {"picture": source.extremes, "folder": of_folder[side]}.get(scope)
-            if together is None:
-                together = joined([other.extremes for other in one.sources])
-            try:
-                extent = find_extent(rule, source.extremes, together)
-            except UnusableRangeError as error:
-                of_pair.append(Problem(names[source.file], str(error), "range"))
-                continue
-            extents.append(extent)
-            found += _notes_on(source, extent, rule, names[source.file])
-        problems += of_pair
-        if not of_pair:
-            a, b = one.sources
-            size = a.facts.height, a.facts.width
-            pairs.append(Pair(one.name, str(a.file), str(b.file), *size, one.digest, *extents))
-    return Checked(pairs, sorted(problems, key=lambda problem: (problem.file, problem.what)), found, facts)
+    sides = Sides("ab", [how.ranges.of(side) for side in "ab"])
+    groups = [(name, (file_a, file_b)) for name, file_a, file_b in matched.pairs]
+    checked = check_groups(groups, names, task, how, sides, progress, threads)
+    pairs = []
+    for one in checked.groups:
+        a, b = one.sources
+        size = a.facts.height, a.facts.width
+        pairs.append(Pair(one.name, str(a.file), str(b.file), *size, one.digest, *one.extents))
+    problems = sorted([*matched.problems, *checked.problems], key=lambda problem: (problem.file, problem.what))
+    return Checked(pairs, problems, [*notes, *checked.notes], checked.facts)
 
 
 def _listed_sides(a: Path, b: Path) -> tuple[tuple[list[Path], list[Path]], list[Problem]]:
     (files_a, note_a), (files_b, note_b) = image_files(a), image_files(b)
     return (files_a, files_b), [note for note in (note_a, note_b) if note is not None]
-
-
-def _decode_pair(name: str, a: Path, b: Path, names: Mapping[Path, str], how: Reading) -> _Decoded:
-    problems: list[Problem] = []
-    sources: list[_Source] = []
-    samples: list[Samples] = []
-    digest = hashlib.sha256()
-    for side, file in zip("ab", (a, b), strict=True):
-        try:
-            data = read_bytes(file, how.megapixels)
-            one = decode(data, file, how.megapixels)
-        except UnreadableImageError as error:
-            problems.append(Problem(names[file], error.what))
-        else:
-            digest.update(data)
-            samples.append(one)
-            extremes = measure(one, how.ranges.of(side))
-            height, width = one.values.shape[:2]
-            channels = one.values.shape[2] if one.values.ndim == 3 else 1
-            facts = SourceFacts(one.about, height, width, channels, extremes.least, extremes.greatest)
-            sources.append(_Source(file, facts, extremes, one.remarks))
-    if not problems:
-        found = _mismatch(a, b, *samples)
-        if found is not None:
-            problems.append(Problem(names[a], f"{found.what} (its partner is {names[b]})", found.kind))
-    return _Decoded(name, tuple(sources), digest.hexdigest(), problems)
-
-
-def _mismatch(file_a: Path, file_b: Path, a: Samples, b: Samples) -> Problem | None:
-    (height_a, width_a), (height_b, width_b) = a.values.shape[:2], b.values.shape[:2]
-    if a.orientation != b.orientation:
-        what = f"EXIF orientations differ: {a.orientation} in a, {b.orientation} in b; save both upright"
-        return Problem("", what, "orientation")
-    if (height_a, width_a) != (height_b, width_b):
-        return Problem("", f"sizes differ: {width_a}×{height_a} in a, {width_b}×{height_b} in b", "size")
-    if file_a.samefile(file_b):
-        return Problem("", "both are the same file", "same file")
-    if _same_picture(a, b):
-        return Problem("", "both files are the same picture", "same picture")
-    return None
-
-
-def _same_picture(a: Samples, b: Samples) -> bool:
-    """Returns True for equal pixels; a grey file also equals an RGB file whose channels all hold it."""
-    if a.full != b.full:
-        return False
-    first, second = _bands(a.values, b.values.ndim), _bands(b.values, a.values.ndim)
-    return bool((first == second).all())
-
-
-def _bands(values: NDArray[Any], other_dimensions: int) -> NDArray[Any]:
-    return values[..., None] if values.ndim == 2 and other_dimensions == 3 else values
-
-
-def _notes_on(source: _Source, extent: Extent | None, rule: RangeRule, name: str) -> list[Problem]:
-    """Returns the notes on one source: its decoder's remarks, a range that is not its depth's, too narrow values."""
-    notes = [Problem(name, remark, "remark") for remark in source.remarks]
-    extremes = source.extremes
-    if extent is not None:
-        why = "by --range" if rule.kind != "auto" else f"it is {source.facts.about}; --range says otherwise"
-        notes.append(Problem(name, f"values {extent[0]:g} to {extent[1]:g} become 0 to 255 ({why})", "range"))
-    low, high = extent or extremes.full or (extremes.least, extremes.greatest)
-    span = (min(extremes.greatest, high) - max(extremes.least, low)) / (high - low) * 255 if high > low else 0.0
-    if span <= NEARLY_CONSTANT:
-        what = f"is nearly constant: its values span {max(span, 0.0):.2g} of 255 grey levels"
-        notes.append(Problem(name, what, "nearly constant"))
-    return notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -45,6 +45,16 @@ class Pair:
     range_a: Extent | None = None
     range_b: Extent | None = None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all sources."""
+        return self.a, self.b
+
+    @property
+    def ranges(self) -> tuple[Extent | None, ...]:
+        """Ranges of all sources."""
+        return self.range_a, self.range_b
+
     def __post_init__(self) -> None:
         for name in ("range_a", "range_b"):
             value = getattr(self, name)
@@ -60,11 +70,13 @@ class Problem:
         file: its path below the data set's folder, or as it was given.
         what: the rest of the sentence.
         kind: of fault or note.
+        pair: the pair's name, and its files a and b as absolute paths; empty where there is none.
     """
 
     file: str
     what: str
     kind: Kind = "unreadable"
+    pair: tuple[str, str, str] = field(default=("", "", ""), compare=False)
 
 
 @dataclass(frozen=True)
@@ -174,12 +186,14 @@ def match_sides(a: Sequence[Path], b: Sequence[Path], place_a: str, place_b: str
     problems: list[Problem] = []
     for own, other, place in ((by_a, by_b, place_b), (by_b, by_a, place_a)):
         for stem, files in own.items():
+            file_a, file_b = (str(side[stem][0]) if stem in side else "" for side in (by_a, by_b))
+            pair = stem, file_a, file_b
             if stem not in other:
-                problems += [Problem(names[file], f"has no partner in {place}", "no partner") for file in files]
+                problems += [Problem(names[file], f"has no partner in {place}", "no partner", pair) for file in files]
             if len(files) > 1:
                 listed = ", ".join(file.name for file in files)
                 what = f"shares its stem with other files of its folder: {listed}"
-                problems.append(Problem(names[files[0]], what, "shared stem"))
+                problems.append(Problem(names[files[0]], what, "shared stem", pair))
     pairs = [
         (stem, files[0], by_b[stem][0])
         for stem, files in sorted(by_a.items())

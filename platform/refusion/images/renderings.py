@@ -7,7 +7,7 @@ way the real modalities do. They are for trying things out, never for results.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -34,9 +34,16 @@ def defocus(picture: Float, depth: Float, *, slices: int = 12, largest: float = 
         slices: number of slices.
         largest: standard deviation, in pixels, of the blur at the far end of the depth from the plane of focus.
     """
+    near, far = focal_stack(picture, depth, (1.0, 0.0), slices=slices, largest=largest)
+    return near, far
+
+
+def focal_stack(
+    picture: Float, depth: Float, planes: Sequence[float], *, slices: int = 12, largest: float = 3.5
+) -> list[Byte]:
+    """Renders one picture for each plane of focus (0 to 1, as ``depth``); other arguments as for ``defocus``."""
     linear = picture**_GAMMA
-    near, far = (_composite(linear, depth, focus, slices, largest) for focus in (1.0, 0.0))
-    return _byte(near ** (1 / _GAMMA)), _byte(far ** (1 / _GAMMA))
+    return [_byte(_composite(linear, depth, plane, slices, largest) ** (1 / _GAMMA)) for plane in planes]
 
 
 def exposure(picture: Float, rng: np.random.Generator, *, stops: float = 2.0) -> tuple[Byte, Byte]:
@@ -45,11 +52,20 @@ def exposure(picture: Float, rng: np.random.Generator, *, stops: float = 2.0) ->
     Radiance: the picture made linear, its highlights expanded, under a light that falls off by 3 EV across the scene.
     Camera: shot and read noise, saturation of the sensor, and a response curve with toe and shoulder.
     """
+    (under, over), _ = exposure_stack(picture, rng, (-stops, stops))
+    return under, over
+
+
+def exposure_stack(picture: Float, rng: np.random.Generator, stops: Sequence[float]) -> tuple[list[Byte], Float]:
+    """Renders one picture for each exposure, in EV from the middle one, by the model of ``exposure``.
+
+    Returns:
+        The pictures, and the scene's radiance (H, W, 3), of which 1 saturates the sensor at the middle exposure.
+    """
     light = np.exp2(1.5 * _ramp(picture.shape[:2], rng))[..., None]
     radiance = picture**_GAMMA * (1 + 2 * picture.max(axis=2, keepdims=True) ** 4) * light
     radiance = radiance * np.float32(0.48 / np.percentile(radiance, 90))
-    under, over = (_photograph(radiance * np.float32(2.0**ev), rng) for ev in (-stops, stops))
-    return under, over
+    return [_photograph(radiance * np.float32(2.0**ev), rng) for ev in stops], radiance
 
 
 def infrared_and_visible(picture: Float, rng: np.random.Generator) -> tuple[Byte, Byte]:

@@ -1,48 +1,85 @@
-"""The fusion module's forward pass for whole pictures: tile by tile, without a graph.
+"""The fusion module's forward pass for whole pictures: strip by strip, without a graph, in bounded memory.
 
-Slow and large in a full-size pass are the wide intermediate results (four times the width, for each pixel), which no
-cache holds. They depend on a pixel's neighbours only, so they are computed for a few rows at a time and dropped. Of the
-whole picture attention needs sums over the pixels: they are added up tile by tile. Between blocks only the narrow
-feature maps stand in memory. The mathematics is that of `FusionModule.forward`, with other sums first.
+Attention needs sums over all pixels, everything else a pixel's neighbours only. So a picture is gone through once for
+each attention: a tile's maps are brought one layer further, handed on, and its share of the sums for the next layer is
+added up. Of the whole picture only the narrow maps between two layers are held, 2 · width channels in all, in
+memory or, where they are large, in a file (`tiled.row_maps`), each strip in the place of the one it was made of. The
+mathematics is that of `FusionModule.forward`, with other sums first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import refusion.ops as ops
-from refusion.networks.blocks import Block, ChannelNorm, GatedFeedForward
-from refusion.networks.fusion import CrossAttentionFusion, FusionModule
-from refusion.ops.channel_attention import Sums, projected_attention
-from refusion.ops.native.depthwise import SeparableConv
-from refusion.ops.native.reductions import channel_dots, gram, serves, weighted_sum
-from refusion.ops.tiling import pixels_at_once
+from refusion.networks.blocks import Block
+from refusion.networks.fusion import FusionModule
+from refusion.networks.tiled.layers import (
+    RINGS_OF_PROJECT_OUT,
+    BlockPerStream,
+    Crop,
+    CrossFusion,
+    Layer,
+    project_in,
+    project_out,
+)
+from refusion.networks.tiled.row_maps import row_map
+
+ReadRows = Callable[[int, int], torch.Tensor]
+"""Returns rows of the sources from one up to another, (1, 2, rows, W) in [0, 1]."""
+
+OnRows = Callable[[int, int], None]
+"""Called with the rows done and those in all, counted once for each time that the picture is gone through."""
 
 
-class _Rows(NamedTuple):
-    """A tile: rows ``top`` to ``bottom``, and with the row that a 3×3 convolution needs on either side, if there."""
+class Tiling(NamedTuple):
+    """Sizes of what is in memory at once, in pixels.
+
+    Attributes:
+        strip: pixels of a strip, which goes from side to side.
+        rows: rows of a strip at most.
+        columns: columns of a tile at most.
+    """
+
+    strip: int
+    rows: int
+    columns: int
+
+
+# Rows of a tile's wide maps fit into a core's cache.
+_ON_CPU = Tiling(1 << 19, 128, 320)
+_ON_GPU = Tiling(1 << 20, 1 << 20, 1 << 20)
+_LEAST_ROWS = 8
+
+_ReadMaps = Callable[[int, int], torch.Tensor]
+
+
+class _Place(NamedTuple):
+    """Rows and columns of a picture."""
 
     top: int
     bottom: int
-    above: int
-    below: int
+    left: int
+    right: int
 
-    def inner(self, x: torch.Tensor) -> torch.Tensor:
-        """The tile's own rows of a result that was computed with its neighbours."""
-        return x[:, self.top - self.above : self.bottom - self.above]
+    def grown(self, by: int, height: int, width: int) -> _Place:
+        """Returns it with as many pixels more on each side, where the picture has them."""
+        return _Place(
+            max(self.top - by, 0), min(self.bottom + by, height), max(self.left - by, 0), min(self.right + by, width)
+        )
 
-    def outer(self, x: torch.Tensor) -> torch.Tensor:
-        """The tile of a whole image, with its neighbours."""
-        return x[:, self.above : self.below]
+    def of(self, x: torch.Tensor, outer: _Place) -> torch.Tensor:
+        """Returns its part of x (1, H, W, C), which is of ``outer``."""
+        return x[:, self.top - outer.top : self.bottom - outer.top, self.left - outer.left : self.right - outer.left]
 
 
 @torch.no_grad()
-def fuse_tiled(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
+def fuse_tiled(module: FusionModule, sources: torch.Tensor, tiling: Tiling | None = None) -> torch.Tensor:
     """Result of `module(sources)`, to rounding, in less time and memory; nothing can be differentiated through it.
 
     It is computed in the parameters' type, whatever precision is configured.
@@ -50,133 +87,159 @@ def fuse_tiled(module: FusionModule, sources: torch.Tensor) -> torch.Tensor:
     Args:
         module: on any device; the work is done there.
         sources: (B, 2, H, W) in [0, 1], a first, then b.
+        tiling: None for one that suits the device.
 
     Returns:
         The fused images, (B, 1, H, W) in (0, 1).
+
+    Raises:
+        UserError: the disk has no room for the maps of a large picture.
 
     Example:
         >>> fuse_tiled(FusionModule(width=8, blocks=1), torch.rand(1, 2, 24, 32)).shape
         torch.Size([1, 1, 24, 32])
     """
-    a, b = ops.to_channels_last(sources).chunk(2, dim=3)
-    x1 = _stage(ops.conv3x3(a, module.project_in_1.weight), module.encoder1)
-    x2 = _stage(ops.conv3x3(b, module.project_in_2.weight), module.encoder2)
-    x = _stage(_cross_attention_fusion(x1, x2, module.FM), module.decoder)
-    x = F.leaky_relu(ops.conv3x3(x, module.project_out_0.weight), 0.01, inplace=True)
-    return module.image(ops.to_channels_first(ops.conv3x3(x, module.project_out_1.weight)), sources)
+    fused = sources.new_empty((sources.shape[0], 1, *sources.shape[2:]))
+    for image, out in zip(sources.split(1), fused.split(1), strict=True):
+        read = partial(_rows_of, image)
+        for top, rows in fused_strips(module, read, sources.shape[2], sources.shape[3], tiling=tiling):
+            out[:, :, top : top + rows.shape[2]] = rows
+    return fused
 
 
-def _tiles(x: torch.Tensor) -> Iterator[_Rows]:
-    batch, height, width, _ = x.shape
-    rows = max(4, pixels_at_once(x.device.type == "cpu") // max(1, batch * width))
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        yield _Rows(top, bottom, max(top - 1, 0), min(bottom + 1, height))
+def fused_strips(
+    module: FusionModule,
+    read: ReadRows,
+    height: int,
+    width: int,
+    *,
+    tiling: Tiling | None = None,
+    progress: OnRows | None = None,
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yields the fused picture (height, width) strip by strip, from above: its first row, and (1, 1, rows, width).
+
+    Args:
+        module: on any device; the work is done there.
+        read: the sources, on the module's device; each row is read three times.
+        height, width: of the picture.
+        tiling: None for one that suits the device.
+        progress: is told after each strip.
+
+    Raises:
+        UserError: the disk has no room for the maps of a large picture.
+    """
+    like = module.project_in_1.weight
+    cut = tiling or (_ON_CPU if like.device.type == "cpu" else _ON_GPU)
+    layers = _layers(module, like)
+    last = len(layers)
+
+    def tell(times: int, bottom: int) -> None:
+        if progress is not None:
+            progress(times * height + bottom, (last + 1) * height)
+
+    with torch.no_grad(), row_map(height, width, 2 * like.shape[0], like) as maps:
+        for number, following in enumerate([*layers, None]):
+            previous = layers[number - 1] if number else None
+            # What the first convolutions make of the sources is computed again rather than held.
+            from_sources = number < 2
+            way = _Way(module, previous, following, from_sources)
+            source = (lambda top, bottom: ops.to_channels_last(read(top, bottom))) if from_sources else maps.read
+            for top, bottom, found in way.strips(source, height, width, cut):
+                if following is None:
+                    yield top, module.image(ops.to_channels_first(found), read(top, bottom))
+                elif previous is not None:
+                    maps.write(top, found)
+                tell(number, bottom)
+            if following is not None:
+                following.conclude()
 
 
-def _stage(x: torch.Tensor, blocks: nn.Sequential) -> torch.Tensor:
-    for block in blocks:
-        assert isinstance(block, Block)
-        x = _block(x, block)
-    return x
+class _Way(NamedTuple):
+    """One way through the picture: from one layer's input to its result, of which the next one's sums are taken.
+
+    Attributes:
+        previous: the layer that is computed; None at the first time.
+        following: the layer whose sums are gathered; None at the last time, which ends with what the last convolutions
+            find.
+        from_sources: the input is the sources, not maps.
+    """
+
+    module: FusionModule
+    previous: Layer | None
+    following: Layer | None
+    from_sources: bool
+
+    @property
+    def rings(self) -> int:
+        """Pixels around a tile that its result and sums depend on."""
+        computed = self.from_sources + (0 if self.previous is None else self.previous.rings)
+        return computed + (RINGS_OF_PROJECT_OUT if self.following is None else self.following.rings_of_sums)
+
+    def strips(self, read: _ReadMaps, height: int, width: int, cut: Tiling) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Yields the first row of each strip, the one behind its last, and its result (1, rows, width, channels)."""
+        window = _Window(read)
+        for top, bottom in _parts(height, max(min(cut.rows, cut.strip // width), min(cut.rows, _LEAST_ROWS))):
+            all_columns = _Place(top, bottom, 0, width).grown(self.rings, height, width)
+            x = window.moved(all_columns.top, all_columns.bottom)
+            found = []
+            for left, right in _parts(width, cut.columns):
+                tile = _Place(top, bottom, left, right)
+                outer = tile.grown(self.rings, height, width)
+                found.append(self._of_tile(outer.of(x, all_columns), partial(tile.of, outer=outer)))
+            yield top, bottom, torch.cat(found, dim=2)
+
+    def _of_tile(self, x: torch.Tensor, inner: Crop) -> torch.Tensor:
+        if self.from_sources:
+            streams = project_in(self.module, ops.to_channels_first(x))
+        else:
+            assert self.previous is not None
+            streams = [stream.contiguous() for stream in x.chunk(self.previous.streams, dim=3)]
+        if self.previous is not None:
+            streams = self.previous.value(streams)
+        if self.following is None:
+            return inner(project_out(self.module, streams[0]))
+        self.following.gather(streams, inner)
+        return torch.cat([inner(stream) for stream in streams], dim=3)
 
 
-def _block(x: torch.Tensor, block: Block) -> torch.Tensor:
-    attn = block.attn
-    sums = _no_sums(x)
-    v = x.new_empty(x.shape)
-    for rows in _tiles(x):
-        q, k, value = _separable_conv(rows.outer(x), block.norm1, attn.qkv, attn.qkv_dwconv, rows).chunk(3, dim=3)
-        _add(sums, q, k)
-        v[:, rows.top : rows.bottom] = value
-    matrix = _matrix(sums, attn.temperature, attn.project_out)
-    out = x.new_empty(x.shape)
-    for rows in _tiles(x):
-        y = _with_attention(rows.outer(x), matrix, rows.outer(v))
-        out[:, rows.top : rows.bottom] = _feed_forward(y, block.norm2, block.ffn, rows)
-    return out
+class _Window:
+    """Rows that move down a picture: those that overlap are kept, as they may have been written over since."""
+
+    def __init__(self, read: _ReadMaps) -> None:
+        self._read = read
+        self._top, self._rows = 0, torch.empty(1, 0, 0, 0)
+
+    def moved(self, top: int, bottom: int) -> torch.Tensor:
+        """Returns the rows from ``top`` up to ``bottom``, neither of which may be less than before."""
+        end = self._top + self._rows.shape[1]
+        if end <= top:
+            self._rows = self._read(top, bottom).clone()
+        elif bottom > end:
+            self._rows = torch.cat((self._rows[:, top - self._top :], self._read(end, bottom)), dim=1)
+        else:
+            self._rows = self._rows[:, top - self._top :]
+        self._top = top
+        return self._rows[:, : bottom - top]
 
 
-def _feed_forward(x: torch.Tensor, norm: ChannelNorm, ffn: GatedFeedForward, rows: _Rows) -> torch.Tensor:
-    """Feed-forward network with its residual, in a tile's own rows, from the tile with its neighbours."""
-    native = SeparableConv.gated([x, *norm.affine, ffn.project_in.weight, ffn.dwconv.weight, ffn.project_out.weight])
-    if native.is_served():
-        return rows.inner(native.value())
-    gate, value = _separable_conv(x, norm, ffn.project_in, ffn.dwconv, rows).chunk(2, dim=3)
-    return rows.inner(x) + ops.pointwise_conv(F.gelu(gate).mul_(value), ffn.project_out.weight)
+def _rows_of(image: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
+    return image[:, :, top:bottom]
 
 
-def _separable_conv(
-    x: torch.Tensor, norm: ChannelNorm | None, pointwise: nn.Conv2d, depthwise: nn.Conv2d, rows: _Rows
-) -> torch.Tensor:
-    """Norm, if any, pointwise and depthwise convolution, in a tile's own rows, from the tile with its neighbours."""
-    affine = () if norm is None else norm.affine
-    native = SeparableConv.plain([x, *affine, pointwise.weight, depthwise.weight])
-    if native.is_served():
-        return rows.inner(native.value())
-    source = x if norm is None else norm(x)
-    return rows.inner(ops.depthwise_conv(ops.pointwise_conv(source, pointwise.weight), depthwise.weight))
+def _parts(length: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yields where equal parts begin and end."""
+    each = -(-length // -(-length // most))
+    for first in range(0, length, each):
+        yield first, min(first + each, length)
 
 
-def _cross_attention_fusion(x1: torch.Tensor, x2: torch.Tensor, fm: CrossAttentionFusion) -> torch.Tensor:
-    v1, v2 = x1.new_empty(x1.shape), x2.new_empty(x2.shape)
-    sums1, sums2 = _no_sums(x1), _no_sums(x2)
-    for rows in _tiles(x1):
-        own = slice(rows.top, rows.bottom)
-        q1, k1, v1[:, own] = _separable_conv(rows.outer(x1), None, fm.qkv1, fm.qkv1_dwconv, rows).chunk(3, dim=3)
-        q2, k2, v2[:, own] = _separable_conv(rows.outer(x2), None, fm.qkv2, fm.qkv2_dwconv, rows).chunk(3, dim=3)
-        _add(sums1, q2, k1)
-        _add(sums2, q1, k2)
-    matrix1 = _matrix(sums1, fm.temperature1, fm.project_mid1)
-    matrix2 = _matrix(sums2, fm.temperature2, fm.project_mid2)
-    out = x1.new_empty((*x1.shape[:3], 2 * x1.shape[3]))
-    weights = fm.joint_feed_forward()
-    for rows in _tiles(x1):
-        y1 = _with_attention(rows.outer(x1), matrix1, rows.outer(v1))
-        y2 = _with_attention(rows.outer(x2), matrix2, rows.outer(v2))
-        joined = torch.cat((y1, y2), dim=3)
-        native = SeparableConv.gated([joined, *weights])
-        if native.is_served():
-            out[:, rows.top : rows.bottom] = rows.inner(native.value())
-            continue
-        gate1, gate2 = _separable_conv(joined, None, fm.project_E, fm.project_E_d, rows).chunk(2, dim=3)
-        h1 = F.gelu(gate1).mul_(_separable_conv(y1, None, fm.project_E1, fm.project_E1_d, rows))
-        h2 = F.gelu(gate2).mul_(_separable_conv(y2, None, fm.project_E2, fm.project_E2_d, rows))
-        half = rows.inner(joined) + ops.pointwise_conv(h1, fm.project_out1.weight)
-        out[:, rows.top : rows.bottom] = half + ops.pointwise_conv(h2, fm.project_out2.weight)
-    return out
+def _layers(module: FusionModule, like: torch.Tensor) -> list[Layer]:
+    encoders = zip(_blocks(module.encoder1), _blocks(module.encoder2), strict=True)
+    decoder = [BlockPerStream([block], like) for block in _blocks(module.decoder)]
+    return [*(BlockPerStream(both, like) for both in encoders), CrossFusion(module.FM, like), *decoder]
 
 
-def _no_sums(x: torch.Tensor) -> Sums:
-    """Zeros, to which tiles are added; in double precision, since a large picture has many tiles."""
-    batch, channels = x.shape[0], x.shape[3]
-    squares = torch.zeros(2, batch, channels, dtype=torch.float64, device=x.device)
-    return Sums(squares.new_zeros(batch, channels, channels), *squares)
-
-
-def _add(sums: Sums, q: torch.Tensor, k: torch.Tensor) -> None:
-    """Adds one more tile, channels last."""
-    flat_q, flat_k = q.flatten(1, 2), k.flatten(1, 2)
-    if serves(q):
-        sums.gram.add_(gram((flat_q, flat_k)))
-        sums.q_squares.add_(channel_dots(flat_q, flat_q))
-        sums.k_squares.add_(channel_dots(flat_k, flat_k))
-        return
-    sums.gram.add_(flat_q.transpose(1, 2) @ flat_k)
-    sums.q_squares.add_(flat_q.square().sum(dim=1))
-    sums.k_squares.add_(flat_k.square().sum(dim=1))
-
-
-def _matrix(sums: Sums, temperature: torch.Tensor, project: nn.Conv2d) -> torch.Tensor:
-    """Matrix by which v is multiplied, (B, outputs, C)."""
-    found = projected_attention(sums, temperature.double(), project.weight.flatten(1).double())
-    return found.to(project.weight.dtype)
-
-
-def _with_attention(x: torch.Tensor, matrix: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """x and, added to it, v times the matrix."""
-    if serves(x):
-        out = x.new_empty(x.shape)
-        weighted_sum(out.flatten(1, 2), [(x.flatten(1, 2), None)], [(v.flatten(1, 2), matrix.transpose(1, 2))])
-        return out
-    return x + (v.flatten(1, 2) @ matrix.transpose(1, 2)).view(*v.shape[:3], -1)
+def _blocks(stage: nn.Sequential) -> list[Block]:
+    blocks = list(stage)
+    assert all(isinstance(block, Block) for block in blocks)
+    return blocks  # type: ignore[return-value]

@@ -34,8 +34,13 @@ def lasting_failure(worker_exceptions: Mapping[int, BaseException]) -> BaseExcep
 
 def _is_lasting(error: BaseException) -> bool:
     if isinstance(error, OSError):
-        return error.errno in _LASTING_OF_DISKS
+        return is_fault_of_disk(error)
     return isinstance(error, _LASTING)
+
+
+def is_fault_of_disk(error: BaseException | None) -> bool:
+    """Returns True for an error that whatever is written there would meet: no space, no right to write."""
+    return isinstance(error, OSError) and error.errno in _LASTING_OF_DISKS
 
 
 def reason_of(failure: BaseException) -> str:

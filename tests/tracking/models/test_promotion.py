@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from scipy import stats
 
-from refusion.cli.promote import promote_version
+from refusion.cli.looking.promote import promote_version
 from refusion.errors import UserError
 from refusion.metrics import METRICS
 from refusion.tracking.comparison.scores import scores_file, scores_text, with_facts

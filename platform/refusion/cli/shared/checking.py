@@ -64,8 +64,10 @@ def check_split(data: str, task: str, split: str, reading: Reading, *, skip_bad:
     return 0
 
 
-def check_folders(a: Path, b: Path, task: str, reading: Reading, *, skip_bad: bool) -> int:
-    """Checks two files or folders; returns the exit status.
+def check_folders(
+    a: Path, b: Path, task: str, reading: Reading, sources: Sequence[Path] = (), *, skip_bad: bool
+) -> int:
+    """Checks two files or folders, or the ``sources`` of stacks; returns the exit status.
 
     Raises:
         UserError: there are no such sources, or pairs are bad.
@@ -73,7 +75,12 @@ def check_folders(a: Path, b: Path, task: str, reading: Reading, *, skip_bad: bo
     from refusion.images.pair_check import check_sources
     from refusion.inspection.checking import refuse_bad, tell_checked
 
-    checked = check_sources(a, b, task, reading=reading)
+    if sources:
+        from refusion.images.stacks.stack import check_stacks
+
+        checked = check_stacks(sources, task, reading=reading)
+    else:
+        checked = check_sources(a, b, task, reading=reading)
     tell_checked(task, checked, _say())
     refuse_bad([checked], skip_bad=skip_bad)
     return 0

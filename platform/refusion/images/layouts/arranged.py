@@ -155,16 +155,18 @@ def _matched(pairs: Sequence[Candidates], names: Mapping[Path, str], titles: Map
     good: list[tuple[str, Path, Path]] = []
     problems: list[Problem] = []
     for pair in pairs:
+        title = titles.get(id(pair))
+        name = (f"{title}-{pair.name}" if title else pair.name).replace("/", "-").replace(" ", "_")
+        file_a, file_b = (str(side[0]) if side else "" for side in (pair.a, pair.b))
+        files = name, file_a, file_b
         for own, other, side in ((pair.a, pair.b, "b"), (pair.b, pair.a, "a")):
             if not other:
-                problems += [Problem(names[file], f"has no partner to be {side}", "no partner") for file in own]
+                problems += [Problem(names[file], f"has no partner to be {side}", "no partner", files) for file in own]
             if len(own) > 1:
-                listed = ", ".join(names[file] for file in own)
-                problems.append(Problem(names[own[0]], f"is one of several for one pair: {listed}", "shared stem"))
+                what = f"is one of several for one pair: {', '.join(names[file] for file in own)}"
+                problems.append(Problem(names[own[0]], what, "shared stem", files))
         if len(pair.a) == len(pair.b) == 1:
-            title = titles.get(id(pair))
-            name = f"{title}-{pair.name}" if title else pair.name
-            good.append((name.replace("/", "-").replace(" ", "_"), pair.a[0], pair.b[0]))
+            good.append((name, pair.a[0], pair.b[0]))
     return Matched(sorted(good), problems)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -25,14 +27,14 @@ def mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
     """Scores MEF-SSIM (Ma, Zeng & Wang 2015) on the finest scale: the similarity of f with the desired structure.
 
     In each 11×11 window the desired structure is the mean of the sources' own structures, weighted by their contrasts
-    to a power that grows with their consistency, and given the higher contrast of the two. Luminance does not count, so
-    that a constant added to f is free. Where both sources are flat no structure is desired, and contrast in f only
-    costs. Takes (B,H,W) and (2,B,H,W) with sides of at least 11 pixels, returns (B,) in [−1, 1].
+    to a power that grows with their consistency, and given the highest contrast of them. Luminance does not count, so
+    that a constant added to f is free. Where all sources are flat no structure is desired, and contrast in f only
+    costs. Takes (B,H,W) and (K,B,H,W), K ≥ 2, with sides of at least 11 pixels, returns (B,) in [−1, 1].
     """
     images = torch.cat([fused[None], sources])
     total = fused.new_zeros(fused.shape[0])
     for strip in strips(images, GAUSSIAN - 1):
-        total += _similarity(strip[0], strip[1], strip[2]).sum((-2, -1))
+        total += _similarity(strip[0], list(strip[1:])).sum((-2, -1))
     return total / ((fused.shape[-2] - GAUSSIAN + 1) * (fused.shape[-1] - GAUSSIAN + 1))
 
 
@@ -41,7 +43,7 @@ def multi_scale_mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
 
     The score is the weighted geometric mean over scales, each half as large as the one before (mean of 2×2 pixels).
     Where f has the opposite structure on some scale, its negative score there counts as 0 (the published code turns
-    complex). Takes (B,H,W) and (2,B,H,W) with sides of at least 44 pixels, returns (B,) in [0, 1].
+    complex). Takes (B,H,W) and (K,B,H,W), K ≥ 2, with sides of at least 44 pixels, returns (B,) in [0, 1].
     """
     score = torch.ones_like(fused[:, 0, 0])
     for scale, weight in enumerate(WEIGHTS):
@@ -51,44 +53,46 @@ def multi_scale_mef_ssim(fused: Tensor, sources: Tensor) -> Tensor:
     return score
 
 
-def _similarity(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def _similarity(fused: Tensor, sources: list[Tensor]) -> Tensor:
     """Returns the similarity in every window: (B,H,W) each to (B,H−10,W−10)."""
-    of_a, of_b = _structure_factors(a, b)
-    mean_f, mean_a, mean_b = (gaussian_means(image) for image in (fused, a, b))
-    covariance = of_a * (gaussian_means(a * fused) - mean_a * mean_f)
-    covariance += of_b * (gaussian_means(b * fused) - mean_b * mean_f)
+    factors = _structure_factors(sources)
+    mean_f, means = gaussian_means(fused), [gaussian_means(source) for source in sources]
+    covariance = torch.zeros_like(mean_f)
     variances = gaussian_means(fused.square()) - mean_f.square()
-    variances += of_a.square() * (gaussian_means(a.square()) - mean_a.square())
-    variances += of_b.square() * (gaussian_means(b.square()) - mean_b.square())
-    variances += 2 * of_a * of_b * (gaussian_means(a * b) - mean_a * mean_b)
+    for k, (of_k, mean, source) in enumerate(zip(factors, means, sources, strict=True)):
+        covariance += of_k * (gaussian_means(source * fused) - mean * mean_f)
+        variances += of_k.square() * (gaussian_means(source.square()) - mean.square())
+        for of_j, other_mean, other in zip(factors[:k], means, sources, strict=False):
+            variances += 2 * of_k * of_j * (gaussian_means(source * other) - mean * other_mean)
     _, c = ssim_constants(PEAK)
     return (2 * covariance + c) / (variances + c)
 
 
-def _structure_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _structure_factors(sources: list[Tensor]) -> list[Tensor]:
     """Returns the factor of each source's structure (its grey levels less their mean) in the desired structure."""
-    square_a, square_b, product = _co_scatter(a, a), _co_scatter(b, b), _co_scatter(a, b)
-    norm_a, norm_b = square_a.sqrt(), square_b.sqrt()
-    norm_of_sum = (square_a + square_b + 2 * product).clamp_(min=0).sqrt_()
-    consistency = ((norm_of_sum + EPS) / (norm_a + norm_b + EPS)).clamp_(max=1)
+    squares = [_co_scatter(source, source) for source in sources]
+    products = {
+        (j, k): _co_scatter(sources[j], sources[k]) for k in range(len(sources)) for j in range(k)
+    }  # of each two sources
+    norms = [square.sqrt() for square in squares]
+    norm_of_sum = (_sum(squares) + 2 * _sum(products.values())).clamp_(min=0).sqrt_()
+    consistency = ((norm_of_sum + EPS) / (_sum(norms) + EPS)).clamp_(max=1)
     # At 1 the tangent is huge, not infinite: in floating point π/2 is a little too small.
     power = (math.pi / 2 * consistency).tan_().clamp_(max=STRONGEST_POWER)
-    contrast_a, contrast_b = norm_a + LEAST_CONTRAST, norm_b + LEAST_CONTRAST
-    weight_a = (contrast_a / GAUSSIAN).pow_(power) + EPS
-    weight_b = (contrast_b / GAUSSIAN).pow_(power) + EPS
-    of_a, of_b = weight_a / contrast_a, weight_b / contrast_b
-    of_a, of_b = of_a / (weight_a + weight_b), of_b / (weight_a + weight_b)
-    return _scaled_to(torch.maximum(contrast_a, contrast_b), of_a, of_b, square_a, square_b, product)
-
-
-def _scaled_to(
-    contrast: Tensor, of_a: Tensor, of_b: Tensor, square_a: Tensor, square_b: Tensor, product: Tensor
-) -> tuple[Tensor, Tensor]:
-    own = of_a.square() * square_a + of_b.square() * square_b
-    square = own + 2 * of_a * of_b * product
+    contrasts = [norm + LEAST_CONTRAST for norm in norms]
+    weights = [(contrast / GAUSSIAN).pow_(power) + EPS for contrast in contrasts]
+    total = _sum(weights)
+    factors = [weight / contrast / total for weight, contrast in zip(weights, contrasts, strict=True)]
+    own = _sum(factor.square() * square for factor, square in zip(factors, squares, strict=True))
+    square = own + 2 * _sum(factors[j] * factors[k] * product for (j, k), product in products.items())
     # Structures that cancel each other leave rounding errors, which must not be blown up to full contrast.
-    scale = torch.where(square <= 1e-12 * own, 0.0, contrast / square.sqrt())
-    return scale * of_a, scale * of_b
+    highest = torch.stack(contrasts).amax(0)
+    scale = torch.where(square <= 1e-12 * own, 0.0, highest / square.sqrt())
+    return [scale * factor for factor in factors]
+
+
+def _sum(tensors: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, tensors)
 
 
 def _co_scatter(x: Tensor, y: Tensor) -> Tensor:
