@@ -13,8 +13,8 @@ from pathlib import Path
 # The code beside this file goes before an installed one.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from refusion.cli.options import run_command
 from refusion.cli.looking.promote import promote_version
+from refusion.cli.options import run_command
 
 if __name__ == "__main__":
     run_command(promote_version, __doc__)

@@ -55,8 +55,7 @@ def test_an_unknown_command_is_refused_with_those_there_are() -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "error: there is no command 'trian': choose from train, sweep, evaluate, fuse, data, runs, demo, report, "
-        "compare, promote, audit (see refusion --help)
-"
+        "compare, promote, audit (see refusion --help)\n"
     )
 
 

@@ -26,7 +26,7 @@ EXPERIMENT = "study"
 
 @dataclass
 class Written:
-    """What was written, for comparison."""
+    """Frames and jobs as they were written."""
 
     uri: str
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
