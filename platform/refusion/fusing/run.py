@@ -50,7 +50,7 @@ def fuse_folders(request: Request) -> int:
     request = replace(request, out=out)
     check_destination("--out", out, request.sources or [request.a, request.b])
     on_ray = _on_ray(request)
-    device = _device(request.device, on_ray=on_ray)
+    device = find_device(request.device, on_ray=on_ray)
     found = find_checkpoint(request.checkpoint, request.task, request.tracking_uri)
     module = load_module(found.folder, trust_code=request.trust_code)
     adaptation = None
@@ -112,7 +112,7 @@ def _on_ray(request: Request) -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _device(name: str, *, on_ray: bool) -> str:
+def find_device(name: str, *, on_ray: bool) -> str:
     """Returns the device of this process.
 
     Raises:
