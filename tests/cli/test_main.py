@@ -54,7 +54,7 @@ def test_an_unknown_command_is_refused_with_those_there_are() -> None:
     done = call("trian")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: there is no command 'trian': choose from train, sweep, evaluate, fuse, data, report, audit "
+        "error: there is no command 'trian': choose from train, sweep, evaluate, fuse, data, runs, demo, report, audit "
         "(see refusion --help)\n"
     )
 
@@ -62,7 +62,7 @@ def test_an_unknown_command_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_described_as_its_job_is(name: str) -> None:
     command = COMMANDS[name]
-    job, module = ROOT / command.file, Path(main.__file__).with_name(f"{command.module}.py")
+    job, module = ROOT / command.file, Path(main.__file__).parent / f"{command.module.replace('.', '/')}.py"
     described = [ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in (job, module)]
     assert described[0] == described[1]
 

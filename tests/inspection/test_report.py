@@ -17,8 +17,9 @@ from refusion.images.pair_check import find_and_check
 from refusion.images.reading import read_image
 from refusion.images.writing import write_image
 from refusion.inspection.links import write_links
+from refusion.inspection.measures import Shift
 from refusion.inspection.page import contact_sheet
-from refusion.inspection.report import SplitReport, find_duplicates, inspect_split, lines_of
+from refusion.inspection.report import SplitReport, find_duplicates, inspect_split, lines_of, offset_in_words
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_what_is_there_and_what_is_suspicious(data: Path) -> None:
     assert [problem.file for problem in report.checked.problems] == ["MEIF/train/a/scene_2.png"]
     assert "2 pairs, 1 problems; 52×44" in text
     assert re.search(r"a: PNG 8 bits grey; mean grey \d+", text)
-    assert "warning: scene_1 seems to be shifted: b lies +7 pixels down and -5 right of a" in text
+    assert "warning: scene_1 seems to be shifted: b lies 7 pixels down and 5 left of a" in text
     assert "has the brighter picture as a: a is the under-exposed one" in text
 
 
@@ -85,3 +86,16 @@ def test_links_overwrite_nothing_and_stay_out_of_the_data(data: Path, tmp_path: 
     with pytest.raises(UserError, match="is there already"):
         write_links(tmp_path / "out", data, [("MEIF", "val", pairs)])
     assert place.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("down", "right", "words"),
+    [
+        (-3, 0.2, "3 pixels up"),
+        (0, -7, "7 pixels left"),
+        (-1.2, 4.6, "1 pixel up and 5 right"),
+        (0.1, 0, "0 pixels right"),
+    ],
+)
+def test_offsets_have_a_direction_and_no_sign(down: float, right: float, words: str) -> None:
+    assert offset_in_words(Shift(down, right, 0.5, 0.1)) == words

@@ -5,7 +5,7 @@ from __future__ import annotations
 # A part imports only from parts of a lower rank; parts of one rank do not know one another.
 RANKS = {
     "errors": 0,
-    "tasks": 1, "checksums": 1, "home": 1, "statistics": 1, "import_path": 1,
+    "tasks": 1, "checksums": 1, "home": 1, "statistics": 1, "import_path": 1, "page_style": 1,
     "config": 2, "shipped": 2, "ops": 2, "objectives": 2, "metrics": 2,
     "rewards": 3,
     "networks": 4,
@@ -13,8 +13,8 @@ RANKS = {
     "fuse": 6, "adapt": 6, "baselines": 6, "inspection": 6,
     "runtime": 7, "tracking": 7, "stacks": 7,
     "training": 8,
-    "search": 9, "evaluation": 9, "ablations": 9, "fusing": 9,
-    "reporting": 10,
+    "search": 9, "evaluation": 9, "ablations": 9, "fusing": 9, "demo": 9,
+    "reporting": 10, "inventory": 10,
     "audit": 11,
     "results": 12,
     "cli": 13,
@@ -37,7 +37,7 @@ STANDS_ON = {
 }
 
 # Which part of the package may import what comes from outside.
-ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation", "audit"}, "mlflow": {"tracking"}}
+ONLY_IN = {"ray": {"runtime", "training", "search", "evaluation", "audit"}, "mlflow": {"tracking"}, "gradio": {"demo"}}
 
 _P = "platform/refusion/"
 _OPS = (f"{_P}ops", f"{_P}networks", f"{_P}meta", "tests/ops", "tests/networks", "tests/meta", "analysis/benchmarks")

@@ -23,3 +23,12 @@ def write_pairs(root: Path, task: str, split: str, count: int, seed: int = 0) ->
             path = root / task / split / side / f"scene_{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, np.ascontiguousarray(image))
+
+
+def write_noise(folder: Path, names: list[str], size: tuple[int, int] = (20, 24)) -> None:
+    """Writes a pair of that name into FOLDER/a and b, grey, of (height, width) pixels, no two alike."""
+    random = np.random.default_rng(0)
+    for side in "ab":
+        (folder / side).mkdir(exist_ok=True)
+        for name in names:
+            write_image(folder / side / f"{name}.png", random.integers(0, 256, size, dtype=np.uint8))

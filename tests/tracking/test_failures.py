@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from refusion.errors import UserError
+from refusion.tracking.failures import warn_of
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store
 
@@ -68,3 +69,10 @@ def test_a_write_during_training_names_the_limit_that_it_exceeds(caplog: pytest.
     (line,) = caplog.messages
     assert "HTTP status 413; raise that limit (client_max_body_size in nginx)" in line
     assert "training goes on" in line
+
+
+def test_what_could_not_be_written_is_said_once() -> None:
+    said: list[str] = []
+    warn_of("the views", None, said.append)
+    warn_of("the views", "it does not answer", said.append)
+    assert said == ["warning: the views could not be written to MLflow (it does not answer)"]

@@ -21,6 +21,7 @@ from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights
 from refusion.runtime.distributed import Shard
 from refusion.training import validation
+from refusion.training import weight_maps as maps_of_weights
 from refusion.training.validation import Measured, average_baseline, measure, validate
 from refusion.training.weight_maps import weight_maps
 
@@ -145,8 +146,8 @@ def test_maps_of_large_images_are_made_from_smaller_ones(
         sizes.append(weights.intensity.shape)
         return weight_maps(weights)
 
-    monkeypatch.setattr(validation, "_MAP_SIDE", 26)
-    monkeypatch.setattr(validation, "weight_maps", noted)
+    monkeypatch.setattr(maps_of_weights, "_MAP_SIDE", 26)
+    monkeypatch.setattr(maps_of_weights, "weight_maps", noted)
     pictures = validated(state, val_store, [0]).pictures
     assert sizes == [(1, 2, 22, 26)]
     assert pictures["fused/scene_0"].shape == (44, 52, 3)

@@ -22,6 +22,7 @@ from refusion.config.layers import leaves
 from refusion.config.presets import preset_names
 from refusion.config.settings import Settings
 from refusion.errors import MachineError, UserError
+from refusion.runtime.lifetime.leaving import leave_at_once, uses_ray
 
 _MACHINES = "machines"
 # Plain settings by the title under which ``--help`` lists them; the others come under the last.
@@ -70,6 +71,8 @@ def run_command(command: Callable[[Sequence[str], str], int], description: str |
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
         status = int(getattr(error, "status", 130))
+        if uses_ray():
+            leave_at_once(status)
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; nor may Python try to write the rest when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from refusion.ops.backend import configure
 from refusion.runtime.failures import is_fault_of_disk, reason_of
 from refusion.stacks import fuse_stack_exact
 
+# ``write_image`` writes beside the file beside the target.
+_PART = re.compile(r"\.\.?.+\.part\.(png|tif|jpg)(-\d+\.part)?")
+
 
 @dataclass(frozen=True)
 class WorkItem:
@@ -39,7 +44,7 @@ class WorkItem:
 
     @property
     def part(self) -> Path:
-        """File beside the target that is written first; that of an earlier job which was killed is written over."""
+        """File beside the target that is written first, hidden."""
         return self.target.with_name(f".{self.target.stem}.part{self.target.suffix}")
 
 
@@ -121,6 +126,12 @@ def _noted(pictures: Iterable[tuple[str, NDArray[np.float32]]], coloured: list[s
         if has_colour(picture):
             coloured.append(file)
         yield picture
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what jobs that were killed while they wrote have left in a folder of results."""
+    for entry in [entry.path for entry in os.scandir(folder) if _PART.fullmatch(entry.name)]:
+        Path(entry).unlink(missing_ok=True)
 
 
 def make(maker: Maker, item: WorkItem, device: str) -> Made:

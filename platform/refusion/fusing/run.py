@@ -16,7 +16,7 @@ from torch import nn
 
 from refusion.adapt import Adaptation, load_learned_loss
 from refusion.errors import UserError
-from refusion.fusing.maker import Made, Maker, WorkItem, make
+from refusion.fusing.maker import Made, Maker, WorkItem, make, remove_parts
 from refusion.fusing.manifest import BAD, LIST_FILE, FusedList, Row, opened
 from refusion.fusing.plan import bad_rows, common_row, is_there, plan, rows_of
 from refusion.fusing.request import Request
@@ -50,7 +50,7 @@ def fuse_folders(request: Request) -> int:
     request = replace(request, out=out)
     check_destination("--out", out, request.sources or [request.a, request.b])
     on_ray = _on_ray(request)
-    device = _device(request.device, on_ray=on_ray)
+    device = find_device(request.device, on_ray=on_ray)
     found = find_checkpoint(request.checkpoint, request.task, request.tracking_uri)
     module = load_module(found.folder, trust_code=request.trust_code)
     adaptation = None
@@ -68,6 +68,7 @@ def fuse_folders(request: Request) -> int:
     bad = bad_rows(checked, request)
     with terminated_is_interrupted(), opened(out) as listed:
         todo = plan(rows, listed.rows, request)
+        remove_parts(out)
         for row in todo.unknown:
             listed.add(row)
         for row in bad:
@@ -111,7 +112,7 @@ def _on_ray(request: Request) -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _device(name: str, *, on_ray: bool) -> str:
+def find_device(name: str, *, on_ray: bool) -> str:
     """Returns the device of this process.
 
     Raises:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jinja2
 
 from refusion.inspection.report import Duplicates, PairReport, SplitReport, lines_of, shift_in_words
+from refusion.page_style import PAGE_BEGINNING
 
 _MOST_PROBLEMS = 200
 
@@ -56,19 +57,10 @@ def _card(report: PairReport) -> dict[str, object]:
     }
 
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-  :root { color-scheme: light; }
-  body { margin: 0 auto; max-width: 84rem; padding: 1.5rem 1.25rem 3rem; background: #fff; color: #1f2937;
-         font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-  h1 { font-size: 1.6rem; margin: 0 0 .6rem; overflow-wrap: anywhere; }
-  h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; padding-top: .9rem; border-top: 1px solid #e5e7eb; }
+_PAGE = (
+    PAGE_BEGINNING
+    + """\
+  body { max-width: 84rem; font-size: 15px; }
   p { margin: .2rem 0; overflow-wrap: anywhere; }
   .bad p, .card .warning { color: #9a3412; }
   .bad { margin: .5rem 0; padding: .5rem .9rem; border-left: 4px solid #c2410c; background: #fff7ed; }
@@ -129,3 +121,4 @@ share of the picture where a, and where b, is clearly the sharper one.</p>
 </body>
 </html>
 """
+)

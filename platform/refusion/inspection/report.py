@@ -109,6 +109,22 @@ def shift_in_words(shift: Shift) -> str:
     return f"shift {shift.down:+.0f}, {shift.right:+.0f}"
 
 
+def offset_in_words(shift: Shift) -> str:
+    """Returns where b lies, seen from a, in whole pixels.
+
+    >>> offset_in_words(Shift(-3.2, 5.0, 0.5, 0.1)), offset_in_words(Shift(0.3, -1.0, 0.5, 0.1))
+    ('3 pixels up and 5 right', '1 pixel left')
+    """
+    down, right = round(shift.down), round(shift.right)
+    parts = [(abs(down), "down" if down > 0 else "up")] * bool(down)
+    parts += [(abs(right), "right" if right > 0 else "left")] * bool(right)
+    if not parts:
+        return "0 pixels right"
+    (count, way), *others = parts
+    first = f"{count} pixel{'' if count == 1 else 's'} {way}"
+    return " and ".join([first, *(f"{other} {where}" for other, where in others)])
+
+
 def inspect_split(
     root: Path, task: str, split: str, reading: Reading, *, sheet: int = 0, progress: OnProgress | None = None
 ) -> SplitReport:
@@ -193,7 +209,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     found = []
     if is_shifted(shift):
-        found.append(f"seems to be shifted: b lies {shift.down:+.0f} pixels down and {shift.right:+.0f} right of a")
+        found.append(f"seems to be shifted: b lies {offset_in_words(shift)} of a")
     if task == "MEIF" and exposures[0].mean > exposures[1].mean:
         found.append("has the brighter picture as a: a is the under-exposed one")
     if task == "MFIF" and min(focus) < _LEAST_FOCUS:

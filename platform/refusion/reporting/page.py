@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import jinja2
 from matplotlib.figure import Figure
 
+from refusion.page_style import PAGE_BEGINNING
 from refusion.reporting.figures import NothingToShowError, to_png
 
 
@@ -59,19 +60,10 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section], foot: s
     return environment.from_string(_PAGE).render(title=title, lead=lead, sections=sections, foot=foot)
 
 
-_PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-  :root { color-scheme: light; }
-  body { margin: 0 auto; max-width: 68rem; padding: 1.5rem 1.25rem 3rem; background: #fff; color: #1f2937;
-         font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-  h1 { font-size: 1.7rem; margin: 0 0 .6rem; }
-  h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; padding-top: .9rem; border-top: 1px solid #e5e7eb; }
+_PAGE = (
+    PAGE_BEGINNING
+    + """\
+  body { max-width: 68rem; }
   p { margin: .4rem 0; max-width: 52rem; }
   .lead p:last-child { padding: .6rem .9rem; border-left: 4px solid #c2410c; background: #fff7ed; }
   .wide { overflow-x: auto; }
@@ -129,3 +121,4 @@ _PAGE = """\
 </body>
 </html>
 """
+)

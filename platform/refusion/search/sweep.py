@@ -41,6 +41,7 @@ from refusion.search.trials.trainable import rows_of
 from refusion.search.trials.training import TrialPlan
 from refusion.search.tuning import tune_trials
 from refusion.tracking.database import upgrade_database
+from refusion.tracking.failures import warn_of
 from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status, close_abandoned
 from refusion.tracking.store import open_store
@@ -96,7 +97,8 @@ def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held:
         manifest.save(found)
         state = SweepState(manifest, Scoreboard(objective), parent, experiment_id)
         varied = state.varied(manifest.base.model_dump(mode="json"))
-        write_views(manifest.tracking_uri, experiment_id, varied=varied, tags=metric_tags(METRICS))
+        failed = write_views(manifest.tracking_uri, experiment_id, varied=varied, tags=metric_tags(METRICS))
+        warn_of("the views", failed, say)
         state.records = manifest.journal.read() if manifest.resumed else {}
         going_on = to_go_on(
             state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from mlflow.exceptions import MlflowException
 
@@ -60,6 +61,12 @@ def cause_and_remedy(error: Exception) -> tuple[str, str]:
         if mark in text:
             return known
     return first_line(error), _UNSTARTED[1]
+
+
+def warn_of(what: str, reason: str | None, say: Callable[[str], None]) -> None:
+    """Says that something could not be written to MLflow, and why; nothing where there is no reason."""
+    if reason is not None:
+        say(f"warning: {what} could not be written to MLflow ({reason})")
 
 
 def _status_of(error: Exception, text: str) -> int | None:

@@ -16,6 +16,7 @@ from mlflow.entities import Metric, Run, ViewType
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.epochs import NUMBERING, epoch_of
+from refusion.tracking.failures import reason_of
 from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
 from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, truncate
 
@@ -211,5 +212,5 @@ def log_results(
         log_job_summary(uri, run_id, summary)
         log_table(uri, run_id, rows, "results.csv")
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return reason_of(error)
     return None

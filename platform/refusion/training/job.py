@@ -29,6 +29,7 @@ from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.database import upgrade_database
 from refusion.tracking.epochs import run_counts_from_zero
+from refusion.tracking.failures import warn_of
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import registered_as
 from refusion.tracking.store import open_store
@@ -95,7 +96,7 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
     if request.upgrade_store:
         say(upgrade_database(manifest.tracking_uri))
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
-    write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS))
+    warn_of("the views", write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS)), say)
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
     runs_at_once = there.concurrent_runs(settings, threads)
@@ -242,19 +243,19 @@ class _Job:
         """Record and print the results and what can be done next."""
         ended = [self._result(outcome) for outcome in outcomes]
         failed = [outcome for outcome in outcomes if not outcome.succeeded]
+        say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         console.print(results.result_table(ended))
         for result in ended:
-            console.print(results.ending(result), markup=False, soft_wrap=True, highlight=False)
+            say(results.ending(result))
             where = registered_as(self.manifest.tracking_uri, result.task, self.recordings[result.task].run_id)
             if where:
-                console.print(f"{result.task}: registered as {where}", markup=False, soft_wrap=True, highlight=False)
+                say(f"{result.task}: registered as {where}")
         uri = self.manifest.tracking_uri
         summary = {result.task: results.summary(result) for result in ended}
         self.scores = results.result_rows(ended)
-        trouble = runs.log_results(uri, self.parent, summary, self.scores)
-        if trouble:
-            console.print(f"warning: the summary could not be written to MLflow ({trouble})", markup=False)
-        write_views(uri, self.experiment_id, pictures_of=[self.recordings[result.task].run_id for result in ended])
+        warn_of("the summary", runs.log_results(uri, self.parent, summary, self.scores), say)
+        shown = [self.recordings[result.task].run_id for result in ended]
+        warn_of("the views", write_views(uri, self.experiment_id, pictures_of=shown), say)
         self.close("FAILED" if failed else "FINISHED")
         self.say_next(console)
 
@@ -267,7 +268,8 @@ class _Job:
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
-        look = pages(self.manifest.tracking_uri, self.experiment_id, ("tasks", "pictures"), self.parent)
+        uri, say = self.manifest.tracking_uri, partial(console.print, markup=False, highlight=False, soft_wrap=True)
+        look = pages(uri, self.experiment_id, ("tasks", "pictures"), self.parent)
         folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
         found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
         unfinished = sum(outcome.succeeded for outcome in self.outcomes.values()) < len(self.pairs)
@@ -280,8 +282,8 @@ class _Job:
         }
         lines = next_steps(steps)
         for line in lines:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        describe_run(self.manifest.tracking_uri, self.parent, described(self.scores, lines))
+            say(line)
+        warn_of("the description", describe_run(uri, self.parent, described(self.scores, lines)), say)
 
     def _fuse(self, pairs: TaskPairs, checkpoint: Path) -> list[str]:
         sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]

@@ -6,25 +6,21 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from refusion.fuse import as_picture, fuse_sources
 from refusion.images.colour import luminance, restore_colour, saved_luminance
 from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
-from refusion.networks.full_size import propose_full_size
 from refusion.runtime.distributed import Shard, gather_on_all
-from refusion.training.weight_maps import weight_maps
+from refusion.training.weight_maps import proposed_maps
 
 Image = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
-# Maps are for looking at; beyond this side they only cost room.
-_MAP_SIDE = 512
 
 
 @dataclass
@@ -79,7 +75,7 @@ def validate(
         mine.scores[name] = measure(picture, sources)
         if position in kept:
             mine.pictures[f"fused/{name}"] = picture
-            mine.pictures[f"weights/{name}"] = weight_maps(propose_full_size(loss_proposal, _at_most(fed, _MAP_SIDE)))
+            mine.pictures[f"weights/{name}"] = proposed_maps(loss_proposal, fed)
         if progress is not None:
             progress(done, len(positions))
     return _in_order(store, indices, gather_on_all(mine))
@@ -110,16 +106,6 @@ def measure(picture: Image, sources: npt.NDArray[np.float32]) -> dict[str, float
     a, b = (torch.from_numpy(source) * 255.0 for source in sources)
     fused = torch.from_numpy(saved_luminance(picture))
     return {name: float(value[0]) for name, value in evaluate(fused, a, b).items()}
-
-
-def _at_most(fed: Tensor, side: int) -> Tensor:
-    height, width = fed.shape[-2:]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return fed
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    smaller = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in fed[0].cpu().numpy()]
-    return torch.from_numpy(np.stack(smaller))[None].to(fed.device)
 
 
 def _in_order(store: PairStore, indices: list[int], parts: list[Measured]) -> Measured:

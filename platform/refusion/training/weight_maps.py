@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor, nn
 
+from refusion.networks.full_size import propose_full_size
 from refusion.objectives import FusionWeights
 
 # Half the range of colours is at least this, so that rounding errors do not look like a proposal.
 _LEAST = 0.01
 _INCHES, _DPI = 4.0, 100
+# Maps are for looking at; beyond this side they only cost room.
+_MAP_SIDE = 512
+
+
+def proposed_maps(loss_proposal: nn.Module, sources: Tensor) -> npt.NDArray[np.uint8]:
+    """Maps, as ``weight_maps``, of the weights that P proposes for one pair, at most 512 pixels a side.
+
+    Args:
+        loss_proposal: P.
+        sources: (1, 2, H, W) in [0, 1], where P is.
+    """
+    return weight_maps(propose_full_size(loss_proposal, _at_most(sources, _MAP_SIDE)))
+
+
+def _at_most(sources: Tensor, side: int) -> Tensor:
+    height, width = sources.shape[-2:]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return sources
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    smaller = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in sources[0].cpu().numpy()]
+    return torch.from_numpy(np.stack(smaller))[None].to(sources.device)
 
 
 def weight_maps(weights: FusionWeights) -> npt.NDArray[np.uint8]:

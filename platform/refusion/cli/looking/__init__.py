@@ -1,0 +1,1 @@
+"""Commands that look at what there is, or let others look: runs, demo."""
