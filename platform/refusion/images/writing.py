@@ -118,6 +118,7 @@ def write_image(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], carri
         raise UserError(f"{path}: 16 bits are written as PNG or TIFF")
     with_it = carried or Carried()
     pixels = np.ascontiguousarray(image)
+    data: bytes | memoryview
     if deep and suffix == ".png":
         data = _deep_png(pixels, with_it)
     elif deep and pixels.ndim == 3:
@@ -127,12 +128,12 @@ def write_image(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], carri
     _write(path, data)
 
 
-def _by_pillow(pixels: NDArray[Any], suffix: str, carried: Carried) -> bytes:
+def _by_pillow(pixels: NDArray[Any], suffix: str, carried: Carried) -> bytes | memoryview:
     buffer = io.BytesIO()
     options: dict[str, Any] = {"icc_profile": carried.icc, "exif": carried.exif, "dpi": carried.dpi}
     given = {name: value for name, value in options.items() if value is not None}
     Image.fromarray(pixels).save(buffer, Image.registered_extensions()[suffix], quality=95, **given)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
 def _deep_png(pixels: NDArray[Any], carried: Carried) -> bytes:
@@ -187,7 +188,7 @@ def _deep_tiff(pixels: NDArray[Any], carried: Carried) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | memoryview) -> None:
     """Writes beside the file and renames, so that nobody finds half a picture."""
     beside = path.with_name(f".{path.name}-{os.getpid()}.part")
     try:
