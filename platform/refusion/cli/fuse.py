@@ -44,7 +44,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--task", required=True, metavar="T", help="fusion task: says what a and b are")
     add_sources(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results, or a video")
-    add_source_options(parser)
+    add_source_options(parser, "bad pairs, which are left out, are no fault: the exit status is 0 [2]")
     add_result_options(parser)
     add_folder_options(parser)
     add_video_options(parser)

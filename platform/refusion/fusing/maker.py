@@ -15,12 +15,13 @@ from torch import nn
 
 from refusion.adapt import Adaptation
 from refusion.errors import UserError
-from refusion.fuse import fuse_exact
+from refusion.fuse import fuse_to_depth
 from refusion.fusing.results import ResultOptions, write_result
 from refusion.images.colour import has_colour
 from refusion.images.pairs import Pair
 from refusion.images.stacks.stack import Stack
-from refusion.images.store import read_pair
+from refusion.images.store import open_pair
+from refusion.images.writing import to_depth
 from refusion.ops.backend import configure
 from refusion.runtime.failures import is_fault_of_disk, reason_of
 from refusion.stacks import fuse_stack_exact
@@ -99,11 +100,14 @@ class Maker:
         if isinstance(pair, Stack):
             self._fuse_stack(module, pair, item)
             return
-        a, b = read_pair(pair)
-        fused = fuse_exact(module, a, b, stretched=self.results.stretched, grey=self.results.grey)
+        a, b = open_pair(pair)
+        results = self.results
+        fused = fuse_to_depth(module, a, b, results.depth, stretched=results.stretched, grey=results.grey)
         # The source with the colour says how it is to be shown; of two coloured ones, a.
         first, second = (pair.b, pair.a) if has_colour(b) and not has_colour(a) else (pair.a, pair.b)
-        write_result(item.part, fused, self.results, Path(first), Path(second))
+        # The decoded sources are not needed while the result is encoded.
+        del a, b
+        write_result(item.part, fused, Path(first), Path(second))
 
     def _fuse_stack(self, module: nn.Module, stack: Stack, item: WorkItem) -> None:
         coloured: list[str] = []
@@ -113,7 +117,7 @@ class Maker:
         # The first source with colour says how it is to be shown.
         first = coloured[0] if coloured else stack.a
         second = next(file for file in stack.files if file != first)
-        write_result(item.part, fused, results, Path(first), Path(second))
+        write_result(item.part, to_depth(fused, results.depth), Path(first), Path(second))
 
 
 def _noted(pictures: Iterable[tuple[str, NDArray[np.float32]]], coloured: list[str]) -> Iterator[NDArray[np.float32]]:
