@@ -116,3 +116,11 @@ def test_a_full_disk_is_said(few_rows: None, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(row_maps, "temporary_folder", lambda: tmp_path / "none")
     with pytest.raises(UserError, match=r"needs 0\.0 GB there while it is fused .*TMPDIR"):
         fuse_pair(modules()["built-in"], *GREY)
+
+
+def test_progress_goes_on_to_the_end(few_rows: None) -> None:
+    told: list[tuple[int, int]] = []
+    fuse_to_depth(modules()["built-in"], *GREY, 8, progress=lambda done, of: told.append((done, of)))
+    assert len(told) > 12
+    assert told == sorted(told)
+    assert told[-1] == (4 * 23, 4 * 23)

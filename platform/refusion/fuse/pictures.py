@@ -31,6 +31,7 @@ from refusion.images.colour import (
 from refusion.images.pair_check import NEARLY_CONSTANT
 from refusion.images.writing import Depth, to_depth
 from refusion.networks.full_size import fuse_full_size, fuse_rows
+from refusion.networks.tiled_inference import OnRows
 
 # Wider than the network sees from a pixel, so that a flat pair shows no border.
 _SURROUND = 32
@@ -91,18 +92,27 @@ def fuse_pair(module: nn.Module, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> np
 
 
 def fuse_to_depth(
-    module: nn.Module, a: Rows, b: Rows, depth: Depth, *, stretched: bool = True, grey: bool = False
+    module: nn.Module,
+    a: Rows,
+    b: Rows,
+    depth: Depth,
+    *,
+    stretched: bool = True,
+    grey: bool = False,
+    progress: OnRows | None = None,
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Fuses as ``fuse_pair`` does, to whole numbers of 8 or 16 bits.
 
     Args:
         module, a, b, stretched, grey: as for ``fuse_exact``.
         depth: bits of each value.
+        progress: is told the rows done and those in all, each counted once for every time that it is gone through.
 
     Raises:
         UserError: as ``fuse_exact``.
     """
-    return _fuse(module, a, b, partial(to_depth, depth=depth), stretched=stretched, grey=grey)
+    finish = partial(to_depth, depth=depth)
+    return _fuse(module, a, b, finish, stretched=stretched, grey=grey, progress=progress)
 
 
 def fuse_exact(
@@ -203,11 +213,12 @@ def _fuse(
     *,
     stretched: bool,
     grey: bool,
+    progress: OnRows | None = None,
 ) -> npt.NDArray[Any]:
     """Fuses a pair; ``finish`` makes the result's rows of grey levels that are not rounded yet."""
     if a.shape[:2] != b.shape[:2]:
         raise UserError(f"the two sources must be of one size, but are {_size(a)} and {_size(b)} pixels")
-    fused, extents = _fused(module, _Planes.of(a, b))
+    fused, extents = _fused(module, _Planes.of(a, b), progress)
     low, high = fused.min(), fused.max()
     coloured = [] if grey else [source for source in (a, b) if has_colour(source)]
     out = np.empty(0)
@@ -223,7 +234,9 @@ def _fuse(
     return out
 
 
-def _fused(module: nn.Module, planes: _Planes) -> tuple[npt.NDArray[np.float32], _Extents]:
+def _fused(
+    module: nn.Module, planes: _Planes, progress: OnRows | None = None
+) -> tuple[npt.NDArray[np.float32], _Extents]:
     """Returns the fused luminance (H, W) in (0, 1), and the extents of its sources.
 
     A nearly flat pair is fused with a surround that keeps the border's mark out.
@@ -237,7 +250,7 @@ def _fused(module: nn.Module, planes: _Planes) -> tuple[npt.NDArray[np.float32],
         return torch.from_numpy(np.ascontiguousarray(fed.rows(slice(top, bottom))))[None].to(device)
 
     fused = np.empty((planes.height, planes.width), np.float32)
-    for top, strip in fuse_rows(module, read, fed.height, fed.width):
+    for top, strip in fuse_rows(module, read, fed.height, fed.width, progress):
         values = strip[0, 0].cpu().numpy()
         first, last = max(top - around, 0), min(top - around + len(values), planes.height)
         if first < last:

@@ -22,6 +22,7 @@ from refusion.images.pairs import Pair
 from refusion.images.stacks.stack import Stack
 from refusion.images.store import open_pair
 from refusion.images.writing import to_depth
+from refusion.networks.tiled_inference import OnRows
 from refusion.ops.backend import configure
 from refusion.runtime.failures import is_fault_of_disk, reason_of
 from refusion.stacks import fuse_stack_exact
@@ -79,11 +80,17 @@ class Maker:
     adaptation: Adaptation | None = None
     task: str = ""
 
-    def make(self, item: WorkItem, device: str) -> Made:
-        """Makes one picture on "cpu", "cuda" or "cuda:N"; what is wrong with a pair is returned, not raised."""
+    def make(self, item: WorkItem, device: str, progress: OnRows | None = None) -> Made:
+        """Makes one picture on "cpu", "cuda" or "cuda:N"; what is wrong with a pair is returned, not raised.
+
+        Args:
+            item: the picture.
+            device: where it is fused.
+            progress: is told how far a pair is.
+        """
         begin = time.monotonic()
         try:
-            self._make(item, device)
+            self._make(item, device, progress)
         except (UserError, MemoryError, RuntimeError) as error:
             # PyTorch raises RuntimeError where memory lacks, on a GPU too.
             reason = reason_of(error).replace(str(item.part), str(item.target))
@@ -92,7 +99,7 @@ class Maker:
             return Made(time.monotonic() - begin, reason, fault=is_fault_of_disk(error.__cause__))
         return Made(time.monotonic() - begin)
 
-    def _make(self, item: WorkItem, device: str) -> None:
+    def _make(self, item: WorkItem, device: str, progress: OnRows | None) -> None:
         configure(device)
         module, pair = self.module.to(device), item.pair
         if self.adaptation is not None:
@@ -102,7 +109,9 @@ class Maker:
             return
         a, b = open_pair(pair)
         results = self.results
-        fused = fuse_to_depth(module, a, b, results.depth, stretched=results.stretched, grey=results.grey)
+        fused = fuse_to_depth(
+            module, a, b, results.depth, stretched=results.stretched, grey=results.grey, progress=progress
+        )
         # The source with the colour says how it is to be shown; of two coloured ones, a.
         first, second = (pair.b, pair.a) if has_colour(b) and not has_colour(a) else (pair.a, pair.b)
         # The decoded sources are not needed while the result is encoded.

@@ -12,7 +12,7 @@ from refusion.errors import UserError
 from refusion.networks.fusion import FusionModule
 from refusion.networks.registry import multiple_of
 from refusion.networks.room import check_room
-from refusion.networks.tiled_inference import ReadRows, fuse_tiled, fused_strips
+from refusion.networks.tiled_inference import OnRows, ReadRows, fuse_tiled, fused_strips
 from refusion.objectives import FusionWeights
 
 
@@ -52,19 +52,22 @@ def fuse_full_size(module: nn.Module, sources: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fuse_rows(module: nn.Module, read: ReadRows, height: int, width: int) -> Iterator[tuple[int, torch.Tensor]]:
+def fuse_rows(
+    module: nn.Module, read: ReadRows, height: int, width: int, progress: OnRows | None = None
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Yields a fused picture strip by strip: its first row, and (1, 1, rows, width); one strip with a user's network.
 
     Args:
         module: F, where the work is to be done.
         read: gives rows of the sources there.
         height, width: of the picture.
+        progress: is told after each strip; never with a user's network.
 
     Raises:
         UserError: the module gives images of another shape, or a large picture's maps find no room.
     """
     if type(module) is FusionModule:
-        yield from fused_strips(module, read, height, width)
+        yield from fused_strips(module, read, height, width, progress=progress)
     else:
         yield 0, fuse_full_size(module, read(0, height))
 

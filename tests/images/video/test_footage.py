@@ -126,3 +126,16 @@ def test_a_video_with_frames_missing_is_told(tmp_path: Path) -> None:
     (tmp_path / "hole.mp4").write_bytes(data)
     with pytest.raises(UserError, match=r"hole\.mp4: is damaged"):
         _check(tmp_path / "hole.mp4", _clip(tmp_path / "b.mkv", 30, seed=1))
+
+
+@pytest.mark.parametrize(("name", "codec", "pix_fmt"), [("x.mkv", "ffv1", "gray"), ("x.mkv", "libx264", "yuv420p")])
+def test_half_a_video_is_told_where_no_header_counts_its_frames(
+    tmp_path: Path, name: str, codec: str, pix_fmt: str
+) -> None:
+    whole = encode(tmp_path / name, frames(30), "gray", codec=codec, pix_fmt=pix_fmt)
+    other = _clip(tmp_path / "b.mkv", 30, seed=1)
+    assert _check(whole, other).count == 30
+    data = whole.read_bytes()
+    (tmp_path / f"half_{name}").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"half_x\.mkv: is damaged: it ends at \d\.\d of its 3\.0 seconds"):
+        _check(tmp_path / f"half_{name}", other)

@@ -21,7 +21,9 @@ def test_frames_come_in_the_order_in_which_they_are_shown(tmp_path: Path) -> Non
     read = list(read_frames(file))
     assert [number_of(frame.samples.values) for frame in read] == list(range(11))
     assert [frame.time for frame in read] == [Fraction(number, 12) for number in range(11)]
-    assert read_header(file) == (12, 11)
+    rate, count, seconds = read_header(file)
+    assert (rate, count) == (12, 11)
+    assert float(seconds or 0) == pytest.approx(11 / 12, abs=1e-3)
     assert read[0].samples.values.shape == (*SIZE, 3)
 
 

@@ -24,6 +24,8 @@ Picture = NDArray[np.float32]
 _TRACES = 8.0
 # Of two rates that are one, as 29.97 and 30000/1001.
 _SAME_RATE = 1e-3
+# Frames that a codec may hold back to store them in another order.
+_REORDERED = 16
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,11 @@ def decoded(file: Path, rule: RangeRule, megapixels: float, before: int, progres
     Raises:
         UnreadableImageError: as ``read_frames``; or frames are missing, or the file names no rate.
     """
-    rate, stated = read_header(file)
+    rate, stated, seconds = read_header(file)
     digest = hashlib.blake2b()
     extremes: Extremes | None = None
-    size, count, colour, even = (0, 0), 0, 0.0, True
-    first = Fraction(0)
+    size, count, colour, regular = (0, 0), 0, 0.0, 0
+    first = last = Fraction(0)
     for count, (samples, time) in enumerate(read_frames(file, megapixels), start=1):
         found = measure(samples, rule)
         extremes = found if extremes is None else joined([extremes, found])
@@ -109,14 +111,23 @@ def decoded(file: Path, rule: RangeRule, megapixels: float, before: int, progres
         if samples.values.ndim == 3 and colour <= _TRACES:
             widest = np.ptp(samples.values.astype(np.float32), axis=2).max()
             colour = max(colour, float(widest) * 255 / (samples.full or (0, 255))[1])
-        first = time or Fraction(0) if count == 1 else first
-        if rate is not None and time is not None:
-            even = even and abs((time - first) * rate - (count - 1)) < Fraction(1, 2)
+        last = time or Fraction(0)
+        first = last if count == 1 else first
+        if rate is None or time is None:
+            regular += 1
+        else:
+            at_its_time = abs((time - first) * rate - (count - 1)) < Fraction(1, 2)
+            regular += at_its_time and regular == count - 1
         if progress is not None:
             progress(before + count, None)
     if rate is None:
         raise UnreadableImageError(file, "names no frame rate")
     if stated is not None and count < stated:
         raise UnreadableImageError(file, f"is damaged: only {count} of its {stated} frames can be decoded")
+    end = max(last, last - first)
+    # Where intervals differ, the last frame may be shown for long; they do at the end of a file that was cut off.
+    cut = count - regular <= min(_REORDERED, count // 2)
+    if cut and seconds is not None and end + 2 / rate < seconds:
+        raise UnreadableImageError(file, f"is damaged: it ends at {float(end):.1f} of its {float(seconds):.1f} seconds")
     assert extremes is not None
-    return Clip(file, (size[0], size[1]), rate, count, even, colour > _TRACES, digest.digest(), extremes)
+    return Clip(file, (size[0], size[1]), rate, count, regular == count, colour > _TRACES, digest.digest(), extremes)

@@ -27,10 +27,11 @@ class Frame(NamedTuple):
 
 
 class Header(NamedTuple):
-    """Facts that a video file states: frames a second and their number, each None where it does not say."""
+    """Facts that a video file states: frames a second, their number, seconds; each None where it does not say."""
 
     rate: Fraction | None
     frames: int | None
+    seconds: Fraction | None
 
 
 def library(path: Path) -> Any:
@@ -52,7 +53,10 @@ def read_header(path: Path) -> Header:
     with _opened(path) as container:
         stream = container.streams.video[0]
         rate = stream.average_rate or stream.guessed_rate
-        return Header(None if not rate else Fraction(rate), stream.frames or None)
+        # Sound may go on when the last frame has been shown.
+        alone = container.duration is not None and len(container.streams) == 1
+        seconds = Fraction(container.duration, library(path).time_base) if alone else None
+        return Header(None if not rate else Fraction(rate), stream.frames or None, seconds)
 
 
 def read_frames(path: Path, megapixels: float = DEFAULT_MEGAPIXELS) -> Iterator[Frame]:
@@ -79,6 +83,8 @@ def read_frames(path: Path, megapixels: float = DEFAULT_MEGAPIXELS) -> Iterator[
             for number, frame in enumerate(container.decode(stream), start=1):
                 if size is not None and (frame.height, frame.width) != size:
                     raise UnreadableImageError(path, f"changes its size at frame {number}")
+                if frame.is_corrupt:
+                    raise UnreadableImageError(path, f"is damaged at frame {number}")
                 size = frame.height, frame.width
                 check_pixels(path, *size, megapixels)
                 time = None if frame.pts is None or frame.time_base is None else frame.pts * Fraction(frame.time_base)
