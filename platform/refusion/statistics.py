@@ -187,3 +187,14 @@ def holm(p: npt.ArrayLike) -> Array:
     steps = values[order] * np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
+
+
+def fewest_pictures(tests: int, level: float = 0.05) -> int:
+    """Returns how many pictures so many tests need at least: with fewer none can be below the level.
+
+    The least p of a signed-rank test on n pictures is 2·2⁻ⁿ; Holm's correction multiplies it by the number of tests.
+
+    >>> fewest_pictures(1), fewest_pictures(8)
+    (6, 9)
+    """
+    return math.floor(1 + math.log2(tests / level)) + 1

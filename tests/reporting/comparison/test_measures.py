@@ -11,7 +11,8 @@ from scipy import stats
 
 from refusion.metrics import METRICS
 from refusion.reporting.comparison.groups import Group, group_runs
-from refusion.reporting.comparison.measures import fewest_pictures, leader, scores_of, standings_of
+from refusion.reporting.comparison.measures import leader, scores_of, standings_of
+from refusion.statistics import fewest_pictures
 from refusion.tracking.comparison.runs import read_runs
 
 QUALITY = ["SCD", "VIF", "Qabf", "SSIM"]

@@ -98,7 +98,7 @@ def test_one_that_is_not_worse_is_promoted(
 @pytest.mark.parametrize(
     ("gains", "more", "why"),
     [
-        (noise(-0.05, 4), {}, "4 pairs are too few for a test, and the mean of Qabf is lower"),
+        (noise(-0.05, 7), {}, "7 pairs are too few for a test, which takes 8, and the mean of Qabf is lower"),
         (noise(0.05), {"digest": "others"}, r"scored on different pairs \(digests others and pairs\)"),
         (noise(0.05), {"table": False}, "version 2 has no scores per picture"),
     ],

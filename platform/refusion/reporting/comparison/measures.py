@@ -84,17 +84,6 @@ def _sum(history: pd.DataFrame, names: Sequence[str]) -> float:
     return float(history[known].sum().sum()) if known and len(history) else math.nan
 
 
-def fewest_pictures(tests: int, level: float = LEVEL) -> int:
-    """Returns how many pictures so many tests need at least: with fewer none can be below the level.
-
-    The least p of a signed-rank test on n pictures is 2·2⁻ⁿ; Holm's correction multiplies it by the number of tests.
-
-    >>> fewest_pictures(1), fewest_pictures(8)
-    (6, 9)
-    """
-    return math.floor(1 + math.log2(tests / level)) + 1
-
-
 def leader(group: Group) -> str | None:
     """Returns the trained or evaluated run of the best mean rank over the four metrics; None where none has one."""
     ranks = standings_of(group)["rank_quality"].drop(index=group.baseline, errors="ignore").dropna()

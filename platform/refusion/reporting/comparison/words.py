@@ -9,7 +9,8 @@ import pandas as pd
 from refusion.evaluation.ranking import QUALITY
 from refusion.metrics import METRICS
 from refusion.reporting.comparison.groups import Group
-from refusion.reporting.comparison.measures import LEVEL, fewest_pictures, standings_of
+from refusion.reporting.comparison.measures import LEVEL, standings_of
+from refusion.statistics import fewest_pictures
 
 HEADLINE = "Qabf"
 
@@ -48,7 +49,8 @@ def finding(group: Group, scores: pd.DataFrame) -> str:
     ranks = table["rank_quality"].dropna()
     if ranks.empty:
         return f"{group.title}: no method has all of {', '.join(QUALITY)}."
-    best = str(ranks.idxmin())
+    # Of equally good ones not the baseline, of which there is nothing to say.
+    best = str(ranks.sort_index(key=lambda names: names == group.baseline, kind="stable").idxmin())
     of = f"mean rank {ranks[best]:.2f} of {len(ranks)} over {', '.join(QUALITY)}"
     tied = [str(name) for name in ranks.index if ranks[name] == ranks[best]]
     text = f"{group.title}: {' and '.join(tied)} {'is' if len(tied) == 1 else 'are equally'} the best ({of})"

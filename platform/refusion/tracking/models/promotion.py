@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from refusion.errors import UserError
-from refusion.statistics import paired_tests
+from refusion.statistics import fewest_pictures, paired_tests
 from refusion.tracking.comparison.runs import read_best
 from refusion.tracking.comparison.scores import TRAINED, PictureScores
 from refusion.tracking.epochs import epoch_of
@@ -22,8 +22,6 @@ from refusion.tracking.runs import PARENT_TAG, TASK_TAG
 from refusion.tracking.store import http_retry_limits, redacted, require_store
 
 LEVEL = 0.05
-# With fewer pairs no paired test is below 5 % (two-sided: 2·2⁻⁵ is more).
-FEWEST_PAIRS = 6
 
 
 @dataclass(frozen=True)
@@ -159,6 +157,7 @@ def _worse(tests: pd.DataFrame, score: str) -> str:
     if len(worse):
         return f"the paired test says worse in {', '.join(worse['metric'])} (Holm-corrected p below {LEVEL})"
     row = tests[tests["metric"] == score].iloc[0]
-    if row["pictures"] < FEWEST_PAIRS and row["difference"] < 0:
-        return f"{row['pictures']} pairs are too few for a test, and the mean of {score} is lower"
+    least = fewest_pictures(len(tests), LEVEL)
+    if row["pictures"] < least and row["difference"] < 0:
+        return f"{row['pictures']} pairs are too few for a test, which takes {least}, and the mean of {score} is lower"
     return ""
