@@ -70,7 +70,7 @@ def _overview(groups: Sequence[Group], scores: Sequence[pd.DataFrame], mine: str
         headline = table[table["metric"] == HEADLINE].set_index("run")
         for name in standings.sort_values("rank_quality", kind="stable").index:
             row = standings.loc[name]
-            if name == best:
+            if best is not None and name in group.runs and row["rank_quality"] == standings.loc[best, "rank_quality"]:
                 marked[len(rows)] = "best"
             elif name == mine:
                 marked[len(rows)] = "default"
