@@ -4,6 +4,7 @@ python jobs/fuse.py --task IVIF --a ir.png --b visible.png --out fused          
 python jobs/fuse.py --checkpoint ~/.refusion/runs/NAME/IVIF/best --task IVIF --a ir.png --b visible.png --out fused
 python jobs/fuse.py --checkpoint models:/refusion-IVIF@best --task IVIF --a DIR/a --b DIR/b --out fused
 python jobs/fuse.py --task MEIF --sources under.jpg middle.jpg over.jpg --out fused   # stacks, also of folders
+python jobs/fuse.py --task IVIF --a ir.mp4 --b visible.mp4 --out fused.mp4            # videos, or folders of frames
 python jobs/fuse.py --checkpoint ReFusion_IVIF.pth --task IVIF --a DIR/a --b DIR/b --out fused --device cuda
 python jobs/fuse.py --task IVIF --a DIR/a --b DIR/b --out fused --workers 8                # side by side, on Ray
 """

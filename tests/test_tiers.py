@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from distribution import RAY, rank_of, scope_of
+from distribution import JOBS, RAY, rank_of, scope_of
 
 from refusion.errors import UserError
 from refusion.runtime import cluster
@@ -37,11 +37,15 @@ def test_faults_are_a_tier_of_their_own_which_ci_runs_beside_the_other() -> None
     assert "make test-faults" in (root / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_files_that_start_ray_are_one_group_and_come_first_and_each_other_file_is_its_own() -> None:
+def test_files_that_start_ray_are_two_groups_and_come_first_and_each_other_file_is_its_own() -> None:
     files = sorted(Path(__file__).parent.rglob("test_*.py"))
     groups = {scope_of(file) for file in files}
-    assert RAY in groups
-    with_ray = {file for file in files if scope_of(file) == RAY}
+    with_ray = {file for file in files if scope_of(file) in (JOBS, RAY)}
     assert Path(__file__).parent / "jobs" / "test_sweep.py" in with_ray
-    assert len(groups) == len(files) - len(with_ray) + 1
-    assert sorted(files, key=rank_of)[0] in with_ray
+    assert {scope_of(file) for file in with_ray} == {JOBS, RAY}
+    assert {file for file in with_ray if scope_of(file) == JOBS} == {
+        file for file in with_ray if file.parent.name == "jobs"
+    }
+    assert len(groups) == len(files) - len(with_ray) + 2
+    order = sorted(files, key=rank_of)
+    assert set(order[: len(with_ray)]) == with_ray and scope_of(order[0]) == JOBS

@@ -143,7 +143,7 @@ def paired_tests(first: pd.DataFrame, others: Mapping[str, pd.DataFrame], higher
     for name, other in others.items():
         shared = first.index.intersection(other.index)
         for metric in (column for column in first.columns if column in other):
-            differences = _differences(first.loc[shared, metric], other.loc[shared, metric])
+            differences = paired_differences(first.loc[shared, metric], other.loc[shared, metric])
             mean = _mean(differences)
             better = mean > 0 if higher[metric] else mean < 0
             rows.append((name, metric, mean, _signed_rank(differences), len(differences), better))
@@ -153,8 +153,12 @@ def paired_tests(first: pd.DataFrame, others: Mapping[str, pd.DataFrame], higher
     return table
 
 
-def _differences(first: pd.Series, other: pd.Series) -> Array:
-    """Other − first where both are defined; two equal infinities (PSNR of a perfect picture) do not differ."""
+def paired_differences(first: pd.Series, other: pd.Series) -> Array:
+    """Returns other − first where both are defined; two equal infinities (PSNR of a perfect picture) do not differ.
+
+    Args:
+        first, other: scores of the same images in the same order, NaN where undefined.
+    """
     x, y = first.to_numpy(np.float64), other.to_numpy(np.float64)
     both = ~(np.isnan(x) | np.isnan(y))
     x, y = x[both], y[both]
@@ -183,3 +187,14 @@ def holm(p: npt.ArrayLike) -> Array:
     steps = values[order] * np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
+
+
+def fewest_pictures(tests: int, level: float = 0.05) -> int:
+    """Returns how many pictures so many tests need at least: with fewer none can be below the level.
+
+    The least p of a signed-rank test on n pictures is 2·2⁻ⁿ; Holm's correction multiplies it by the number of tests.
+
+    >>> fewest_pictures(1), fewest_pictures(8)
+    (6, 9)
+    """
+    return math.floor(1 + math.log2(tests / level)) + 1

@@ -54,8 +54,8 @@ def test_an_unknown_command_is_refused_with_those_there_are() -> None:
     done = call("trian")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: there is no command 'trian': choose from train, sweep, evaluate, fuse, data, demo, report, audit "
-        "(see refusion --help)\n"
+        "error: there is no command 'trian': choose from train, sweep, evaluate, fuse, data, runs, demo, report, "
+        "compare, promote, audit (see refusion --help)\n"
     )
 
 

@@ -17,11 +17,16 @@ def run(home: Path, name: str, task: str, kind: str) -> Path:
 
 
 def test_runs_of_the_task_are_offered_behind_what_comes_along_and_what_was_named(home: Path) -> None:
-    best = run(home, "night", "IVIF", "best")
+    final, best = (run(home, "night", "IVIF", kind) for kind in ("final", "best"))
     run(home, "night", "MIF", "best")
     (home / "runs" / "begun" / "IVIF" / "best").mkdir(parents=True)
     found = offered("IVIF", {"authors": "ReFusion.pth"})
-    assert found == {"pretrained": "pretrained", "authors": "ReFusion.pth", "run night · best": str(best)}
+    assert list(found.items()) == [
+        ("pretrained", "pretrained"),
+        ("authors", "ReFusion.pth"),
+        ("run night · best", str(best)),
+        ("run night · final", str(final)),
+    ]
 
 
 def test_a_run_brings_its_loss_proposal_module_and_a_weight_file_has_none(home: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*\w)")
 # Options of other programs that the docs tell to run.
 OTHERS = {
     "ray": {"head", "address", "working-dir", "generate", "node-ip-address", "redis-password"},
-    "mlflow": {"backend-store-uri", "experiment-id"},
+    "mlflow": {"backend-store-uri", "experiment-id", "env-manager", "port"},
     "aws": {"aws-service-name", "filters", "query", "output", "instance-ids"},
     "kubectl": {"from-file"},
     "mypy": {"strict"},

@@ -32,7 +32,8 @@ def examples_of(module: ModuleType) -> list[doctest.DocTest]:
 
 def test_modules_that_users_call_have_examples() -> None:
     images = {f"refusion.images.{name}" for name in ("colour", "crops", "dataset", "pairs", "reading", "store")}
-    others = {"metrics.suite", "metrics.lookup", "baselines.catalogue", "fuse", "tasks", "objectives", "import_path"}
+    others = {"metrics.suite", "metrics.lookup", "baselines.catalogue", "fuse.pictures", "fuse.loading"}
+    others |= {"tasks", "objectives", "import_path"}
     assert images | {f"refusion.{name}" for name in others} <= set(MODULES)
 
 

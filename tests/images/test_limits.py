@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, Lock
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from refusion.images.limits import UnreadableImageError, read_bytes
+from refusion.images.limits import Allowance, UnreadableImageError, declared_pixels, read_bytes
 from refusion.images.reading import read_image
 
 
@@ -47,3 +49,31 @@ def test_pixels_are_counted_before_they_are_decoded(tmp_path: Path, suffix: str)
     with pytest.raises(UnreadableImageError, match=r"too large \(120×100 pixels, more than 0.01 million\)"):
         read_image(tmp_path / f"x{suffix}", 0.01)
     assert read_image(tmp_path / f"x{suffix}", 0.02).shape[:2] == (100, 120)
+
+
+def test_pixels_that_are_decoded_at_once_are_limited() -> None:
+    allowance, under_way, most, lock = Allowance(100), 0, 0, Lock()
+
+    def decode(pixels: int) -> None:
+        nonlocal under_way, most
+        with allowance.taken(pixels):
+            with lock:
+                under_way += pixels
+                most = max(most, under_way)
+            Event().wait(0.01)
+            with lock:
+                under_way -= pixels
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, [40] * 12))
+    assert most == 80
+    with pytest.raises(ZeroDivisionError), allowance.taken(1000):
+        raise ZeroDivisionError
+    with allowance.taken(100):
+        pass
+
+
+def test_a_header_tells_the_pixels_of_a_file(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    assert declared_pixels((tmp_path / "x.png").read_bytes()) == 600
+    assert declared_pixels(b"no picture") == 10

@@ -8,11 +8,11 @@ import pytest
 
 from refusion.cli.results_page import results_page
 from refusion.errors import UserError
+from refusion.evaluation.ranking import means_of
 from refusion.evaluation.results import MethodScores
 from refusion.metrics import METRICS
 from refusion.results.ablation_table import against_learned, read_ablations
 from refusion.results.page import Sources
-from refusion.results.scores import means_of
 from refusion.results.targets import TARGETS, target_table
 
 

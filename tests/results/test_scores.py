@@ -7,9 +7,9 @@ import pytest
 
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import csv_text, score_table
+from refusion.evaluation.ranking import QUALITY, mean_ranks, means_of, rank_cells
 from refusion.evaluation.results import MethodScores
-from refusion.results.ranking import mean_ranks, rank_cells
-from refusion.results.scores import QUALITY, means_of, read_scores
+from refusion.results.scores import read_scores
 
 
 def test_scores_come_back_as_they_were_written(folder: Path, methods: list[MethodScores]) -> None:

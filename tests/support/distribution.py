@@ -1,4 +1,4 @@
-"""Hands tests to pytest-xdist's processes: a file to one, and all files that start Ray to the same, first of all."""
+"""Hands tests to pytest-xdist's processes: a file to one, but files that start Ray in two groups, first of all."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+# Those of jobs take some twice as long as all the others; at most two Rays run at a time.
 RAY = "files that start Ray"
+JOBS = "files of jobs that start Ray"
 
 
 @cache
 def scope_of(file: Path) -> str:
-    """The name of the file's group: a file's fixtures are made once, and one Ray runs at a time."""
-    return RAY if "pytest.mark.ray" in file.read_text(encoding="utf-8") else str(file)
+    """The name of the file's group: a file's fixtures are made once, and a group has one Ray at a time."""
+    if "pytest.mark.ray" not in file.read_text(encoding="utf-8"):
+        return str(file)
+    return JOBS if file.parent.name == "jobs" else RAY
 
 
 @cache
 def rank_of(file: Path) -> int:
     """Files that take long begin first, so that no process waits at the end for the one that has them."""
-    return 0 if scope_of(file) == RAY else 1 if "pytest.mark.slow" in file.read_text(encoding="utf-8") else 2
+    if scope_of(file) in (JOBS, RAY):
+        return 0 if scope_of(file) == JOBS else 1
+    return 2 if "pytest.mark.slow" in file.read_text(encoding="utf-8") else 3
 
 
 def scheduler_of(config: Any, log: Any, root: Path) -> Any:

@@ -14,7 +14,7 @@ RANKS = {
     "runtime": 7, "tracking": 7, "stacks": 7,
     "training": 8,
     "search": 9, "evaluation": 9, "ablations": 9, "fusing": 9, "demo": 9,
-    "reporting": 10,
+    "reporting": 10, "inventory": 10,
     "audit": 11,
     "results": 12,
     "cli": 13,

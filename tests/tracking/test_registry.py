@@ -108,7 +108,7 @@ def test_versions_and_alias_move_by_the_rule(uri: str, run_id: str, client: Mlfl
         recorder = _run(uri, run_id, f"rule {number}")
         assert _log(recorder, checkpoint, "IVIF", 3, value, **other) == str(number)
         assert recorder.unsent == 0
-        assert client.get_registered_model("refusion-IVIF").aliases == {"best": best}
+        assert client.get_registered_model("refusion-IVIF").aliases == {"best": best, "candidate": number}
     found = client.get_model_version("refusion-IVIF", "4")
     assert found.tags == version("IVIF", found.run_id, 3, score).tags() | {"run_name": "rule 4"}
     assert float(found.tags["score"]) == float(found.tags["score.Qabf"]) == score

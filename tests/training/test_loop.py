@@ -34,7 +34,7 @@ SIGNALS = {
     ),
 }
 SCHEDULE = {"rate", "inner_rate", "inner_steps", "beta"}
-TIMES = {"time/training_seconds", "time/data_seconds", "images_per_second"}
+TIMES = {*(f"time/{name}_seconds" for name in ("training", "data", "cpu", "gpu")), "images_per_second", "pairs_seen"}
 
 
 def told(training: TaskTraining, *changes: dict[str, Any]) -> TaskTraining:
@@ -277,3 +277,11 @@ def test_results_of_a_captured_step_which_share_their_memory_are_averaged() -> N
         place.fill_(value)
         losses.add({"fusion": place})
     assert losses.means() == {"loss/fusion": 3.0}
+
+
+@pytest.mark.usefixtures("quick")
+def test_scores_per_picture_of_the_module_and_of_the_average_come_with_the_report(training: TaskTraining) -> None:
+    _, reports = run(training)
+    for report in reports:
+        assert report.scores["average"] == {"scene_0": {"EN": 6.0, "Qabf": 0.1}}
+        assert report.scores["trained"]["scene_0"]["Qabf"] == report.numbers["Qabf"]

@@ -14,6 +14,7 @@ from refusion.images.dataset import make_available
 from refusion.images.store import PairStore, cache_beside
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard, use_threads
+from refusion.tracking.comparison.scores import TRAINED
 from refusion.training.checkpoints import load_checkpoint, read_metrics, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
@@ -117,7 +118,7 @@ def _save(cell: Cell, state: TrainingState, report: EpochReport, seconds: list[f
     if state.epoch == cell.settings.schedule.epochs:
         later = worked[1:] or worked
         cost = Cost(sum(seconds), sum(later) / len(later), state.meta_steps, state.fusion_steps)
-        write_results(new, report.scores, cost)
+        write_results(new, report.scores[TRAINED], cost)
     if folder.exists():
         folder.rename(before)
     new.rename(folder)

@@ -1,4 +1,4 @@
-"""The console command ``refusion``: each job, the report of a sweep and the audit of a reward as a subcommand."""
+"""The console command ``refusion``: each job, reports, comparisons and audits as subcommands."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ COMMANDS = {
     "evaluate": Command("evaluate", "evaluate", "jobs/evaluate.py", "score fused pictures, whoever made them"),
     "fuse": Command("fuse", "fuse", "jobs/fuse.py", "fuse your own pictures with a trained module"),
     "data": Command("data", "inspect_data", "jobs/data.py", "say what a folder of pictures is, and check it"),
+    "runs": Command("looking.runs", "runs", "jobs/runs.py", "list what runs and sweeps there are, delete old ones"),
     "demo": Command("looking.demo", "demo", "jobs/demo.py", "try a module out in the browser"),
     "report": Command("sweep_report", "sweep_report", "analysis/sweep_report.py", "a sweep as one page"),
+    "compare": Command("looking.compare", "compare_runs", "analysis/compare_runs.py", "trained runs as one page"),
+    "promote": Command("looking.promote", "promote_version", "analysis/promote.py", "make a version the best one"),
     "audit": Command("audit", "audit", "analysis/reward_audit.py", "does a reward prefer good pictures?"),
 }
 

@@ -42,10 +42,11 @@ def train_all_tasks(arguments: Sequence[str], description: str) -> int:
     if checking:
         named = any("tasks" in change for change in request.changes)
         return check_settings(request.changes, check(request.changes).tasks if named else None, request.resume)
+    from refusion.reporting.comparison.at_end import write_report
     from refusion.runtime.console import console
     from refusion.training.job import train_all
 
-    return train_all(request, console())
+    return train_all(request, console(), write_report)
 
 
 def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:

@@ -90,10 +90,11 @@ def _age(folder: Path) -> float:
 
 def _of_runs(task: str) -> dict[str, str]:
     """Returns the checkpoints of the task in the local runs, the newest run first."""
-    found = [
-        (folder.stat().st_mtime, f"run {folder.parent.parent.name} · {folder.name}", str(folder))
+    of_task = [folder for folder in (refusion_home() / "runs").glob(f"*/{task}") if folder.is_dir()]
+    newest = sorted(of_task, key=lambda folder: folder.stat().st_mtime, reverse=True)[:_MOST_RUNS]
+    return {
+        f"run {folder.parent.name} · {kind}": str(folder / kind)
+        for folder in newest
         for kind in _KINDS
-        for folder in (refusion_home() / "runs").glob(f"*/{task}/{kind}")
-        if (folder / FUSION_FILE).is_file()
-    ]
-    return {name: folder for _, name, folder in sorted(found, reverse=True)[:_MOST_RUNS]}
+        if (folder / kind / FUSION_FILE).is_file()
+    }

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _FIRST_TASK = "IVIF"
 _INTRODUCTION = """# Fuse two pictures
 Two registered pictures of one scene become one, by a trained module. Everything is computed by this server."""
+_MAPS = "Weights that the loss proposal module proposes for source a; white: both sources alike."
+_NO_MAPS = "There are no maps of weights: this module came without a loss proposal module."
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def build_page(options: PageOptions, folder: Path) -> Any:
                 label="fused is on the right", elem_id="slider", format="png", max_height=640, interactive=False,
                 buttons=["fullscreen"],
             )  # fmt: skip
-            gr.Markdown("Weights that the loss proposal module proposes for source a; white: both sources alike.")
+            caption = gr.Markdown()
             maps = gr.Image(
                 show_label=False, elem_id="maps", format="png", interactive=False, buttons=["fullscreen"]
             )  # fmt: skip
@@ -109,7 +111,7 @@ def build_page(options: PageOptions, folder: Path) -> Any:
         for side, file, picture in zip("ab", files, shown, strict=True):
             seen = page.on_a if side == "a" else page.on_b
             file.change(seen, [file, ranges], [picture, message], **private)
-        shows = [message, result, ended, compared, slider, maps, download, scores]
+        shows = [message, result, ended, compared, slider, caption, maps, download, scores]
         inputs = [*files, task, module, path, ranges, slow]
         button.click(page.on_fuse, inputs, shows, api_visibility="private", show_progress_on=button)
         compared.input(page.on_compare, [result, compared], slider, **private)
@@ -162,7 +164,7 @@ class _Page:
             result = fuse_files(Path(a), Path(b), task, chosen, target, self._reading(ranges), progress)
             yield self._all_of(result, [f"{task}, fused by {self._about(chosen, module)}", *result.notes])
             for table, what in _scored(result, slow=slow):
-                yield [*(self._gr.skip() for _ in range(7)), as_html(table) + _coming(what)]
+                yield [*(self._gr.skip() for _ in range(8)), as_html(table) + _coming(what)]
         except UserError as error:
             yield self._instead(_fault(str(error)))
         except Exception:
@@ -170,7 +172,7 @@ class _Page:
             yield self._instead(_fault("something is wrong with the demo itself; where it runs, its output says what"))
 
     def _instead(self, message: str) -> list[Any]:
-        return [message, None, self._gr.Column(visible=False), *(self._gr.skip() for _ in range(5))]
+        return [message, None, self._gr.Column(visible=False), *(self._gr.skip() for _ in range(6))]
 
     def _all_of(self, result: Result, lines: list[str]) -> list[Any]:
         gr = self._gr
@@ -182,6 +184,7 @@ class _Page:
             gr.Column(visible=True),
             gr.Dropdown(choices=left, value=SOURCE_B),
             (result.pictures[SOURCE_B], result.pictures[FUSED]),
+            _NO_MAPS if result.maps is None else _MAPS,
             gr.Image(value=result.maps, visible=result.maps is not None),
             gr.DownloadButton(f"Download ({width}×{height}, PNG of {result.depth} bits)", value=str(result.file)),
             _coming(FUSED),

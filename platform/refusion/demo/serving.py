@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -35,6 +37,8 @@ def web_app(options: PageOptions) -> Any:
         UserError: Gradio is not installed.
     """
     folder = Path(tempfile.mkdtemp(prefix="refusion-demo-"))
+    # What visitors have dropped goes when the server ends.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "cache"))
     gr = gradio()
     from fastapi import FastAPI

@@ -15,12 +15,14 @@ from torch import nn
 
 from refusion.adapt import Adaptation
 from refusion.errors import UserError
-from refusion.fuse import fuse_exact
+from refusion.fuse import fuse_to_depth
 from refusion.fusing.results import ResultOptions, write_result
 from refusion.images.colour import has_colour
 from refusion.images.pairs import Pair
 from refusion.images.stacks.stack import Stack
-from refusion.images.store import read_pair
+from refusion.images.store import open_pair
+from refusion.images.writing import to_depth
+from refusion.networks.tiled_inference import OnRows
 from refusion.ops.backend import configure
 from refusion.runtime.failures import is_fault_of_disk, reason_of
 from refusion.stacks import fuse_stack_exact
@@ -78,11 +80,17 @@ class Maker:
     adaptation: Adaptation | None = None
     task: str = ""
 
-    def make(self, item: WorkItem, device: str) -> Made:
-        """Makes one picture on "cpu", "cuda" or "cuda:N"; what is wrong with a pair is returned, not raised."""
+    def make(self, item: WorkItem, device: str, progress: OnRows | None = None) -> Made:
+        """Makes one picture on "cpu", "cuda" or "cuda:N"; what is wrong with a pair is returned, not raised.
+
+        Args:
+            item: the picture.
+            device: where it is fused.
+            progress: is told how far a pair is.
+        """
         begin = time.monotonic()
         try:
-            self._make(item, device)
+            self._make(item, device, progress)
         except (UserError, MemoryError, RuntimeError) as error:
             # PyTorch raises RuntimeError where memory lacks, on a GPU too.
             reason = reason_of(error).replace(str(item.part), str(item.target))
@@ -91,7 +99,7 @@ class Maker:
             return Made(time.monotonic() - begin, reason, fault=is_fault_of_disk(error.__cause__))
         return Made(time.monotonic() - begin)
 
-    def _make(self, item: WorkItem, device: str) -> None:
+    def _make(self, item: WorkItem, device: str, progress: OnRows | None) -> None:
         configure(device)
         module, pair = self.module.to(device), item.pair
         if self.adaptation is not None:
@@ -99,11 +107,16 @@ class Maker:
         if isinstance(pair, Stack):
             self._fuse_stack(module, pair, item)
             return
-        a, b = read_pair(pair)
-        fused = fuse_exact(module, a, b, stretched=self.results.stretched, grey=self.results.grey)
+        a, b = open_pair(pair)
+        results = self.results
+        fused = fuse_to_depth(
+            module, a, b, results.depth, stretched=results.stretched, grey=results.grey, progress=progress
+        )
         # The source with the colour says how it is to be shown; of two coloured ones, a.
         first, second = (pair.b, pair.a) if has_colour(b) and not has_colour(a) else (pair.a, pair.b)
-        write_result(item.part, fused, self.results, Path(first), Path(second))
+        # The decoded sources are not needed while the result is encoded.
+        del a, b
+        write_result(item.part, fused, Path(first), Path(second))
 
     def _fuse_stack(self, module: nn.Module, stack: Stack, item: WorkItem) -> None:
         coloured: list[str] = []
@@ -113,7 +126,7 @@ class Maker:
         # The first source with colour says how it is to be shown.
         first = coloured[0] if coloured else stack.a
         second = next(file for file in stack.files if file != first)
-        write_result(item.part, fused, results, Path(first), Path(second))
+        write_result(item.part, to_depth(fused, results.depth), Path(first), Path(second))
 
 
 def _noted(pictures: Iterable[tuple[str, NDArray[np.float32]]], coloured: list[str]) -> Iterator[NDArray[np.float32]]:

@@ -35,20 +35,19 @@ class ResultOptions:
         return folder / f"{name}{FORMAT_SUFFIXES[self.format]}"
 
 
-def write_result(target: Path, levels: NDArray[np.float32], options: ResultOptions, first: Path, second: Path) -> None:
+def write_result(target: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16], first: Path, second: Path) -> None:
     """Writes a fused picture with the profile, EXIF data and resolution of its sources.
 
     Args:
-        target: the file.
-        levels: (H, W) or (H, W, 3) around 0–255, not rounded.
-        options: depth; the format is the file's.
+        target: the file, whose suffix says the format.
+        pixels: (H, W) or (H, W, 3).
         first, second: the sources, first the one whose data are kept where both have any.
 
     Raises:
         UserError: the file cannot be written.
     """
-    from refusion.images.writing import Carried, read_carried, to_depth, write_image
+    from refusion.images.writing import Carried, read_carried, write_image
 
-    one, other = (read_carried(source, colour=levels.ndim == 3) for source in (first, second))
+    one, other = (read_carried(source, colour=pixels.ndim == 3) for source in (first, second))
     carried = Carried(one.icc or other.icc, one.exif or other.exif, one.dpi or other.dpi)
-    write_image(target, to_depth(levels, options.depth), carried)
+    write_image(target, pixels, carried)

@@ -50,7 +50,7 @@ def fuse_folders(request: Request) -> int:
     request = replace(request, out=out)
     check_destination("--out", out, request.sources or [request.a, request.b])
     on_ray = _on_ray(request)
-    device = _device(request.device, on_ray=on_ray)
+    device = find_device(request.device, on_ray=on_ray)
     found = find_checkpoint(request.checkpoint, request.task, request.tracking_uri)
     module = load_module(found.folder, trust_code=request.trust_code)
     adaptation = None
@@ -112,7 +112,7 @@ def _on_ray(request: Request) -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _device(name: str, *, on_ray: bool) -> str:
+def find_device(name: str, *, on_ray: bool) -> str:
     """Returns the device of this process.
 
     Raises:
@@ -151,7 +151,7 @@ def _make_all(
     """Makes pictures beside their places, lists each and puts it there; returns the rows of those that are bad."""
     items = [WorkItem(pair, request.out / row.output) for pair, row in zip(pairs, rows, strict=True)]
     bad: list[Row] = []
-    with closing(_results(maker, items, request)) as results:
+    with closing(_results(maker, items, request, show)) as results:
         for done, (index, made) in enumerate(results, start=1):
             row = replace(rows[index], seconds=f"{made.seconds:.3f}")
             if made.bad:
@@ -177,10 +177,14 @@ def _list_bad(listed: FusedList, row: Row, out: Path) -> None:
         listed.add(row)
 
 
-def _results(maker: Maker, items: Sequence[WorkItem], request: Request) -> Generator[tuple[int, Made]]:
+def _results(
+    maker: Maker, items: Sequence[WorkItem], request: Request, show: Callable[[int, int | None], None]
+) -> Generator[tuple[int, Made]]:
     if len(items) < 2 or not _on_ray(request):
+        # One picture alone may take minutes: its own rows are shown then.
+        progress = show if len(items) == 1 else None
         for index, item in enumerate(items):
-            yield index, maker.make(item, request.device)
+            yield index, maker.make(item, request.device, progress)
         return
     # Ray takes seconds to import.
     from refusion.runtime.spread import WorkerEndedError, find_places, spread

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -12,6 +13,29 @@ from numpy.typing import NDArray
 NEUTRAL = 0.5
 # Two neutral chromas would divide by zero without it; the value is fitted to the published images.
 WEIGHT_FLOOR = 1e-4
+_PIXELS_AT_ONCE = 1 << 19
+
+
+class Rows(Protocol):
+    """A picture (H, W) or (H, W, 3) that gives its rows when it is sliced: an array, or one that makes them then."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, and 3 where it is no plane."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Returns the rows of a slice."""
+
+
+def row_slices(shape: Sequence[int]) -> Iterator[slice]:
+    """Yields slices of a picture's rows, from above, each of half a million pixels or less, but of a row at least.
+
+    >>> list(row_slices((5, 1 << 18)))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    rows = max(1, _PIXELS_AT_ONCE // max(1, shape[1]))
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(top + rows, shape[0]))
 
 
 def luminance(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -53,7 +77,7 @@ def chroma(image: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(_convert(values, cv2.COLOR_RGB2YCrCb)[..., 1:])
 
 
-def has_colour(image: NDArray[Any]) -> bool:
+def has_colour(image: Rows) -> bool:
     """Returns True for an (H, W, 3) image whose channels differ anywhere; three equal channels are grey.
 
     Example:
@@ -61,7 +85,8 @@ def has_colour(image: NDArray[Any]) -> bool:
         >>> has_colour(np.zeros((2, 2, 3))), has_colour(np.eye(3)[None])
         (False, True)
     """
-    return image.ndim == 3 and bool((image != image[..., :1]).any())
+    strips = (image[rows] for rows in row_slices(image.shape)) if len(image.shape) == 3 else ()
+    return any(bool((strip != strip[..., :1]).any()) for strip in strips)
 
 
 def stretch_exact(fused: NDArray[Any]) -> NDArray[np.float32]:
@@ -76,7 +101,11 @@ def stretch_exact(fused: NDArray[Any]) -> NDArray[np.float32]:
         (H, W) float32 in 0–255.
     """
     values = np.asarray(fused, np.float32)
-    low, high = values.min(), values.max()
+    return stretch_between(values, values.min(), values.max())
+
+
+def stretch_between(values: NDArray[np.float32], low: np.float32, high: np.float32) -> NDArray[np.float32]:
+    """Stretches some of the values of an image as ``stretch_exact`` does, of which low and high are the extremes."""
     spread = np.clip(values, 0, 1) if high <= low else (values - low) / (high - low)
     return np.asarray(spread * np.float32(255), np.float32)
 
@@ -128,11 +157,21 @@ def restore_colour_exact(luminance_255: NDArray[Any], a: NDArray[Any], b: NDArra
     """
     if not luminance_255.shape == a.shape[:2] == b.shape[:2]:
         raise ValueError(f"sizes differ: luminance {luminance_255.shape}, a {a.shape[:2]}, b {b.shape[:2]}")
-    coloured = [source for source in (a, b) if has_colour(source)]
+    return recolour(luminance_255, [source for source in (a, b) if has_colour(source)])
+
+
+def recolour(luminance_255: NDArray[Any], coloured: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    """Returns ``restore_colour_exact`` of an image or of some of its rows.
+
+    Args:
+        luminance_255: (H, W).
+        coloured: those of the two sources that have colour anywhere, (H, W, 3) each.
+    """
     y = np.asarray(luminance_255, np.float32)
     if not coloured:
         return y
-    restored = chroma(coloured[0]) if len(coloured) == 1 else _mean_chroma(chroma(a), chroma(b))
+    first, *others = map(chroma, coloured)
+    restored = _mean_chroma(first, *others) if others else first
     return _convert(np.dstack([y, restored]), cv2.COLOR_YCrCb2RGB)
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Condition
+
+from PIL import Image
 
 from refusion.config.ranges import DEFAULT_MEGAPIXELS
 from refusion.errors import UserError
@@ -73,3 +79,36 @@ def check_pixels(path: Path, height: int, width: int, megapixels: float) -> None
             path,
             f"is too large ({width}×{height} pixels, more than {megapixels:g} million): --max-megapixels raises it",
         )
+
+
+class Allowance:
+    """Keeps what threads decode at once within a number of pixels; a picture that is larger goes alone.
+
+    >>> with Allowance(100).taken(150):
+    ...     pass
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken, self._changed = most, 0, Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Waits until there is room for so many pixels, and takes it until the end of the ``with`` statement."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._most)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+def declared_pixels(data: bytes) -> int:
+    """Returns the pixels that a file's header declares, or as many as it has bytes where Pillow does not know it."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return int(picture.width * picture.height)
+    except Exception:  # noqa: BLE001
+        return len(data)  # what is damaged is told when it is decoded

@@ -21,6 +21,7 @@ _NARROW = 0.25
 # An automatic range gives no count more than a grey level: less contrast than that is noise.
 _LEAST_COUNTS = 255.0
 _EIGHT_BITS = 255.0
+_AT_ONCE = 1 << 22
 # Two exposures or focal planes of one camera share a scale; two kinds of camera do not.
 _ONE_CAMERA = {"MFIF", "MEIF"}
 _UNSTATED = "have no agreed range: state it with --range LOW,HIGH, or ask for data or percentile:1,99"
@@ -72,7 +73,10 @@ def measure(samples: Samples, rule: RangeRule) -> Extremes:
 
 def _percentiles(values: NDArray[Any], wanted: tuple[float, float]) -> tuple[float, float]:
     if values.dtype in (np.uint8, np.uint16):
-        counts = np.cumsum(np.bincount(values.ravel()))
+        # By parts, since NumPy counts copies of eight bytes a value.
+        flat, greatest = values.ravel(), np.iinfo(values.dtype).max
+        parts = (flat[first : first + _AT_ONCE] for first in range(0, flat.size, _AT_ONCE))
+        counts = np.cumsum(sum(np.bincount(part, minlength=greatest + 1) for part in parts))
         low, high = (int(np.searchsorted(counts, share / 100 * counts[-1], side="left")) for share in wanted)
         return float(low), float(min(high, len(counts) - 1))
     low, high = np.percentile(values, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from refusion.images.ranges import Extent, UnusableRangeError, find_extent, meas
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "GreyLevels",
     "UnreadableImageError",
     "decode",
+    "open_source",
     "read_bytes",
     "read_image",
     "read_source",
@@ -58,8 +61,38 @@ def read_image(path: Path, megapixels: float = DEFAULT_MEGAPIXELS) -> NDArray[np
         raise UnreadableImageError(path, str(error)) from error
 
 
+class GreyLevels:
+    """A decoded picture that gives its rows in grey levels when it is sliced, so that they are never all there at once.
+
+    Args:
+        samples: of the picture.
+        extent: black and white; None for those of its depth.
+
+    Attributes:
+        shape: (H, W) or (H, W, 3).
+
+    Example:
+        >>> picture = GreyLevels(Samples(np.array([[0], [1], [2]], np.uint8), "", (0, 255)), (0, 2))
+        >>> picture.shape, picture[1:].tolist()
+        ((3, 1), [[127.5], [255.0]])
+    """
+
+    def __init__(self, samples: Samples, extent: Extent | None) -> None:
+        self._samples, self._extent = samples, extent
+        self.shape: tuple[int, ...] = samples.values.shape
+
+    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+        """Returns float32 in 0–255 for a slice of rows."""
+        return to_grey_levels(replace(self._samples, values=self._samples.values[rows]), self._extent)
+
+
 def read_source(path: Path, extent: Extent | None, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Returns the grey levels of a source as its pair was checked.
+    """Returns the grey levels of a source as its pair was checked, as ``open_source`` gives them."""
+    return open_source(path, extent, size)[:]
+
+
+def open_source(path: Path, extent: Extent | None, size: tuple[int, int]) -> GreyLevels:
+    """Returns a source as its pair was checked, to be taken by rows.
 
     Args:
         path: the file.
@@ -74,10 +107,12 @@ def read_source(path: Path, extent: Extent | None, size: tuple[int, int]) -> NDA
     samples = decode(read_bytes(path, megapixels), path, megapixels)
     if samples.values.shape[:2] != size:
         raise UnreadableImageError(path, "its size has changed since the pairs were checked; start again")
+    picture = GreyLevels(samples, extent)
     try:
-        return to_grey_levels(samples, extent)
+        picture[:1]
     except UnusableRangeError as error:
         raise UnreadableImageError(path, str(error)) from error
+    return picture
 
 
 def decode(data: bytes, path: Path, megapixels: float = DEFAULT_MEGAPIXELS) -> Samples:

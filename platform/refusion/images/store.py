@@ -14,7 +14,7 @@ from refusion.config.ranges import DEFAULT_MEGAPIXELS
 from refusion.images.colour import luminance
 from refusion.images.crops import CropPlan, apply_crop
 from refusion.images.pairs import Pair
-from refusion.images.reading import read_image, read_source
+from refusion.images.reading import GreyLevels, open_source, read_image, read_source
 
 # A plane (H, W) or an original, which may be (H, W, 3).
 Kept = NDArray[np.uint8] | NDArray[np.float32]
@@ -125,6 +125,16 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """
     size = pair.height, pair.width
     return read_source(Path(pair.a), pair.range_a, size), read_source(Path(pair.b), pair.range_b, size)
+
+
+def open_pair(pair: Pair) -> tuple[GreyLevels, GreyLevels]:
+    """Returns a checked pair's sources, to be taken by rows: they take no more memory than their samples.
+
+    Raises:
+        UserError: as ``read_pair``.
+    """
+    size = pair.height, pair.width
+    return open_source(Path(pair.a), pair.range_a, size), open_source(Path(pair.b), pair.range_b, size)
 
 
 def _smaller(image: NDArray[np.float32]) -> Kept:

@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin, TiffTags
 
 from refusion.errors import UserError
 from refusion.images.limits import read_bytes
@@ -24,7 +23,13 @@ Depth = Literal[8, 16]
 WRITABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 _ORIENTATION, _UPRIGHT, _TURNED = 274, 1, (5, 6, 7, 8)
-_ICC_TAG, _BYTES = 34675, 7
+_ICC_TAG = 34675
+# Directories of EXIF data (EXIF, GPS), and the tags that say how a TIFF's own pixels lie, which are not another file's.
+_DIRECTORIES = (34665, 34853)
+_STRUCTURE = {
+    *range(254, 260), 262, 263, 264, 265, 266, 273, 274, *range(277, 285), 290, 291, 292, 293, 296, 301, 317, 318, 319,
+    320, *range(322, 326), 330, *range(332, 348), 512, 513, 514, *range(515, 522), *range(529, 533), _ICC_TAG,
+}  # fmt: skip
 _PNG_SIGNATURE_AND_HEADER = 33
 _INCH = 0.0254
 
@@ -58,6 +63,9 @@ def read_carried(path: Path, *, colour: bool) -> Carried:
         with Image.open(io.BytesIO(read_bytes(path))) as picture:
             exif = picture.getexif()
             turned = exif.pop(_ORIENTATION, _UPRIGHT) in _TURNED
+            if picture.format == "TIFF":
+                for tag in _STRUCTURE & set(exif):
+                    del exif[tag]
             icc, dpi = picture.info.get("icc_profile"), picture.info.get("dpi")
             kept = exif.tobytes() if len(exif) else None
     except Exception:  # noqa: BLE001
@@ -88,8 +96,7 @@ def write_image(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], carri
     """Writes (H, W) grey or (H, W, 3) RGB in the format of the file's suffix (JPEG at quality 95), whole or not at all.
 
     Args:
-        path: PNG, TIFF, JPEG or BMP; 16 bits go into PNG and TIFF. A TIFF of 16-bit RGB keeps profile and resolution,
-            not EXIF.
+        path: PNG, TIFF, JPEG or BMP; 16 bits go into PNG and TIFF.
         image: uint8 or uint16.
         carried: what to write beside the pixels.
 
@@ -111,6 +118,7 @@ def write_image(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], carri
         raise UserError(f"{path}: 16 bits are written as PNG or TIFF")
     with_it = carried or Carried()
     pixels = np.ascontiguousarray(image)
+    data: bytes | memoryview
     if deep and suffix == ".png":
         data = _deep_png(pixels, with_it)
     elif deep and pixels.ndim == 3:
@@ -120,12 +128,12 @@ def write_image(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16], carri
     _write(path, data)
 
 
-def _by_pillow(pixels: NDArray[Any], suffix: str, carried: Carried) -> bytes:
+def _by_pillow(pixels: NDArray[Any], suffix: str, carried: Carried) -> bytes | memoryview:
     buffer = io.BytesIO()
     options: dict[str, Any] = {"icc_profile": carried.icc, "exif": carried.exif, "dpi": carried.dpi}
     given = {name: value for name, value in options.items() if value is not None}
     Image.fromarray(pixels).save(buffer, Image.registered_extensions()[suffix], quality=95, **given)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
 def _deep_png(pixels: NDArray[Any], carried: Carried) -> bytes:
@@ -149,14 +157,38 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _deep_tiff(pixels: NDArray[Any], carried: Carried) -> bytes:
+    """Encodes in one strip by Pillow's own writer of directories, as Pillow has no 16-bit RGB, nor tifffile EXIF."""
+    height, width = pixels.shape[:2]
+    exif = Image.Exif()
+    if carried.exif is not None:
+        exif.load(carried.exif)
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in exif.items():
+        if tag not in _STRUCTURE and tag not in _DIRECTORIES:
+            directory[tag] = value
+    for tag in _DIRECTORIES:
+        if inner := exif.get_ifd(tag):
+            directory.tagtype[tag] = TiffTags.LONG
+            directory[tag] = dict(inner)
+    own: dict[int, Any] = {
+        256: width, 257: height, 258: (16, 16, 16), 259: 1, 262: 2, 273: 0, 277: 3, 278: height, 279: pixels.nbytes,
+        284: 1,
+    }  # fmt: skip
+    if carried.dpi is not None:
+        own |= {282: carried.dpi[0], 283: carried.dpi[1], 296: 2}
+    for tag, value in own.items():
+        directory[tag] = value
+    if carried.icc is not None:
+        directory.tagtype[_ICC_TAG] = TiffTags.UNDEFINED
+        directory[_ICC_TAG] = carried.icc
     buffer = io.BytesIO()
-    tags = [] if carried.icc is None else [(_ICC_TAG, _BYTES, len(carried.icc), carried.icc, True)]
-    options: dict[str, Any] = {} if carried.dpi is None else {"resolution": carried.dpi, "resolutionunit": "INCH"}
-    tifffile.imwrite(buffer, pixels, photometric="rgb", extratags=tags, metadata=None, **options)
+    # An offset of 0 is counted from the end of the directory.
+    directory.save(buffer)
+    buffer.write(pixels.astype("<u2", copy=False).tobytes())
     return buffer.getvalue()
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | memoryview) -> None:
     """Writes beside the file and renames, so that nobody finds half a picture."""
     beside = path.with_name(f".{path.name}-{os.getpid()}.part")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,7 +11,8 @@ from torch import nn
 from refusion.errors import UserError
 from refusion.networks.fusion import FusionModule
 from refusion.networks.registry import multiple_of
-from refusion.networks.tiled_inference import fuse_tiled
+from refusion.networks.room import check_room
+from refusion.networks.tiled_inference import OnRows, ReadRows, fuse_tiled, fused_strips
 from refusion.objectives import FusionWeights
 
 
@@ -25,7 +28,7 @@ def fuse_full_size(module: nn.Module, sources: torch.Tensor) -> torch.Tensor:
         The fused images, (B, 1, H, W).
 
     Raises:
-        UserError: the module gives images of another shape.
+        UserError: the module gives images of another shape, or would need more memory than there is.
 
     >>> module = FusionModule(width=8, blocks=1)
     >>> fuse_full_size(module, torch.rand(1, 2, 15, 21)).shape
@@ -35,6 +38,7 @@ def fuse_full_size(module: nn.Module, sources: torch.Tensor) -> torch.Tensor:
     if type(module) is FusionModule:
         return fuse_tiled(module, sources)
     padded = pad_to_multiple(sources, multiple_of(module))
+    check_room(module, padded)
     fused: torch.Tensor = module(padded)
     expected = (sources.shape[0], 1, *padded.shape[-2:])
     if tuple(fused.shape) != expected:
@@ -45,6 +49,27 @@ def fuse_full_size(module: nn.Module, sources: torch.Tensor) -> torch.Tensor:
             "an attribute `multiple`"
         )
     return cropped(fused, sources)
+
+
+@torch.no_grad()
+def fuse_rows(
+    module: nn.Module, read: ReadRows, height: int, width: int, progress: OnRows | None = None
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yields a fused picture strip by strip: its first row, and (1, 1, rows, width); one strip with a user's network.
+
+    Args:
+        module: F, where the work is to be done.
+        read: gives rows of the sources there.
+        height, width: of the picture.
+        progress: is told after each strip; never with a user's network.
+
+    Raises:
+        UserError: the module gives images of another shape, or a large picture's maps find no room.
+    """
+    if type(module) is FusionModule:
+        yield from fused_strips(module, read, height, width, progress=progress)
+    else:
+        yield 0, fuse_full_size(module, read(0, height))
 
 
 @torch.no_grad()

@@ -107,6 +107,7 @@ def fuse_tiled(module: FusionModule, sources: torch.Tensor, tiling: Tiling | Non
     return fused
 
 
+@torch.no_grad()
 def fused_strips(
     module: FusionModule,
     read: ReadRows,
@@ -137,7 +138,7 @@ def fused_strips(
         if progress is not None:
             progress(times * height + bottom, (last + 1) * height)
 
-    with torch.no_grad(), row_map(height, width, 2 * like.shape[0], like) as maps:
+    with row_map(height, width, 2 * like.shape[0], like) as maps:
         for number, following in enumerate([*layers, None]):
             previous = layers[number - 1] if number else None
             # What the first convolutions make of the sources is computed again rather than held.

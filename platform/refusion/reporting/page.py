@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import jinja2
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from refusion.page_style import PAGE_BEGINNING
@@ -28,22 +29,34 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of texts; ``marked`` maps row numbers (from 0) to the CSS class that highlights them."""
+    """A table of texts; further lines of a cell are small.
+
+    Attributes:
+        marked: from row numbers (from 0) to the CSS class that highlights them.
+        strong: (row, column) of bold cells.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     marked: dict[int, str] = field(default_factory=dict)
+    strong: Collection[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its content; ``collapsible`` is the title and the text of a block that a click opens."""
+    """A heading and its content.
+
+    Attributes:
+        collapsible: title and text of a block that a click opens.
+        block: HTML of its own, as ``Markup``, before the table.
+    """
 
     title: str
     paragraphs: Sequence[str] = ()
     table: Rows | None = None
     picture: Picture | None = None
     collapsible: tuple[str, str] | None = None
+    block: str | Markup = ""
 
 
 def figure_section(title: str, caption: str, draw: Callable[[], Figure]) -> Section:
@@ -54,10 +67,25 @@ def figure_section(title: str, caption: str, draw: Callable[[], Figure]) -> Sect
         return Section(title, paragraphs=[f"Left out: {reason}."])
 
 
-def render(title: str, lead: Sequence[str], sections: Sequence[Section], foot: str) -> str:
-    """Returns the page as HTML; every text is escaped."""
+def render(
+    title: str,
+    lead: Sequence[str],
+    sections: Sequence[Section],
+    foot: str,
+    *,
+    style: str | Markup = "",
+    script: str | Markup = "",
+) -> str:
+    """Returns the page as HTML; every text is escaped.
+
+    Args:
+        title, lead, sections, foot: the content.
+        style, script: what blocks need besides, CSS and JavaScript as ``Markup``.
+    """
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_PAGE).render(title=title, lead=lead, sections=sections, foot=foot)
+    return environment.from_string(_PAGE).render(
+        title=title, lead=lead, sections=sections, foot=foot, style=style, script=script
+    )
 
 
 _PAGE = (
@@ -79,7 +107,7 @@ _PAGE = (
   pre { background: #f8fafc; border: 1px solid #e5e7eb; padding: .7rem .9rem; overflow-x: auto; font-size: .82rem; }
   summary { cursor: pointer; margin: .6rem 0; }
   footer { margin-top: 2.5rem; padding-top: .9rem; border-top: 1px solid #e5e7eb; overflow-wrap: anywhere; }
-</style>
+{{ style }}</style>
 </head>
 <body>
 <h1>{{ title }}</h1>
@@ -94,13 +122,20 @@ _PAGE = (
 {% for text in section.paragraphs %}
 <p>{{ text }}</p>
 {% endfor %}
+{{ section.block }}
 {% if section.table %}
 <div class="wide"><table>
 <thead><tr>{% for name in section.table.head %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in section.table.rows %}
+{% set number = loop.index0 %}
 <tr class="{{ section.table.marked.get(loop.index0, '') }}">
-{%- for cell in row %}<td{% if cell | length > 40 %} class="long"{% endif %}>{{ cell }}</td>{% endfor -%}
+{%- for cell in row %}
+<td{% if cell | length > 40 and "\n" not in cell %} class="long"{% endif %}>
+{%- set first = cell.split("\n")[0] %}
+{%- if (number, loop.index0) in section.table.strong %}<b>{{ first }}</b>{% else %}{{ first }}{% endif %}
+{%- for line in cell.split("\n")[1:] %}<br><small>{{ line }}</small>{% endfor %}</td>
+{%- endfor -%}
 </tr>
 {% endfor %}
 </tbody>
@@ -118,6 +153,9 @@ _PAGE = (
 </section>
 {% endfor %}
 <footer>{{ foot }}</footer>
+{% if script %}
+<script>{{ script }}</script>
+{% endif %}
 </body>
 </html>
 """

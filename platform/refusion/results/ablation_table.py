@@ -11,11 +11,12 @@ import pandas as pd
 from refusion.ablations.variants import LEARNED
 from refusion.errors import UserError
 from refusion.evaluation.formats import as_markdown
+from refusion.evaluation.ranking import QUALITY, RANKINGS, rank_cells
 from refusion.evaluation.table import SIGNIFICANT, Cell, Table, is_higher_better, number_text
 from refusion.metrics import METRICS
-from refusion.results.method_tables import LEVEL, p_text
-from refusion.results.ranking import RANKINGS, rank_cells
-from refusion.results.scores import QUALITY, read_table
+from refusion.reporting.comparison.words import p_text
+from refusion.results.method_tables import LEVEL
+from refusion.results.scores import read_table
 from refusion.statistics import paired_tests
 from refusion.tasks import find_task
 

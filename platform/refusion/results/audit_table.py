@@ -12,8 +12,9 @@ from refusion.audit.correlation import agreement
 from refusion.audit.methods import SOURCES
 from refusion.audit.results import KEY, REWARD
 from refusion.evaluation.formats import as_markdown
+from refusion.evaluation.ranking import QUALITY
 from refusion.evaluation.table import Cell, Table, number_text
-from refusion.results.scores import QUALITY, read_table
+from refusion.results.scores import read_table
 from refusion.statistics import Interval
 
 WANTED = 0.8

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from refusion.evaluation.formats import as_markdown
+from refusion.evaluation.ranking import Highlight
 from refusion.evaluation.results import MethodScores
-from refusion.evaluation.table import SIGNIFICANT, Cell, Table, is_higher_better, table_of_several
+from refusion.evaluation.table import SIGNIFICANT, Cell, Table, is_higher_better
 from refusion.metrics import METRICS
-from refusion.results.ranking import RANKINGS, Highlight, rank_cells
-from refusion.results.scores import means_of
-from refusion.statistics import mean_interval, paired_tests
+from refusion.reporting.comparison.tables import score_cells
+from refusion.reporting.comparison.words import p_text
+from refusion.statistics import paired_tests
 from refusion.tasks import find_task
 
 LEVEL = 0.05
@@ -28,24 +29,16 @@ def score_table(task: str, methods: Sequence[MethodScores], ours: str) -> str:
         methods: at least two, with the same metrics.
         ours: the method that the others are tested against; without it nothing is.
     """
-    higher = is_higher_better(METRICS)
-    intervals = {
-        method.name: {metric: mean_interval(method.frame[metric].to_numpy()) for metric in METRICS}
-        for method in methods
-    }
     tests = _tests(methods, ours)
     sure = tests[tests["p_holm"] < LEVEL]
     differing = set(zip(sure["method"], sure["metric"], strict=True))
-    table = table_of_several(intervals, higher, differing)
-    # The mean rank over the eight stands in its last column already, under a head of its own.
-    rows = tuple((*row[:-1], *ranks) for row, ranks in zip(table.rows, rank_cells(means_of(methods)), strict=True))
     notes = [
         "↑ higher is better; in parentheses the rank, ties averaged. Best bold, second-best underlined.",
         "[…]: 95 % interval, percentile bootstrap over the pairs.",
     ]
     if differing:
         notes.append(f"{SIGNIFICANT} differs from {ours}, p below {LEVEL} ({_TEST}).")
-    return as_markdown(Table((*table.heads[:-1], *RANKINGS), rows), _caption(task, methods), notes)
+    return as_markdown(score_cells(methods, differing), _caption(task, methods), notes)
 
 
 def comparison_table(task: str, methods: Sequence[MethodScores], ours: str) -> str:
@@ -84,8 +77,3 @@ def _tests(methods: Sequence[MethodScores], ours: str) -> pd.DataFrame:
 def _caption(task: str, methods: Sequence[MethodScores]) -> str:
     named = find_task(task)
     return f"{named.name} ({named.title} fusion), {len(methods[0].frame)} pairs, convention {methods[0].convention}"
-
-
-def p_text(p: float) -> str:
-    """Returns a p value for a table; a dash for NaN."""
-    return "–" if math.isnan(p) else "below 0.001" if p < 0.001 else f"{p:.3f}"

@@ -12,9 +12,6 @@ from refusion.evaluation.results import MethodScores
 from refusion.metrics import METRICS
 from refusion.metrics.lookup import DEFAULT_CONVENTION
 
-QUALITY = ("SCD", "VIF", "Qabf", "SSIM")
-"""Metrics that noise does not raise."""
-
 
 def read_table(file: Path, columns: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
     """Reads a CSV file; names and methods stay texts, whatever they look like.
@@ -87,8 +84,3 @@ def read_score_file(file: Path) -> list[MethodScores]:
         )
         for method, rows in table.groupby("method", sort=False)
     ]
-
-
-def means_of(methods: Sequence[MethodScores]) -> pd.DataFrame:
-    """Returns the mean of each metric over the pairs on which it is defined: methods × metrics."""
-    return pd.DataFrame({method.name: method.frame.mean() for method in methods}).T

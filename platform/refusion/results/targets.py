@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from refusion.evaluation.formats import as_markdown
+from refusion.evaluation.ranking import RANKINGS, mean_ranks, means_of
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.table import Cell, Table, number_text
-from refusion.results.ranking import RANKINGS, mean_ranks
-from refusion.results.scores import means_of
 from refusion.tasks import find_task
 
 _NOT_BELOW = ("VIF", "Qabf", "SSIM")

@@ -121,6 +121,13 @@ class Folder:
         filesystem, path = self._open()
         filesystem.delete_file(path)
 
+    def usage(self) -> tuple[int, float]:
+        """Bytes of all files below this folder, and when the newest was written, seconds since 1970; 0 without any."""
+        filesystem, path = self._open()
+        below = pyarrow.fs.FileSelector(path, recursive=True, allow_not_found=True)
+        files = [info for info in filesystem.get_file_info(below) if info.type == pyarrow.fs.FileType.File]
+        return sum(info.size for info in files), max((info.mtime_ns or 0 for info in files), default=0) / 1e9
+
     def names(self) -> list[str]:
         """Names of the files and folders in this folder, sorted; none where it does not exist."""
         filesystem, path = self._open()

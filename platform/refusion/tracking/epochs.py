@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -43,14 +43,20 @@ def run_counts_from_zero(uri: str, run_id: str) -> bool:
     return counts_from_zero(MlflowClient(tracking_uri=uri).get_run(run_id).data.tags)
 
 
-def epoch_metrics(uri: str, run_id: str) -> pd.DataFrame:
+def epoch_metrics(uri: str, run_id: str, only: Collection[str] | None = None) -> pd.DataFrame:
     """One row per epoch of a run, columns ``epoch`` (0: before the first step) and the names of its metrics, sorted.
 
     Where an epoch was recorded twice, as after a restart, the newer value counts.
+
+    Args:
+        uri, run_id: of the store and the run.
+        only: names of metrics; None for all but what is recorded for MLflow's page alone.
     """
     client = MlflowClient(tracking_uri=uri)
     run = client.get_run(run_id)
-    names = sorted(name for name in run.data.metrics if not name.startswith(_LEFT_OUT))
+    names = sorted(
+        name for name in run.data.metrics if not name.startswith(_LEFT_OUT) and (only is None or name in only)
+    )
     rows: dict[int, dict[str, float]] = {}
     for name in names:
         for point in sorted(client.get_metric_history(run_id, name), key=lambda point: point.timestamp):

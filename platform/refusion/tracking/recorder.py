@@ -183,6 +183,15 @@ class TaskRecorder:
 
         self._files.send(f"artifact {path.name}", attempt)
 
+    def text(self, text: str, file: str) -> None:
+        """Writes a text as the artifact ``file``, replacing an older one."""
+        self._records.send(f"artifact {file}", lambda: self._client.log_text(self.run_id, text, file))
+
+    def image(self, pixels: np.ndarray, file: str) -> None:
+        """Writes a picture, uint8, (H,W) or (H,W,3), as the artifact ``file``, replacing an older one."""
+        send = partial(self._client.log_image, self.run_id, pixels, artifact_file=file)
+        self._files.send(f"picture {file}", send, size=pixels.nbytes)
+
     def finish(self, status: Status = "FINISHED", tags: Mapping[str, Any] | None = None) -> None:
         """Writes tags, closes the run, and tries for some seconds to write what still waits."""
         texts = [RunTag(name, truncate(str(value), TAG_LIMIT)) for name, value in (tags or {}).items()]

@@ -23,12 +23,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.epochs import NUMBERING, REGISTERED, epoch_of, step_of
 from refusion.tracking.failures import reason_of
+from refusion.tracking.models.signature import example, signature
 from refusion.tracking.provenance import installed_version
 from refusion.tracking.store import no_progress_bar
 
 log = logging.getLogger(__name__)
 
-BEST = "best"
+# The best so far, and the newest that was registered.
+BEST, CANDIDATE = "best", "candidate"
 LOGGED_NAME = "fusion"
 CHECKPOINT = "checkpoint"
 MODEL_FILES = ("fusion.safetensors", "settings.yaml")
@@ -36,7 +38,7 @@ MODEL_FILES = ("fusion.safetensors", "settings.yaml")
 _AS_SAVED = "as saved"
 _COMPARED = ("dataset_digest", "score_name", "convention", "scored")
 _CODE = Path(__file__).with_name("logged_model.py")
-_REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headless")
+_REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headless", "pillow")
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
     client.set_logged_model_tags(
         model.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])}
     )
+    client.set_registered_model_alias(name, CANDIDATE, number)
     if takes_best(_best_tags(client, name), version):
         client.set_registered_model_alias(name, BEST, number)
     for earlier in versions_of_run(client, name, version.run_id):
@@ -231,6 +234,8 @@ def _write_artifacts(client: MlflowClient, model: LoggedModel, checkpoint: Path)
             python_model=_CODE,
             artifacts={CHECKPOINT: str(stored)},
             pip_requirements=requirements,
+            signature=signature(),
+            input_example=example(),
             mlflow_model=Model(
                 artifact_path=model.artifact_location,
                 run_id=model.source_run_id,
@@ -242,7 +247,9 @@ def _write_artifacts(client: MlflowClient, model: LoggedModel, checkpoint: Path)
 
 
 def _ensure_registered(client: MlflowClient, name: str, task: str) -> None:
-    description = f"Fusion modules for {task}: one version per run, its best epoch; `{BEST}`: see docs/mlflow.md."
+    description = (
+        f"Fusion modules for {task}: one version per run, its best epoch; `{BEST}`, `{CANDIDATE}`: see docs/mlflow.md."
+    )
     try:
         client.create_registered_model(name, description=description)
     except MlflowException as error:

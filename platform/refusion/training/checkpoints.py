@@ -23,6 +23,8 @@ SETTINGS_FILE = "settings.yaml"
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.json"
 PICTURES = "pictures"
+# Of each validated picture; see tracking.comparison.scores.
+SCORES_FILE = "scores.csv"
 # The kept epochs of a run are folders epoch_00001, epoch_00002, …
 EPOCH = "epoch_"
 

@@ -16,7 +16,6 @@ from refusion.config.layers import for_task
 from refusion.config.settings import BUILTIN, Settings
 from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests, pair_digests
-from refusion.meta.rehearsal import rehearse
 from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
@@ -36,6 +35,7 @@ from refusion.tracking.store import open_store
 from refusion.tracking.views.write import describe_run, pages, write_views
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.display import beginning, progress, results
+from refusion.training.display.report import Ended, Report, written
 from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.recording import BEST, Recording, RecordingCallback
@@ -57,35 +57,37 @@ class FinishedJob:
     outcomes: Sequence[Outcome]
 
 
-def train_all(request: RunRequest, console: Console) -> int:
+def train_all(request: RunRequest, console: Console, report: Report | None = None) -> int:
     """Trains as `run_job`.
 
     Returns:
         Exit status: 0 if all tasks succeeded, 1 if one failed.
     """
-    return 0 if all(outcome.succeeded for outcome in run_job(request, console).outcomes) else 1
+    return 0 if all(outcome.succeeded for outcome in run_job(request, console, report).outcomes) else 1
 
 
 @terminated_is_interrupted()
-def run_job(request: RunRequest, console: Console) -> FinishedJob:
-    """Train all tasks of a request, new or resumed.
+def run_job(request: RunRequest, console: Console, report: Report | None = None) -> FinishedJob:
+    """Train all tasks of a request, new or resumed; at the end ``report`` writes a page beside the run.
 
     Raises:
         UserError: the request or the data is at fault; nothing has been trained or recorded then.
     """
     manifest = open_manifest(request)
     with ExitStack() as held:
-        return _run(request, manifest, console, held)
+        return _run(request, manifest, console, held, report)
 
 
-def _run(request: RunRequest, manifest: RunManifest, console: Console, held: ExitStack) -> FinishedJob:
+def _run(
+    request: RunRequest, manifest: RunManifest, console: Console, held: ExitStack, report: Report | None
+) -> FinishedJob:
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if manifest.resumed:
         held.enter_context(manifest.claimed(say))
     settings = manifest.settings
     if manifest.lacking:
         say(beginning.lacking_line(manifest.lacking, settings))
-    for note in _rehearse(settings):
+    for note in beginning.rehearsal_notes(settings):
         say(note)
     pairs = beginning.check_and_tell(settings, console)
     each = {task.task: pair_digests(task) for task in pairs}
@@ -107,7 +109,7 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
         say(f"run {name}: its job is gone; it is closed as killed in MLflow")
 
     parent = _parent_run(manifest, settings, experiment_id)
-    job = _Job(manifest, settings, pairs, experiment_id, parent, threads)
+    job = _Job(manifest, settings, pairs, experiment_id, parent, threads, report)
     try:
         manifest.save(settings, of_splits, each)
         at_once = min(runs_at_once, len(pairs))
@@ -131,14 +133,6 @@ def _run(request: RunRequest, manifest: RunManifest, console: Console, held: Exi
     return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
 
 
-def _rehearse(settings: Settings) -> list[str]:
-    """Rehearses each task's training, or one of all where they have the same settings; returns the notes, each once."""
-    if not settings.per_task:
-        return rehearse(settings)
-    each = (for_task(settings, task).model_copy(update={"tasks": (task,)}) for task in settings.tasks)
-    return list(dict.fromkeys(note for own in each for note in rehearse(own)))
-
-
 def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
     plain = settings.model_dump(mode="json")
     found = runs.find_job_run(manifest.tracking_uri, experiment_id, manifest.name) if manifest.resumed else None
@@ -157,12 +151,14 @@ class _Job:
     experiment_id: str
     parent: str
     threads: int
+    report: Report | None
 
     def __post_init__(self) -> None:
         self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.scores: list[dict[str, str | float]] = []
         self.closed = False
+        self.page: str | None = None
 
     def run(self, at_once: int, console: Console) -> list[Outcome]:
         """Train at most so many tasks at a time, the others wait; shows them until all have ended."""
@@ -257,6 +253,7 @@ class _Job:
         shown = [self.recordings[result.task].run_id for result in ended]
         warn_of("the views", write_views(uri, self.experiment_id, pictures_of=shown), say)
         self.close("FAILED" if failed else "FINISHED")
+        self.page = written(self.report, Ended.of(self.manifest, self.parent), console)
         self.say_next(console)
 
     def _result(self, outcome: Outcome) -> results.Result:
@@ -275,6 +272,7 @@ class _Job:
         unfinished = sum(outcome.succeeded for outcome in self.outcomes.values()) < len(self.pairs)
         resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
         steps = {
+            "report (this run beside earlier ones)": self.page,
             "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
             "look at it in MLflow (scores, pictures, this run)": look,
             "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,

@@ -23,7 +23,9 @@ from refusion.meta.steps import Step
 from refusion.ops.backend import configure
 from refusion.runtime.console import clock
 from refusion.runtime.distributed import Shard, average_over_workers
+from refusion.tracking.comparison.scores import AVERAGE, TRAINED
 from refusion.training.batches import Batches
+from refusion.training.epochs.cost import EpochCost
 from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.epochs.measuring import measure_steps
 from refusion.training.epochs.pace import Pace, Stopwatch
@@ -77,7 +79,7 @@ class TaskTraining:
     watch: Callable[[Progress], None] = lambda _: None
     starting: Callable[[str], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
-    baselines: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict, compare=False)
+    baselines: dict[tuple[int, ...], Measured] = field(default_factory=dict, compare=False)
     held: dict[int, DevicePlanes | None] = field(default_factory=dict, compare=False)
     said: set[str] = field(default_factory=set, compare=False)
     latest: LatestCheckpoint | None = field(default=None, compare=False)
@@ -100,7 +102,7 @@ class TaskTraining:
         report = None
         if state.steps == 0 and self.settings.validation.at_start:
             measured, numbers = self._measure(state, self._val_indices(0), -1)
-            report = EpochReport(0, numbers, True, False, measured.pictures, measured.scores)
+            report = EpochReport(0, numbers, True, False, measured.pictures)
         seconds = self.pace.left(self._plans, state.epoch, steps_of_epoch(state))
         if seconds is not None:
             each = (
@@ -124,16 +126,19 @@ class TaskTraining:
         graphs = StepGraphs(state, self.device, self.note)
         graphs.captures &= self.shard.world == 1
         while state.epoch < schedule.epochs:
-            epoch = state.epoch
+            epoch, cost = state.epoch, EpochCost(self.device.type == "cuda")
             numbers = self._train_epoch(state, graphs)
-            measured, is_best = Measured(), False
+            measured, average, is_best = Measured(), Measured(), False
             if self._plans[epoch].val_pairs:
                 indices = self._val_indices(epoch)
                 measured, scores = self._measure(state, indices, epoch)
                 is_best = self._is_best(state, scores[self.settings.validation.best_by], indices)
+                average = self._baseline(indices)
                 numbers |= scores
+            numbers |= cost.numbers(self._plans[epoch])
             state.end_epoch()
-            yield EpochReport(epoch + 1, numbers, bool(measured.scores), is_best, measured.pictures, measured.scores)
+            by_method = {TRAINED: measured.scores, AVERAGE: average.scores}
+            yield EpochReport(epoch + 1, numbers, bool(measured.scores), is_best, measured.pictures, by_method)
 
     @cached_property
     def _plans(self) -> list[EpochPlan]:
@@ -171,10 +176,10 @@ class TaskTraining:
         wanted = self.settings.validation.images
         return evenly_spaced(len(self.val), None if wanted is None else at(wanted, epoch))
 
-    def _baseline(self, indices: list[int]) -> dict[str, float]:
+    def _baseline(self, indices: list[int]) -> Measured:
         key = tuple(indices)
         if key not in self.baselines:
-            self.baselines[key] = average_baseline(self.val, indices, self.shard).means()
+            self.baselines[key] = average_baseline(self.val, indices, self.shard)
         return self.baselines[key]
 
     def _is_best(self, state: TrainingState, score: float, indices: list[int]) -> bool:
@@ -214,7 +219,9 @@ class TaskTraining:
             device=self.device,
             progress=progress,
         )
-        numbers = measured.means() | {f"baseline/{name}": value for name, value in self._baseline(indices).items()}
+        numbers = measured.means() | {
+            f"baseline/{name}": value for name, value in self._baseline(indices).means().items()
+        }
         numbers[PAIRS] = len(indices)
         return measured, numbers | {"time/validation_seconds": time.perf_counter() - started}
 

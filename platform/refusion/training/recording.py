@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import ray.train
 from ray.train import UserCallback
 
@@ -18,12 +19,15 @@ from refusion.checksums import check_checksums
 from refusion.errors import UserError
 from refusion.images.dataset import validated_digest
 from refusion.images.pairs import Pair
+from refusion.images.store import read_pair
 from refusion.runtime.failures import lasting_failure, reason_of
 from refusion.runtime.ray_internals import shorten_warnings
 from refusion.runtime.storage import Folder
+from refusion.tracking.comparison.pictures import source_file
+from refusion.tracking.comparison.scores import scores_file, with_facts
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
-from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, read_metrics
+from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, SCORES_FILE, read_metrics
 from refusion.training.epochs.sound import fault_of
 from refusion.training.reports import PAIRS, WITHIN, own_scores
 
@@ -66,6 +70,7 @@ class RecordingCallback(UserCallback):
         self.recording = recording
         self.progress_board = progress_board
         self._recorder: TaskRecorder | None = None
+        self._sources_of: set[str] = set()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in the controller's process."""
@@ -101,6 +106,7 @@ class RecordingCallback(UserCallback):
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
                 self._pictures(Path(folder), epoch)
+                self._scores(Path(folder), epoch, numbers, is_best=first["is_best"])
                 if first["is_best"]:
                     self._keep_best(Path(folder), epoch, numbers)
         if epoch == self.recording.epochs:
@@ -137,6 +143,7 @@ class RecordingCallback(UserCallback):
                 is_best = bool(scores) and self._beats_best(numbers)
                 self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if is_best else {}))
                 self._pictures(folder, epoch)
+                self._scores(folder, epoch, numbers, is_best=is_best)
                 if is_best:
                     self._keep_best(folder, epoch, numbers)
         return frozenset(recorded)
@@ -152,12 +159,42 @@ class RecordingCallback(UserCallback):
         pictures = folder / PICTURES
         found = {str(path.relative_to(pictures).with_suffix("")): path for path in pictures.rglob("*.png")}
         self.recorder.pictures(epoch, found)
+        self._sources([pair for pair in self.recording.val if f"fused/{pair.name}" in found])
+
+    def _sources(self, pairs: Sequence[Pair]) -> None:
+        """Record the sources of fused pictures, once, so that a report shows them from the store alone."""
+        for pair in pairs:
+            if pair.name in self._sources_of:
+                continue
+            self._sources_of.add(pair.name)
+            try:
+                sources = read_pair(pair)
+            except (UserError, OSError) as error:
+                # They may lie on the workers' machines alone.
+                logger.warning("%s: the sources of %s are not recorded: %s", self.recording.task, pair.name, error)
+                continue
+            for side, source in zip("ab", sources, strict=True):
+                self.recorder.image(np.rint(source).clip(0, 255).astype(np.uint8), source_file(pair.name, side))
+
+    def _scores(self, folder: Path, epoch: int, numbers: Mapping[str, float], *, is_best: bool) -> None:
+        """Record the scores per picture, of the newest validated epoch and of the best."""
+        file = folder / SCORES_FILE
+        # An earlier version kept none.
+        if file.is_file():
+            text = with_facts(file.read_text(encoding="utf-8"), epoch, self._validated(numbers)[1])
+            for which in ("last", "best") if is_best else ("last",):
+                self.recorder.text(text, scores_file(self.recording.task, which))
+
+    def _validated(self, numbers: Mapping[str, float]) -> tuple[int, str]:
+        """Returns the number of the pairs that were measured, and their digest."""
+        val = self.recording.val
+        # An older checkpoint does not say how many pairs it was measured on.
+        pairs = int(numbers.get(PAIRS, len(val)))
+        return pairs, validated_digest(val, pairs)
 
     def _keep_best(self, folder: Path, epoch: int, numbers: Mapping[str, float]) -> None:
         recording = self.recording
-        # An older checkpoint does not say how many pairs it was measured on.
-        pairs = int(numbers.get(PAIRS, len(recording.val)))
-        digest = validated_digest(recording.val, pairs)
+        pairs, digest = self._validated(numbers)
         version = Version(
             recording.task,
             recording.run_id,

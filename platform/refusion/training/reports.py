@@ -41,7 +41,7 @@ class EpochReport:
 
     Attributes:
         epoch: its number, from 1 on.
-        scores: the validation metrics by pair and metric.
+        scores: by method (trained, or the average of the sources), pair and metric; empty where it was not validated.
     """
 
     epoch: int
@@ -49,7 +49,7 @@ class EpochReport:
     validated: bool
     is_best: bool
     pictures: dict[str, Image]
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
 @dataclass

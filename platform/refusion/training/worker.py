@@ -20,10 +20,12 @@ from refusion.images.pairs import Pair
 from refusion.images.store import PairStore, cache_beside
 from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
+from refusion.metrics.lookup import DEFAULT_CONVENTION
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.storage import Folder
+from refusion.tracking.comparison.scores import scores_text
 from refusion.tracking.system import system_metrics
-from refusion.training.checkpoints import EPOCH, PICTURES, load_checkpoint, save_checkpoint, saved_best_by
+from refusion.training.checkpoints import EPOCH, PICTURES, SCORES_FILE, load_checkpoint, save_checkpoint, saved_best_by
 from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import WITHIN, EpochReport, Progress
@@ -135,6 +137,8 @@ def _fill(folder: Path, state: TrainingState, settings: Settings, task: str, rep
         path = folder / PICTURES / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, picture)
+    if report.validated:
+        (folder / SCORES_FILE).write_text(scores_text(report.scores, DEFAULT_CONVENTION), encoding="utf-8")
     save_checkpoint(folder, state, settings, task, report.numbers)
 
 

@@ -23,7 +23,7 @@ from refusion.training.reports import Progress
 RATE, STEPS, ALPHA = "schedule.rate.value", "schedule.inner_steps", "objective.alpha"
 RATIO = "schedule.inner_rate.ratio"
 # How long something took is no matter of what was learnt.
-TIMES = ("time/training_seconds", "time/validation_seconds", "time/data_seconds", "images_per_second")
+TIMES = (*(f"time/{name}_seconds" for name in ("training", "validation", "data", "cpu", "gpu")), "images_per_second")
 VALUES = {RATE: 2e-3, STEPS: 2, ALPHA: 0.5}
 
 

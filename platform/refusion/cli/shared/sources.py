@@ -9,8 +9,10 @@ from refusion.config.arrangement import arrangement_of
 from refusion.config.ranges import AUTO, DEFAULT_MEGAPIXELS, RANGE_FORMS, Reading, parse_ranges
 
 
-def add_source_options(parser: argparse._ActionsContainer) -> None:
-    """Adds the options."""
+def add_source_options(
+    parser: argparse._ActionsContainer, skip_bad: str = "leave out the pairs that are found bad"
+) -> None:
+    """Adds the options; ``skip_bad`` is the help text of ``--skip-bad-pairs``."""
     parser.add_argument("--map", metavar="a=A,b=B", help="folders or parts of names of the sources, as in a=ir,b=vis")
     parser.add_argument(
         "--range", nargs="+", default=[AUTO], metavar="RULE",
@@ -20,7 +22,7 @@ def add_source_options(parser: argparse._ActionsContainer) -> None:
         "--max-megapixels", type=more_than_zero, default=DEFAULT_MEGAPIXELS, metavar="N",
         help="pixels that a picture may have, in millions, and bytes eight times that [%(default)g]",
     )  # fmt: skip
-    parser.add_argument("--skip-bad-pairs", action="store_true", help="leave out the pairs that are found bad")
+    parser.add_argument("--skip-bad-pairs", action="store_true", help=skip_bad)
 
 
 def reading_from(options: argparse.Namespace) -> Reading:

@@ -111,7 +111,9 @@ def _pixels(picture: Image.Image, data: bytes, path: Path) -> tuple[NDArray[Any]
     if "A" in picture.mode or "transparency" in picture.info:
         pair = np.asarray(picture.convert("LA" if grey else "RGBA"))
         return over_black(pair[..., 0] if grey else np.ascontiguousarray(pair[..., :3]), pair[..., -1])
-    return np.asarray(picture.convert("L" if grey else "RGB")), ()
+    mode = "L" if grey else "RGB"
+    # A conversion to its own mode is one more copy.
+    return np.asarray(picture if picture.mode == mode else picture.convert(mode)), ()
 
 
 def _deep_png(picture: Image.Image, data: bytes, path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:

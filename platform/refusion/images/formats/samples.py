@@ -71,6 +71,7 @@ def over_black(values: NDArray[Any], alpha: NDArray[Any]) -> tuple[NDArray[Any],
     opaque = np.iinfo(alpha.dtype).max
     if bool((alpha == opaque).all()):
         return values, ()
-    share = alpha.astype(np.float32) / np.float32(opaque)
-    weighted = values.astype(np.float32) * (share[..., None] if values.ndim == 3 else share)
-    return np.rint(weighted).astype(values.dtype), ("alpha applied over black",)
+    applied = np.empty_like(values)
+    for row, of_row, shares in zip(applied, values, alpha.astype(np.float32) / np.float32(opaque), strict=True):
+        row[:] = np.rint(of_row.astype(np.float32) * (shares[:, None] if values.ndim == 3 else shares))
+    return applied, ("alpha applied over black",)

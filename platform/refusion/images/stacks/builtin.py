@@ -49,7 +49,7 @@ def builtin_stacks(task: str, count: int) -> Iterator[BuiltinStack]:
 
     Example:
         >>> stack = next(builtin_stacks("MEIF", 3))
-        >>> len(stack.sources), stack.sources[0].mean() < stack.sources[2].mean()
+        >>> len(stack.sources), bool(stack.sources[0].mean() < stack.sources[2].mean())
         (3, True)
     """
     if task not in ("MEIF", "MFIF"):

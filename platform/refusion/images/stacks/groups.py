@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from refusion.config.ranges import RangeRule, Reading
+from refusion.images.colour import has_colour, row_slices
 from refusion.images.formats import Samples
+from refusion.images.limits import Allowance, declared_pixels
 from refusion.images.pairs import Problem, SourceFacts
 from refusion.images.ranges import Extent, Extremes, UnusableRangeError, find_extent, joined, measure, scope_of
 from refusion.images.reading import UnreadableImageError, decode, read_bytes
@@ -24,6 +26,8 @@ OnProgress = Callable[[int, int], None]
 # A source that spans no more than this many of 255 grey levels shows nothing.
 NEARLY_CONSTANT = 8.0
 _MOST_THREADS = 8
+# About ten bytes for each while it is decoded.
+_AT_ONCE = Allowance(50_000_000)
 
 
 class Sides(NamedTuple):
@@ -142,16 +146,12 @@ def _decode_group(name: str, files: Sequence[Path], names: Mapping[Path, str], h
     for file, rule in zip(files, sides.rules, strict=True):
         try:
             data = read_bytes(file, how.megapixels)
-            samples = decode(data, file, how.megapixels)
+            with _AT_ONCE.taken(declared_pixels(data)):
+                sources.append(_source_of(decode(data, file, how.megapixels), file, rule))
         except UnreadableImageError as error:
             problems.append(Problem(names[file], error.what, pair=pair))
-            continue
-        digest.update(data)
-        extremes = measure(samples, rule)
-        height, width = samples.values.shape[:2]
-        channels = samples.values.shape[2] if samples.values.ndim == 3 else 1
-        facts = SourceFacts(samples.about, height, width, channels, extremes.least, extremes.greatest)
-        sources.append(Source(file, facts, extremes, samples.remarks, samples.orientation, _pixels(samples)))
+        else:
+            digest.update(data)
     if not problems:
         for (first, a), (second, b) in combinations(zip(sides.titles, sources, strict=True), 2):
             found = _mismatch(a, b, first, second)
@@ -159,6 +159,14 @@ def _decode_group(name: str, files: Sequence[Path], names: Mapping[Path, str], h
                 what = f"{found.what} (its partner is {names[b.file]})"
                 problems.append(Problem(names[a.file], what, found.kind, pair))
     return Group(name, tuple(sources), digest.hexdigest(), problems)
+
+
+def _source_of(samples: Samples, file: Path, rule: RangeRule) -> Source:
+    extremes = measure(samples, rule)
+    height, width = samples.values.shape[:2]
+    channels = samples.values.shape[2] if samples.values.ndim == 3 else 1
+    facts = SourceFacts(samples.about, height, width, channels, extremes.least, extremes.greatest)
+    return Source(file, facts, extremes, samples.remarks, samples.orientation, _pixels(samples))
 
 
 def _mismatch(a: Source, b: Source, first: str, second: str) -> Problem | None:
@@ -178,13 +186,12 @@ def _mismatch(a: Source, b: Source, first: str, second: str) -> Problem | None:
 
 def _pixels(samples: Samples) -> bytes:
     """Returns a digest that is equal for equal pixels; a grey file equals an RGB file whose channels all hold it."""
-    values = samples.values
-    if values.ndim == 3 and bool((values == values[..., :1]).all()):
-        values = values[..., 0]
-    if values.dtype.kind == "f" or values.dtype.itemsize > 2 or values.dtype.kind == "i":
-        values = values.astype("<f8")
-    digest = hashlib.blake2b(f"{samples.full} {values.shape} {values.dtype.kind}".encode())
-    digest.update(np.ascontiguousarray(values).data.cast("B"))
+    values = samples.values if has_colour(samples.values) or samples.values.ndim == 2 else samples.values[..., 0]
+    as_floats = values.dtype.kind in "fi" or values.dtype.itemsize > 2
+    digest = hashlib.blake2b(f"{samples.full} {values.shape} {'f' if as_floats else values.dtype.kind}".encode())
+    for rows in row_slices(values.shape):
+        some = values[rows].astype("<f8") if as_floats else values[rows]
+        digest.update(np.ascontiguousarray(some).data.cast("B"))
     return digest.digest()
 
 

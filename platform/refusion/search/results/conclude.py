@@ -16,6 +16,7 @@ from rich.console import Console
 from refusion.config.layers import check
 from refusion.config.settings import BUILTIN, Settings
 from refusion.metrics import METRICS
+from refusion.metrics.lookup import DEFAULT_CONVENTION
 from refusion.runtime.storage import Folder
 from refusion.search.objective.objective import Objective, best_trial
 from refusion.search.options import PBT_KINDS
@@ -24,6 +25,7 @@ from refusion.search.results.held_out import Scores, TaskVal, score_all
 from refusion.search.results.replay import Change, replayed
 from refusion.search.state import SweepState
 from refusion.search.trials.records import TrialRecord, chain
+from refusion.tracking.comparison.scores import TRAINED, scores_file, scores_text, with_facts
 from refusion.tracking.registry import Version
 from refusion.tracking.sweeps import BEST_FILE, COMPARISON_FILE, log_sweep_results
 
@@ -148,13 +150,18 @@ def register(state: SweepState, best: int, scores: Scores, digests: Mapping[str,
         return
     for task in manifest.options.task:
         prefix = "" if len(manifest.options.task) == 1 else f"{task}/"
-        of_task = [numbers for numbers in scores.values() if prefix + metric in numbers]
-        means = {name: math.fsum(numbers[prefix + name] for numbers in of_task) / len(of_task) for name in METRICS}
+        of_task = {
+            pair.removeprefix(prefix): {name: numbers[prefix + name] for name in METRICS}
+            for pair, numbers in scores.items()
+            if prefix + metric in numbers
+        }
+        means = {name: math.fsum(numbers[name] for numbers in of_task.values()) / len(of_task) for name in METRICS}
+        table = with_facts(scores_text({TRAINED: of_task}, DEFAULT_CONVENTION), record.epoch, digests[task])
+        recorder.text(table, scores_file(task, "best"))
         with tempfile.TemporaryDirectory() as place:
             local = Path(place) / task
             Folder(str(local)).replace_by(Folder(state.checkpoint_of(best)) / task)
-            version = Version(
-                task, recorder.run_id, record.epoch, metric, means, "authors", digests[task], len(of_task), data
-            )
+            measured = (means, DEFAULT_CONVENTION, digests[task], len(of_task), data)
+            version = Version(task, recorder.run_id, record.epoch, metric, *measured)
             recorder.model(local, version)
     recorder.finish("FINISHED")

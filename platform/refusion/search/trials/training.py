@@ -22,6 +22,7 @@ from refusion.search.space.space import Space
 from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
+from refusion.training.validation import Measured
 
 # Ray shows on the sweep's console what a trial's process logs as a warning.
 _LOG = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class TrialCache:
     """Cache of one process from trial to trial: decoded images, scores of the sources' average, its notes."""
 
     plan: TrialPlan
-    baselines: dict[str, dict[tuple[int, ...], dict[str, float]]] = field(default_factory=dict)
+    baselines: dict[str, dict[tuple[int, ...], Measured]] = field(default_factory=dict)
     noted: set[str] = field(default_factory=set)
 
     def note(self, text: str) -> None:

@@ -10,8 +10,17 @@ from refusion.config.layers import for_task
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs, check_pairs, reading_of
 from refusion.images.pairs import note_lines
+from refusion.meta.rehearsal import rehearse
 from refusion.runtime.progress_bar import progress_bars
 from refusion.training.epochs.plan import in_words, plan_training
+
+
+def rehearsal_notes(settings: Settings) -> list[str]:
+    """Rehearses each task's training, or one of all where they have the same settings; returns the notes, each once."""
+    if not settings.per_task:
+        return rehearse(settings)
+    each = (for_task(settings, task).model_copy(update={"tasks": (task,)}) for task in settings.tasks)
+    return list(dict.fromkeys(note for own in each for note in rehearse(own)))
 
 
 def lacking_line(lacking: Sequence[str], settings: Settings) -> str:

@@ -7,15 +7,23 @@ from typing import Literal
 
 import pandas as pd
 
+from refusion.evaluation.results import MethodScores
 from refusion.evaluation.table import Cell, is_higher_better, number_text
 from refusion.metrics import METRICS
-from refusion.results.scores import QUALITY
 from refusion.statistics import rank_table
 
 Highlight = Literal["best", "second", ""]
 
+QUALITY = ("SCD", "VIF", "Qabf", "SSIM")
+"""Metrics that noise does not raise."""
+
 RANKINGS: Mapping[str, Sequence[str]] = {"rank over eight": METRICS, f"rank over {', '.join(QUALITY)}": QUALITY}
 """The heads of the two columns of ranks, and the metrics that each is over."""
+
+
+def means_of(methods: Sequence[MethodScores]) -> pd.DataFrame:
+    """Returns the mean of each metric over the pairs on which it is defined: methods × metrics."""
+    return pd.DataFrame({method.name: method.frame.mean() for method in methods}).T
 
 
 def mean_ranks(means: pd.DataFrame, metrics: Sequence[str]) -> pd.Series:

@@ -1,0 +1,1 @@
+"""Videos, with the extra ``video``: their frames, their check, and a writer."""

@@ -1,0 +1,1 @@
+"""Records that runs are compared by: scores per picture, histories, costs, pictures."""

@@ -1,0 +1,76 @@
+"""Pictures of a task's run in MLflow: their names, and reading them back."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+from mlflow import MlflowClient
+from numpy.typing import NDArray
+from PIL import Image
+
+from refusion.tracking.epochs import epoch_of
+from refusion.tracking.settings import safe_name
+from refusion.tracking.store import no_progress_bar
+
+Kind = Literal["fused", "weights"]
+# As MLflow names a picture's file, whose key has a tilde for each slash.
+_LOGGED = re.compile(r"images/(.+)\+step\+(\d+)\+timestamp\+\d+\+[^+]+\.png")
+
+
+def source_file(pair: str, side: str) -> str:
+    """Returns the artifact that holds a pair's source, ``a`` or ``b``."""
+    return f"{safe_name(f'sources/{pair}/{side}', 110)}.png"
+
+
+class RunPictures:
+    """Pictures of one run, read when they are asked for.
+
+    Args:
+        uri, run_id: of the store and the run.
+    """
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self._client = MlflowClient(tracking_uri=uri)
+        self._run_id = run_id
+
+    @cached_property
+    def _logged(self) -> dict[tuple[str, int], str]:
+        """Files by key and epoch; of an epoch that was recorded twice, the later."""
+        tags = self._client.get_run(self._run_id).data.tags
+        found: dict[tuple[str, int], str] = {}
+        for path in sorted(entry.path for entry in self._client.list_artifacts(self._run_id, "images")):
+            if logged := _LOGGED.fullmatch(path):
+                found[logged[1], epoch_of(int(logged[2]), tags)] = path
+        return found
+
+    def epochs(self, kind: Kind, pair: str) -> list[int]:
+        """Returns the epochs of which there is a picture of that pair, rising."""
+        key = _key(kind, pair)
+        return sorted(epoch for name, epoch in self._logged if name == key)
+
+    def read(self, kind: Kind, pair: str, epoch: int) -> NDArray[np.uint8] | None:
+        """Returns a picture, (H, W) or (H, W, 3); None where there is none."""
+        path = self._logged.get((_key(kind, pair), epoch))
+        return None if path is None else self._pixels(path)
+
+    def source(self, pair: str, side: Literal["a", "b"]) -> NDArray[np.uint8] | None:
+        """Returns a pair's source, (H, W) or (H, W, 3); None where it was not recorded, as by an earlier version."""
+        file = source_file(pair, side)
+        folder = file.rpartition("/")[0]
+        there = {entry.path for entry in self._client.list_artifacts(self._run_id, folder)}
+        return self._pixels(file) if file in there else None
+
+    def _pixels(self, path: str) -> NDArray[np.uint8]:
+        with TemporaryDirectory(prefix="refusion-picture-") as folder, no_progress_bar():
+            file = Path(self._client.download_artifacts(self._run_id, path, folder))
+            with Image.open(file) as image:
+                return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+
+
+def _key(kind: Kind, pair: str) -> str:
+    return safe_name(f"{kind}/{pair}").replace("/", "~")

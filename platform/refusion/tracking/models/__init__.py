@@ -1,0 +1,1 @@
+"""Registered models: their signature, and moving the alias of the best one."""

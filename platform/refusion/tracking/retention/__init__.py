@@ -1,0 +1,1 @@
+"""Retention of what registered models need."""
