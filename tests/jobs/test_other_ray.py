@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from clusters.head import environment, ray_head
 from mlflow import MlflowClient
-
-from refusion.runtime.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = [sys.executable, str(ROOT / "jobs" / "train_all_tasks.py")]
@@ -36,37 +34,12 @@ TINY = [word for name, value in _TINY.items() for word in (f"--{name}", value) i
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """Variables of a user whose homes are below ``home``, without what this process knows of a Ray."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
-    own |= {"HOME": str(home / "home"), "REFUSION_HOME": str(home / "refusion"), "RAY_TMPDIR": "/tmp"}
-    (home / "home").mkdir(parents=True, exist_ok=True)
-    return own | {"PATH": f"{Path(sys.executable).parent}:{own['PATH']}", **more}
-
-
 @pytest.fixture(scope="module")
 def other_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of another Ray, whose dashboard's agent has the default port; it is ended with all that it started."""
     place = tmp_path_factory.mktemp("other")
-    port, dashboard, client = free_ports(3)
-    command = ["ray", "start", "--head", "--block", "--num-cpus=1", "--disable-usage-stats"]
-    command += [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
-    own = environment(place, RAY_AUTH_MODE="disabled")
-    with (place / "log.txt").open("w") as log:
-        head = subprocess.Popen(
-            [*command, f"--temp-dir=/tmp/r{port}"], env=own, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        address = f"127.0.0.1:{port}"
-        while "will now block forever" not in (said := (place / "log.txt").read_text()):
-            assert head.poll() is None, said
-            time.sleep(0.2)
-        yield address
-    finally:
-        if head.poll() is None:
-            os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
-        subprocess.run(["rm", "-rf", f"/tmp/r{port}"], check=True)
+    with ray_head(place, 1, environment(place, RAY_AUTH_MODE="disabled"), default_agent=True) as head:
+        yield head.address
 
 
 def states(home: Path) -> set[str]:
