@@ -17,7 +17,7 @@ from refusion.runtime.ports import free_ports
 
 @dataclass(frozen=True)
 class Head:
-    """Where a head listens: ``address`` takes drivers, ``jobs`` is the address of its job server."""
+    """Addresses of a head: ``address`` takes drivers, ``jobs`` is the job server's."""
 
     address: str
     jobs: str
