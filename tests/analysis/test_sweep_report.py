@@ -11,9 +11,12 @@ import yaml
 
 from refusion.cli.sweep_report import sweep_report
 from refusion.errors import UserError
+from refusion.reporting.sweep_files import write_sweep_report
+from refusion.runtime.storage import Folder
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.store import open_store
 from refusion.tracking.sweeps import log_sweep_results, start_sweep_run, start_trial_run, trial_tags
+from refusion.training.display.report import Ended
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = {"objective.alpha": {"low": 0.5, "high": 2.0}}
@@ -58,6 +61,15 @@ def test_page_table_and_settings(store: str, tmp_path: Path, capsys: pytest.Capt
     assert "trial 3: objective.alpha 1.25" in said.out
     assert f"report: {out / 'report.html'}" in said.out
     assert "Downloading" not in said.err
+
+
+def test_a_sweep_leaves_the_same_page_in_its_folder(store: str, tmp_path: Path) -> None:
+    assert sweep_report(asked(store, tmp_path / "asked"), "") == 0
+    folder = tmp_path / "sweeps" / "small"
+    page = write_sweep_report(Ended(store, "study", "", "small", Folder(str(folder))))
+    assert page == str(folder / "report.html")
+    for name in ("report.html", "trials.csv"):
+        assert (folder / name).read_text(encoding="utf-8") == (tmp_path / "asked" / name).read_text(encoding="utf-8")
 
 
 def test_the_same_sweep_gives_the_same_files(store: str, tmp_path: Path) -> None:

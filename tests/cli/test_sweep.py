@@ -216,7 +216,7 @@ def test_help_tells_every_option_and_setting(capsys: pytest.CaptureFixture[str])
 def test_each_sweep_is_run_and_the_worst_status_returned(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run: list[str | None] = []
 
-    def run_sweep(request: SweepRequest, _: Any) -> int:
+    def run_sweep(request: SweepRequest, *_: Any) -> int:
         run.append(request.run_name)
         return 1 if request.run_name == "night-IVIF" else 0
 

@@ -62,6 +62,8 @@ def test_a_sweep_stops_the_weak_trials_and_trains_the_others_to_the_end(home: Pa
     assert any(record.ended == "stopped" and record.epoch < 3 for record in trials.values())
     assert "beyond its training" in asha
     assert "--resume asha" in asha
+    page = home / "sweeps" / "asha" / "report.html"
+    assert f"report:\n  {page}\n" in asha and page.is_file()
 
 
 def test_mlflow_has_the_sweep_its_trials_and_its_best_model(home: Path, asha: str) -> None:

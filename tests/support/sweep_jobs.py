@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from refusion.cli.sweep import read_requests
+from refusion.reporting.sweep_files import write_sweep_report
 from refusion.runtime.storage import Folder
 from refusion.search.sweep import run_sweep
 from refusion.search.trials.records import Journal, TrialRecord
@@ -31,7 +32,7 @@ def job(*arguments: object) -> str:
     """Run a sweep in this process; what it printed."""
     (request,) = read_requests([str(argument) for argument in arguments])
     text = io.StringIO()
-    assert run_sweep(request, Console(file=text, width=160)) == 0, text.getvalue()
+    assert run_sweep(request, Console(file=text, width=160), write_sweep_report) == 0, text.getvalue()
     return text.getvalue()
 
 

@@ -67,11 +67,12 @@ def sweep(arguments: Sequence[str], description: str) -> int:
 
 
 def _one_of(request: SweepRequest, titled: bool, where: Console) -> int:
+    from refusion.reporting.sweep_files import write_sweep_report
     from refusion.search.sweep import run_sweep
 
     if titled:
         where.rule(", ".join(request.options.get("task", ())) or str(request.resume))
-    return run_sweep(request, where)
+    return run_sweep(request, where, write_sweep_report)
 
 
 def read_requests(arguments: Sequence[str], description: str = "") -> list[SweepRequest]:

@@ -17,8 +17,6 @@ from refusion.errors import UserError
 if TYPE_CHECKING:
     from refusion.reporting.study import Study
 
-PAGE, TABLE = "report.html", "trials.csv"
-
 
 def sweep_report(arguments: Sequence[str], description: str) -> int:
     """Write ``report.html``, ``trials.csv`` and ``best.yaml`` of a sweep; returns the exit status.
@@ -35,6 +33,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     from rich.console import Console
 
     from refusion.reporting.study import read_study
+    from refusion.reporting.sweep_files import PAGE
     from refusion.reporting.sweep_page import headline
     from refusion.reporting.tables import best_values, rich_table
     from refusion.tracking.store import resolve_tracking_uri, ui_command
@@ -59,16 +58,11 @@ def write_report(study: Study, ui: str, folder: Path) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    from refusion.reporting.sweep_page import sweep_page
-    from refusion.reporting.tables import trial_table
-    from refusion.tracking.sweeps import BEST_FILE
+    from refusion.reporting.sweep_files import report_files
 
-    texts = {PAGE: sweep_page(study, ui), TABLE: trial_table(study).to_csv(index=False)}
-    if study.sweep.best_yaml is not None:
-        texts[BEST_FILE] = study.sweep.best_yaml
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
+        for name, text in report_files(study, ui).items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {folder}: the report cannot be written ({error.strerror})") from error

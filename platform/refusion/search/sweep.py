@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
-from refusion.errors import UserError
 from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests
 from refusion.meta.rehearsal import rehearse
@@ -26,15 +25,15 @@ from refusion.runtime.storage import Folder
 from refusion.search.display import Standing, View, result_table
 from refusion.search.manifest import SweepManifest, SweepRequest, open_manifest
 from refusion.search.notes import notes
-from refusion.search.objective.objective import Objective, standings
+from refusion.search.objective.objective import Objective
 from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.options import PAUSING, PBT_KINDS
 from refusion.search.results.conclude import Outcome, conclude
 from refusion.search.results.held_out import TaskVal, split_val
 from refusion.search.schedulers.factory import rungs
 from refusion.search.state import SweepState
+from refusion.search.suggest.earlier import known_trials
 from refusion.search.suggest.queue import SuggestionQueue, trial_count
-from refusion.search.suggest.samplers import KnownTrial
 from refusion.search.trials.placement import Placement, find_placement
 from refusion.search.trials.records import to_go_on
 from refusion.search.trials.trainable import rows_of
@@ -45,14 +44,15 @@ from refusion.tracking.failures import warn_of
 from refusion.tracking.recorder import TaskRecorder, closed_on_failure
 from refusion.tracking.runs import Status, close_abandoned
 from refusion.tracking.store import open_store
-from refusion.tracking.sweeps import read_sweep, start_sweep_run
+from refusion.tracking.sweeps import start_sweep_run
 from refusion.tracking.views.write import pages, write_views
 from refusion.training.display.beginning import check_and_tell
+from refusion.training.display.report import Ended, Report, written
 
 
 @terminated_is_interrupted()
-def run_sweep(request: SweepRequest, console: Console) -> int:
-    """Run a sweep, new or resumed.
+def run_sweep(request: SweepRequest, console: Console, report: Report | None = None) -> int:
+    """Run a sweep, new or resumed; at the end ``report`` writes a page beside it.
 
     Returns:
         Exit status: 0, or 1 if no trial gave a result.
@@ -62,10 +62,12 @@ def run_sweep(request: SweepRequest, console: Console) -> int:
     """
     manifest = open_manifest(request)
     with ExitStack() as held:
-        return _run(request, manifest, console, held)
+        return _run(request, manifest, console, held, report)
 
 
-def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held: ExitStack) -> int:
+def _run(
+    request: SweepRequest, manifest: SweepManifest, console: Console, held: ExitStack, report: Report | None
+) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -81,7 +83,7 @@ def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held:
     if request.upgrade_store:
         console.print(upgrade_database(manifest.tracking_uri), markup=False, soft_wrap=True)
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
-    earlier = _earlier(manifest)
+    earlier = known_trials(manifest)
     trials = trial_count(manifest)
     placement = find_placement(cluster.connect(), manifest.options, manifest.base)
     base, share = manifest.base, manifest.options.held_out
@@ -122,7 +124,7 @@ def _run(request: SweepRequest, manifest: SweepManifest, console: Console, held:
             ended = sum(1 for record in state.records.values() if record.ended)
             console.print(f"{ended} trials have ended before, {len(going_on)} go on from their checkpoints")
         queue = SuggestionQueue(state, going_on, earlier, placement.concurrent)
-        sweep = _Sweep(state, plan, placement, queue, trials, console)
+        sweep = _Sweep(state, plan, placement, queue, trials, console, report)
         try:
             sweep.search()
             val_digests = {task: of_task["val"] for task, of_task in found.items()}
@@ -186,31 +188,6 @@ def _parent_run(manifest: SweepManifest, experiment_id: str, placement: Placemen
     return start_sweep_run(uri, experiment_id, manifest.name, base, tags, spec, resumed=manifest.resumed)
 
 
-def _earlier(manifest: SweepManifest) -> list[KnownTrial]:
-    """Results of earlier sweeps: each trial with its standing within its own sweep.
-
-    Raises:
-        UserError: there is no such sweep, or none of its trials lies in this sweep's space.
-    """
-    known: list[KnownTrial] = []
-    for name in manifest.options.warm_start:
-        sweep = read_sweep(manifest.tracking_uri, manifest.experiment, name)
-        objective = Objective.parse(manifest.options.objective, sweep.spec["tasks"])
-        scores = standings(objective, {trial.number: trial.history for trial in sweep.trials if trial.history})
-        fitting = [
-            KnownTrial(trial.values, scores[trial.number], "finished")
-            for trial in sweep.trials
-            if trial.number in scores and trial.values and manifest.space.contains(trial.values)
-        ]
-        if not fitting:
-            raise UserError(
-                f"--warm-start {name}: none of its {len(sweep.trials)} trials lies in this sweep's space; "
-                "search the same parameters and ranges, or leave it out"
-            )
-        known += fitting
-    return known
-
-
 @dataclass
 class _Sweep:
     state: SweepState
@@ -219,6 +196,7 @@ class _Sweep:
     queue: SuggestionQueue
     trials: int
     console: Console
+    report: Report | None
 
     def search(self) -> None:
         """Run all trials that have not ended."""
@@ -253,7 +231,8 @@ class _Sweep:
         else:
             self._line(f"trial {outcome.best} is the best; no comparison with trial 0: {outcome.why_none}")
         self.close("FINISHED" if outcome is not None else "FAILED")
-        self.say_next(outcome)
+        page = written(self.report, Ended.of(self.state.manifest, self.state.parent), self.console)
+        self.say_next(outcome, page)
         return 0 if outcome is not None else 1
 
     def _costs(self) -> None:
@@ -270,8 +249,8 @@ class _Sweep:
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def say_next(self, outcome: Outcome | None = None) -> None:
-        """The last lines: how to look at the results, use them, and go on."""
+    def say_next(self, outcome: Outcome | None = None, page: str | None = None) -> None:
+        """The last lines: how to look at the results, use them, and go on; ``page`` is the report, if there is one."""
         manifest = self.state.manifest
         data = [] if manifest.base.data == "builtin" else ["--data", manifest.base.data]
         where = [] if manifest.experiment == "refusion" else ["--experiment", manifest.experiment]
@@ -284,7 +263,7 @@ class _Sweep:
             f"{manifest.name}-report",
         ]
         look = pages(manifest.tracking_uri, self.state.experiment_id, ["sweep"]).replace("\n", "\n  ")
-        lines = [("look at it in MLflow", look), ("report", shlex.join(report))]
+        lines = [("look at it in MLflow", look), ("report", page or shlex.join(report))]
         if outcome is not None:
             train = [*same_form("jobs/train_all_tasks.py", "train"), "--config", outcome.best_file, *data]
             lines.append(("train with what was found", shlex.join(train)))
