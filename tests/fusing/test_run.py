@@ -113,7 +113,7 @@ def test_an_older_picture_keeps_its_row_when_its_sources_go_bad(request_of_four:
 def test_memory_that_lacks_for_one_pair_leaves_the_others_be(
     request_of_four: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fuse, calls = maker.fuse_exact, []
+    fuse, calls = maker.fuse_to_depth, []
 
     def lacking(*args: Any, **options: Any) -> Any:
         calls.append(args)
@@ -121,7 +121,7 @@ def test_memory_that_lacks_for_one_pair_leaves_the_others_be(
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         return fuse(*args, **options)
 
-    monkeypatch.setattr(maker, "fuse_exact", lacking)
+    monkeypatch.setattr(maker, "fuse_to_depth", lacking)
     with pytest.raises(UserError, match=r"a/one\.png: .*can't allocate memory"):
         run.fuse_folders(request_of_four)
     assert len(stamps(request_of_four)) == 3

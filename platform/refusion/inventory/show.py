@@ -35,7 +35,7 @@ def age_text(seconds: float) -> str:
     """Returns seconds in the largest unit that has two of them.
 
     >>> age_text(90), age_text(7200), age_text(3e6)
-    ('90 s', '2 h', '34 d')
+    ('90 s', '2 h', '35 d')
     """
     unit, factor = next(((unit, factor) for unit, factor in _UNITS if seconds >= 2 * factor), _UNITS[-1])
     return f"{seconds / factor:.0f} {unit}"

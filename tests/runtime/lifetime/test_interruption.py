@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from refusion.runtime.lifetime.interruption import handlers_kept, terminated_is_interrupted
+from refusion.runtime.lifetime.interruption import Interrupted, handlers_kept, terminated_is_interrupted
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
@@ -15,6 +15,19 @@ def test_signals_that_end_a_job_interrupt_it(ending: signal.Signals) -> None:
         os.kill(os.getpid(), ending)
     assert signal.getsignal(ending) == before
     assert interrupted.value.status == 128 + ending
+
+
+def test_a_signal_keeps_its_number_where_ray_waits() -> None:
+    """Ray's own code turns whatever a handler raises into a KeyboardInterrupt."""
+    with pytest.raises(Interrupted) as interrupted, terminated_is_interrupted():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+    assert interrupted.value.status == 143
+    with pytest.raises(KeyboardInterrupt) as pressed, terminated_is_interrupted():
+        raise KeyboardInterrupt
+    assert not isinstance(pressed.value, Interrupted)
 
 
 def test_a_job_under_nohup_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

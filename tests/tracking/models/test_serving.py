@@ -56,6 +56,8 @@ def folder(
 @pytest.fixture(scope="module")
 def environment(uri: str) -> dict[str, str]:
     own = {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT / "platform"), "OMP_NUM_THREADS": "1", "NO_PROXY": "*"}
+    # MLflow calls uvicorn by its name, as in an environment that is activated.
+    own["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, **own}
 
 

@@ -20,8 +20,9 @@ def test_the_folder_of_the_job_whose_version_has_an_alias_is_needed_and_others_a
         parent = start_job_run(uri, experiment, name, {}, {"storage": f"/runs/{name}"})
         ids[name] = start_task_run(uri, experiment, parent, "IVIF", f"IVIF · {name}", {})
         number = register_version(client, checkpoint, version("IVIF", ids[name], score=score))
+    assert str(client.get_model_version_by_alias("refusion-IVIF", "candidate").version) == number
     assert needed_folders(uri) == {"/runs/best"}
-    client.set_registered_model_alias("refusion-IVIF", "candidate", number)
+    client.set_registered_model_alias("refusion-IVIF", "shipped", number)
     assert needed_folders(uri) == {"/runs/best", "/runs/late"}
     client.create_model_version("refusion-IVIF", "file:///runs/worse/IVIF/best", ids["worse"])
     assert needed_folders(uri) == {"/runs/best", "/runs/late", "/runs/worse"}

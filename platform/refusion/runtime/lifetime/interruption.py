@@ -26,9 +26,15 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def terminated_is_interrupted() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into Ctrl-C, so that MLflow's runs are closed; SIGHUP stays ignored under nohup."""
+    """Turns SIGTERM and SIGHUP into Ctrl-C, so that MLflow's runs are closed; SIGHUP stays ignored under nohup.
+
+    Raises:
+        Interrupted: such a signal came.
+    """
+    came: list[int] = []
 
     def interrupt(number: int, _frame: Any) -> None:
+        came.append(number)
         raise Interrupted(number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -40,6 +46,11 @@ def terminated_is_interrupted() -> Iterator[None]:
         signal.signal(ending, interrupt)
     try:
         yield
+    except KeyboardInterrupt as error:
+        # Where Ray waits, it raises a KeyboardInterrupt of its own in place of whatever a handler raised.
+        if came and not isinstance(error, Interrupted):
+            raise Interrupted(came[0]) from error
+        raise
     finally:
         for ending, handler in taken.items():
             signal.signal(ending, handler)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from refusion.errors import UserError
 from refusion.tracking.database import sqlite_file
 from refusion.tracking.failures import reason_of
+from refusion.tracking.registry import CANDIDATE
 from refusion.tracking.runs import PARENT_TAG, STORAGE_TAG
 from refusion.tracking.store import http_retry_limits, redacted, require_store
 
@@ -18,7 +19,8 @@ from refusion.tracking.store import http_retry_limits, redacted, require_store
 def needed_folders(uri: str) -> set[str]:
     """Returns the folders of jobs and sweeps that hold a version with an alias, such as ``best``, or the files of one.
 
-    Other versions have their files in MLflow's own place, and need no folder of a run.
+    Other versions have their files in MLflow's own place, and need no folder of a run; nor does the one that is
+    ``candidate`` for being the newest.
 
     Args:
         uri: of the store; an SQLite file that is not there has no registry, so that nothing is needed.
@@ -35,7 +37,7 @@ def needed_folders(uri: str) -> set[str]:
     try:
         with http_retry_limits(retries=1, seconds=15):
             for model in _all(client.search_registered_models):
-                named = {str(number) for number in model.aliases.values()}
+                named = {str(number) for alias, number in model.aliases.items() if alias != CANDIDATE}
                 for version in _all(client.search_model_versions, f"name = '{model.name}'"):
                     folder = _job_folder(client, version.run_id)
                     if folder and (str(version.version) in named or _lies_in(version.source, folder)):
