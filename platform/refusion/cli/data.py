@@ -68,7 +68,7 @@ def inspect_data(arguments: Sequence[str], description: str) -> int:
                 say(f"  {line}")
         duplicates = find_duplicates(of_task)
         crossing = sum(one.cross for one in duplicates)
-        say(f"{task}: {len(duplicates)} pairs of pairs look alike, {crossing} of them in two splits")
+        say(f"{task}: pairs that look alike: {len(duplicates)}, of them in two splits: {crossing}")
         for one in duplicates[:_MOST_ALIKE]:
             say(f"  {'/'.join(one.first)} and {'/'.join(one.second)}")
         reports += of_task
