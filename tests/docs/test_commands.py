@@ -29,7 +29,15 @@ PROGRAM = re.compile(r"\b((?:jobs|analysis|analysis/benchmarks|docs|cluster)/\w+
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w.-]*\w)")
 # Options of other programs that the docs tell to run.
 OTHERS = {
-    "ray": {"head", "address", "working-dir", "generate", "node-ip-address", "redis-password"},
+    "ray": {
+        "head",
+        "address",
+        "working-dir",
+        "generate",
+        "node-ip-address",
+        "redis-password",
+        "dashboard-agent-listen-port",
+    },
     "mlflow": {"backend-store-uri", "experiment-id", "env-manager", "port"},
     "aws": {"aws-service-name", "filters", "query", "output", "instance-ids"},
     "kubectl": {"from-file"},
