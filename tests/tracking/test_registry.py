@@ -170,3 +170,12 @@ def test_upload_that_fails_leaves_a_model_marked_failed(
     assert str(newest[0].status) == "FAILED"
     with pytest.raises(MlflowException):
         client.get_registered_model(registered_name("FULL"))
+
+
+def test_a_version_is_registered_in_silence(
+    uri: str, run_id: str, client: MlflowClient, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A training registers each better epoch, and MLflow has news of each."""
+    register_version(client, checkpoint, replace(NEW, run_id=run_id))
+    said = capfd.readouterr()
+    assert "Validating" not in said.out + said.err and "INFO" not in said.err

@@ -25,7 +25,7 @@ from refusion.tracking.epochs import NUMBERING, REGISTERED, epoch_of, step_of
 from refusion.tracking.failures import reason_of
 from refusion.tracking.models.signature import example, signature
 from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import no_progress_bar
+from refusion.tracking.store import no_progress_bar, warnings_only
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
         run.info.experiment_id, LOGGED_NAME, version.run_id, tags, params=run.data.params, model_type="image fusion"
     )
     try:
-        with no_progress_bar():
+        with no_progress_bar(), warnings_only("mlflow.pyfunc"):
             _write_artifacts(client, model, checkpoint)
     except Exception:
         client.finalize_logged_model(model.model_id, "FAILED")

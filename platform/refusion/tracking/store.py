@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Iterator
@@ -110,6 +111,18 @@ def no_progress_bar() -> Iterator[None]:
     finally:
         if added:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def warnings_only(logger: str) -> Iterator[None]:
+    """Keeps one of MLflow's loggers from telling what goes well, such as that an example is checked."""
+    told = logging.getLogger(logger)
+    before = told.level
+    told.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        told.setLevel(before)
 
 
 @contextmanager
