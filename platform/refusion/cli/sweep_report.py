@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from refusion.cli.options import Parser
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
-from refusion.errors import UserError
-
-# pandas, matplotlib and MLflow take seconds to import: only once the command line is understood.
-if TYPE_CHECKING:
-    from refusion.reporting.study import Study
+from refusion.cli.shared.written import write_files
 
 
 def sweep_report(arguments: Sequence[str], description: str) -> int:
@@ -30,10 +25,11 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     add_store_options(parser)
     parser.add_argument("--experiment", default="refusion", metavar="NAME", help="MLflow experiment [refusion]")
     options = parser.parse_args(list(arguments))
+    # pandas, matplotlib and MLflow take seconds to import: only once the command line is understood.
     from rich.console import Console
 
     from refusion.reporting.study import read_study
-    from refusion.reporting.sweep_files import PAGE
+    from refusion.reporting.sweep_files import PAGE, report_files
     from refusion.reporting.sweep_page import headline
     from refusion.reporting.tables import best_values, rich_table
     from refusion.tracking.store import resolve_tracking_uri, ui_command
@@ -42,7 +38,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     upgrade_if_asked(options.upgrade_store, options.tracking_uri)
     uri = resolve_tracking_uri(options.tracking_uri)
     study = read_study(read_sweep(uri, options.experiment, options.sweep))
-    write_report(study, ui_command(uri), options.out)
+    write_files(options.out, report_files(study, ui_command(uri)))
     console = Console()
     console.print(rich_table(study))
     values = best_values(study)
@@ -50,19 +46,3 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     for text in (*said, headline(study)[-1], f"report: {(options.out / PAGE).resolve()}"):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0
-
-
-def write_report(study: Study, ui: str, folder: Path) -> None:
-    """Write the report's files; ``best.yaml`` only where the sweep has recorded one.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    from refusion.reporting.sweep_files import report_files
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in report_files(study, ui).items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {folder}: the report cannot be written ({error.strerror})") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from refusion.cli.options import Parser
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
-from refusion.errors import UserError
+from refusion.cli.shared.written import write_files
 
 
 def compare_runs(arguments: Sequence[str], description: str) -> int:
@@ -48,12 +48,7 @@ def compare_runs(arguments: Sequence[str], description: str) -> int:
     compared = group_runs(read_runs(uri, options.experiment, METRICS, names), options.baseline)
     foot = f"Made of the experiment {options.experiment} in MLflow; open it with: {ui_command(uri)}"
     texts = comparison_files(f"Runs of {options.experiment}", compared, foot)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (options.out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {options.out}: the report cannot be written ({error.strerror})") from error
+    write_files(options.out, texts)
     console = Console()
     said = [finding(group, scores_of(group)) for group in compared.groups] + compared.notes
     said = said or ["no run of this experiment has scores per picture yet"]
