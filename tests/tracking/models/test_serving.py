@@ -109,14 +109,20 @@ def encoded(picture: np.ndarray) -> str:
     return base64.b64encode(cv2.imencode(".png", ordered)[1].tobytes()).decode()
 
 
+def same_picture(answer: Any, fused: np.ndarray) -> bool:
+    """Up to rounding: the server's operations run in another order (other threads, compiled or not)."""
+    difference = np.abs(np.array(answer, int) - fused)
+    return difference.max() <= 1 and np.count_nonzero(difference) <= 0.005 * difference.size
+
+
 def test_arrays_over_http_are_fused_as_the_checkpoint_fuses(address: str, folder: Path) -> None:
     module = load_module(folder)
-    grey = np.array(ask(address, {"inputs": {"a": A.tolist(), "b": B.tolist()}}))
-    assert np.array_equal(grey, fuse_pair(module, A, B))
-    colour = np.array(ask(address, {"inputs": {"a": A.tolist(), "b": COLOUR.tolist()}}))
-    assert np.array_equal(colour, fuse_pair(module, A, COLOUR))
+    grey = ask(address, {"inputs": {"a": A.tolist(), "b": B.tolist()}})
+    assert same_picture(grey, fuse_pair(module, A, B))
+    colour = ask(address, {"inputs": {"a": A.tolist(), "b": COLOUR.tolist()}})
+    assert same_picture(colour, fuse_pair(module, A, COLOUR))
     several = ask(address, {"inputs": {"a": [A.tolist(), B.tolist()], "b": [B.tolist(), A.tolist()]}})
-    assert np.array_equal(several, [fuse_pair(module, A, B), fuse_pair(module, B, A)])
+    assert same_picture(several, np.stack([fuse_pair(module, A, B), fuse_pair(module, B, A)]))
 
 
 @pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records"])
@@ -126,8 +132,8 @@ def test_a_data_frame_of_image_files_is_fused_row_by_row(address: str, folder: P
     content = split if form == "dataframe_split" else [dict(zip("ab", row, strict=True)) for row in rows]
     first, second = ask(address, {form: content})
     module = load_module(folder)
-    assert np.array_equal(first, fuse_pair(module, A, COLOUR))
-    assert np.array_equal(second, fuse_pair(module, B, A))
+    assert same_picture(first, fuse_pair(module, A, COLOUR))
+    assert same_picture(second, fuse_pair(module, B, A))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_predict_takes_the_models_own_example(
     assert done.returncode == 0, done.stderr[-2000:]
     example = json.loads((model / "serving_input_example.json").read_text())["inputs"]
     expected = fuse_pair(load_module(folder), *(np.array(example[side], np.uint8) for side in "ab"))
-    assert np.array_equal(json.loads(out.read_text())["predictions"], expected)
+    assert same_picture(json.loads(out.read_text())["predictions"], expected)
 
 
 def test_page_and_programs_see_inputs_and_the_output(folder: Path, uri: str) -> None:
