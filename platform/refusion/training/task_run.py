@@ -63,7 +63,7 @@ def run_task(
         ),
         run_config=ray.train.RunConfig(
             name=task,
-            storage_path=run_folder.uri,
+            **run_folder.for_ray(),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
             failure_config=ray.train.FailureConfig(max_failures=settings.retries),
             callbacks=[RecordingCallback(recording, progress_board)],

@@ -14,6 +14,7 @@ from ray import tune
 from refusion.errors import TrainingDivergedError, UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import use_threads
+from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import keep_freed_memory
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 from refusion.training.reports import Progress
@@ -78,7 +79,7 @@ class Trial(tune.Trainable):
                 self.cache, config[VALUES], device=device, watch=ProgressReporter(self.progress_board, self.number)
             )
             if config.get(START):
-                with tune.Checkpoint(config[START]).as_directory() as folder:
+                with tune.Checkpoint(**Folder(config[START]).as_checkpoint()).as_directory() as folder:
                     self.training.load(Path(folder))
         except UserError as error:
             self.problem = str(error)
