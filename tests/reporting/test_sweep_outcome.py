@@ -7,7 +7,7 @@ import pytest
 
 from refusion.reporting.page import Section
 from refusion.reporting.study import Study, read_study
-from refusion.reporting.sweep_outcome import both_pictures, compared, verdict, what_to_do
+from refusion.reporting.sweep_outcome import both_pictures, compared, outcome_text, what_to_do
 from refusion.reporting.tables import best_settings
 from refusion.tracking.sweeps import read_sweep
 
@@ -21,12 +21,14 @@ def without_outcome(study: Study) -> Study:
     return dataclasses.replace(study, sweep=dataclasses.replace(study.sweep, comparison=None, best_yaml=None))
 
 
-def test_the_verdict_says_how_good(study: Study) -> None:
-    assert verdict(study).startswith(f"Trial {study.best} is better than trial 0, the base settings: it wins 75.0 %")
-    assert "62.5 % to 87.5 %" in verdict(study)
-    assert "has not been compared" in verdict(without_outcome(study))
-    assert "no trial has surpassed" in verdict(dataclasses.replace(study, best=0))
-    assert "no best one" in verdict(dataclasses.replace(study, best=None))
+def test_the_first_sentence_says_how_good(study: Study) -> None:
+    assert outcome_text(study).startswith(
+        f"Trial {study.best} is better than trial 0, the base settings: it wins 75.0 %"
+    )
+    assert "62.5 % to 87.5 %" in outcome_text(study)
+    assert "has not been compared" in outcome_text(without_outcome(study))
+    assert "no trial has surpassed" in outcome_text(dataclasses.replace(study, best=0))
+    assert "no best one" in outcome_text(dataclasses.replace(study, best=None))
 
 
 def test_the_comparison_is_read_back_as_it_was(study: Study) -> None:
