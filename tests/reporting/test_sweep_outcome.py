@@ -7,7 +7,7 @@ import pytest
 
 from refusion.reporting.page import Section
 from refusion.reporting.study import Study, read_study
-from refusion.reporting.sweep_outcome import both_pictures, compared, outcome_text, what_to_do
+from refusion.reporting.sweep_outcome import both_pictures, compared, result_sentence, what_to_do
 from refusion.reporting.tables import best_settings
 from refusion.tracking.sweeps import read_sweep
 
@@ -22,13 +22,13 @@ def without_outcome(study: Study) -> Study:
 
 
 def test_the_first_sentence_says_how_good(study: Study) -> None:
-    assert outcome_text(study).startswith(
+    assert result_sentence(study).startswith(
         f"Trial {study.best} is better than trial 0, the base settings: it wins 75.0 %"
     )
-    assert "62.5 % to 87.5 %" in outcome_text(study)
-    assert "has not been compared" in outcome_text(without_outcome(study))
-    assert "no trial has surpassed" in outcome_text(dataclasses.replace(study, best=0))
-    assert "no best one" in outcome_text(dataclasses.replace(study, best=None))
+    assert "62.5 % to 87.5 %" in result_sentence(study)
+    assert "has not been compared" in result_sentence(without_outcome(study))
+    assert "no trial has surpassed" in result_sentence(dataclasses.replace(study, best=0))
+    assert "no best one" in result_sentence(dataclasses.replace(study, best=None))
 
 
 def test_the_comparison_is_read_back_as_it_was(study: Study) -> None:

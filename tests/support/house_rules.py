@@ -70,8 +70,8 @@ OLD_WORDS: list[tuple[str, str, tuple[str, ...], set[str]]] = [
     ("loops", "compiled", _OPS, set()),
     ("judge", "scoreboard", _SEARCH, set()),
     ("judged", "base", _SEARCH, set()),
-    ("outcome_text", "decision", _SEARCH, set()),
-    ("outcome_texts", "decisions", _SEARCH, set()),
+    ("verdict", "decision", _SEARCH, set()),
+    ("verdicts", "decisions", _SEARCH, set()),
     ("bandit", "pb2", _SEARCH, set()),
     ("mutation", "explore", _SEARCH, set()),
     ("room", "placement", _SEARCH, set()),
@@ -92,7 +92,7 @@ OLD_DEFINITIONS: list[tuple[str, str, tuple[str, ...]]] = [
 ]
 
 # Not in names, sentences or pages.
-ANYWHERE = ("ledgers?", "outcome_texts?", "finale", "tellers?", "filter_maps", "by_rows", "gating_formulas")
+ANYWHERE = ("ledgers?", "verdicts?", "finale", "tellers?", "filter_maps", "by_rows", "gating_formulas")
 
 # What still breaks a rule, to be mended: this only shrinks.
 STILL: dict[str, set[str]] = {

@@ -46,7 +46,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def outcome_text(study: Study) -> str:
+def result_sentence(study: Study) -> str:
     """Returns the sweep's result in a sentence or two."""
     comparison = compared(study)
     if study.best is None:

@@ -7,7 +7,7 @@ import math
 from refusion.reporting.page import Rows, Section, figure_section, render
 from refusion.reporting.space_plots import contour, importance_chart, parallel_coordinates, shared_parameters, slices
 from refusion.reporting.study import DEFAULT_TRIAL, Study, endings
-from refusion.reporting.sweep_outcome import compared, outcome_text, what_to_do
+from refusion.reporting.sweep_outcome import compared, result_sentence, what_to_do
 from refusion.reporting.tables import best_settings, number_text, top_rows
 from refusion.reporting.training_plots import endings_chart, learning_curves, lineage_chart, schedule_chart
 
@@ -26,7 +26,7 @@ def sweep_page(study: Study, ui: str) -> str:
     """
     sweep = study.sweep
     foot = f"Every trial is a run of the sweep's run {sweep.run_id} in MLflow; open the UI with: {ui}"
-    return render(f"Sweep {sweep.name}", [outcome_text(study)], sections(study), foot)
+    return render(f"Sweep {sweep.name}", [result_sentence(study)], sections(study), foot)
 
 
 def searched(study: Study) -> list[str]:
