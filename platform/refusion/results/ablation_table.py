@@ -126,12 +126,12 @@ def against_learned(rows: pd.DataFrame) -> pd.DataFrame:
     tests = [_against(first, part, str(label)) for label, part in parts.items()]
     if not tests:
         return pd.DataFrame(columns=["method", "metric", "difference", "p", "p_holm", "pictures", "better"])
+    of_metrics, of_all = (pd.concat(some, ignore_index=True) for some in zip(*tests, strict=True))
     # The metrics are corrected together, and the column of all four by itself.
-    corrected = [
-        pd.concat(some, ignore_index=True).assign(p_holm=lambda table: holm(table["p"].to_numpy()))
-        for some in zip(*tests, strict=True)
-    ]
-    return pd.concat(corrected, ignore_index=True)
+    for table in (of_metrics, of_all):
+        table["p_holm"] = holm(table["p"].to_numpy())
+    found: pd.DataFrame = pd.concat([of_metrics, of_all], ignore_index=True)
+    return found
 
 
 def _against(first: pd.DataFrame, part: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
