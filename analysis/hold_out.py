@@ -14,7 +14,7 @@ from pathlib import Path
 # The code beside this file goes before an installed one.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platform"))
 
-from refusion.cli.hold_out import hold_out
+from refusion.cli.looking.hold_out import hold_out
 from refusion.cli.options import run_command
 
 if __name__ == "__main__":

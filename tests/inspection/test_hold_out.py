@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from written_pairs import write_pairs
 
-from refusion.cli.hold_out import hold_out
+from refusion.cli.looking.hold_out import hold_out
 from refusion.errors import UserError
 from refusion.inspection.hold_out import by_data_set, by_fold, data_set_of, listed
 
