@@ -76,7 +76,7 @@ def growths(samples: pd.DataFrame) -> list[Growth]:
     counted = samples[len(samples) // 5 :]
     if len(counted) < 3:
         return []
-    names = [name for name in counted if name != _AFTER and counted[name].any()]
+    names = [str(name) for name in counted if name != _AFTER and counted[name].any()]
     return [growth_of(name, counted[_AFTER].to_list(), counted[name].to_list()) for name in names]
 
 
