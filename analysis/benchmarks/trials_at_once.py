@@ -2,8 +2,8 @@
 
     python analysis/benchmarks/trials_at_once.py [--trials 1 4 16] [--width 16] [--crop 32] [--batch 2] [--gpu]
 
-First the gradient of L_f in F's parameters, the heart of a fusion update, of as many networks of that size: one after the
-other, each in a thread of its own, and all as one by `torch.func.vmap` over stacked parameters, which only plain
+First the gradient of L_f in F's parameters, the heart of a fusion update, of as many networks of that size: one after
+the other, each in a thread of its own, and all as one by `torch.func.vmap` over stacked parameters, which only plain
 PyTorch operations allow. Then whole trials per hour in one process, each in a thread and on a GPU in a stream.
 """
 
@@ -55,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def calls_of(n: int, width: int, crop: int, batch: int, device: str) -> dict[str, Callable[[], object]]:
     """By way, the gradients of ``n`` networks."""
-    shape = {"heads": 4, "blocks": 1}
-    plain = [ReferenceFusionModule(width, **shape).to(device) for _ in range(n)]
-    ours = [FusionModule(width, **shape).to(device) for _ in range(n)]
+    plain = [ReferenceFusionModule(width, heads=4, blocks=1).to(device) for _ in range(n)]
+    ours = [FusionModule(width, heads=4, blocks=1).to(device) for _ in range(n)]
     for one, other in zip(ours, plain, strict=True):
         one.load_state_dict(other.state_dict())
     images = torch.rand(n, batch, 2, crop, crop, device=device)
