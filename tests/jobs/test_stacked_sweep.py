@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 import yaml
 from sweep_jobs import BASE, SPACE, job, recorded, records
+from written_pairs import write_pairs
 
 from refusion.config.layers import check
 from refusion.config.settings import Settings
@@ -29,9 +30,18 @@ EPOCHS = 2
 TINY = {
     **BASE,
     "schedule": {**BASE["schedule"], "epochs": EPOCHS},
-    "images": {"crop": 16, "batch": 2, "subset": 4},
+    "images": {"crop": 16, "batch": 2},
     "network": {"width": 8, "heads": 4, "blocks": 1, "reconstruction_width": 8},
 }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small pairs to train on and two to validate. Tests only read them."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(folder, "IVIF", "train", 4)
+    write_pairs(folder, "IVIF", "val", 2, seed=1)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +77,19 @@ def same(one: Mapping[str, Mapping[str, torch.Tensor]], other: Mapping[str, Mapp
 
 
 def test_eight_trials_of_which_four_train_in_one_process_become_what_eight_become_alone(
-    home: Path, builtin: Path, tiny_file: Path
+    home: Path, data: Path, tiny_file: Path
 ) -> None:
     text = job(
-        "--config", tiny_file, "--data", builtin, "--trials", 8, "--search", "random", "--scheduler", "none",
+        "--config", tiny_file, "--data", data, "--trials", 8, "--search", "random", "--scheduler", "none",
         "--max-concurrent", 4, "--trials-per-gpu", 4, "--run-name", "stacked",
     )  # fmt: skip
     assert "8 trials and trial 0, 4 at a time, 4 in a process of 1 thread" in text
     trials = records(home, "stacked")
     assert {record.ended for record in trials.values()} == {"finished"} and len(trials) == 9, text
-    base, space = check([TINY, {"tasks": ["IVIF"], "data": str(builtin)}]), Space.read(SPACE)
+    base, space = check([TINY, {"tasks": ["IVIF"], "data": str(data)}]), Space.read(SPACE)
     held_out = recorded(home, "stacked").spec["options"]["held_out"]
     for number, record in trials.items():
-        alone, numbers = trained_alone(builtin, check([space.settings(record.values)], base), held_out)
+        alone, numbers = trained_alone(data, check([space.settings(record.values)], base), held_out)
         kept = weights_of(record)
         assert same(kept, alone), number
         told = record.history[EPOCHS]
@@ -93,20 +103,20 @@ def test_eight_trials_of_which_four_train_in_one_process_become_what_eight_becom
 
 
 def test_a_population_in_one_process_exchanges_and_goes_on_in_processes_of_their_own(
-    home: Path, builtin: Path, tiny_file: Path
+    home: Path, data: Path, tiny_file: Path
 ) -> None:
     job(
-        "--config", tiny_file, "--data", builtin, "--trials", 3, "--scheduler", "pbt", "--interval", 1,
+        "--config", tiny_file, "--data", data, "--trials", 3, "--scheduler", "pbt", "--interval", 1,
         "--trials-per-gpu", 4, "--run-name", "stacked-pbt",
     )  # fmt: skip
     trials = records(home, "stacked-pbt")
     assert {record.ended for record in trials.values()} == {"finished"}
     (copied,) = (record for record in trials.values() if any(entry["from"] is not None for entry in record.lineage))
-    base, space = check([TINY, {"tasks": ["IVIF"], "data": str(builtin)}]), Space.read(SPACE)
+    base, space = check([TINY, {"tasks": ["IVIF"], "data": str(data)}]), Space.read(SPACE)
     donor = trials[copied.lineage[-1]["from"]]
     first, then = (check([space.settings(values)], base) for values in (donor.lineage[0]["values"], copied.values))
     assert first != then
-    alone = replayed(builtin, first, then, recorded(home, "stacked-pbt").spec["options"]["held_out"])
+    alone = replayed(data, first, then, recorded(home, "stacked-pbt").spec["options"]["held_out"])
     assert same(weights_of(copied), alone)
 
 
