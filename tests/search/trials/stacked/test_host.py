@@ -92,6 +92,7 @@ class AtATime:
         return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["image", "parameters"])
 def test_each_of_several_trials_at_once_becomes_what_it_would_alone(
     plan: Callable[..., TrialPlan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: str

@@ -63,8 +63,8 @@ class TrialHosts:
         """
         here = {number: host for number, host in self._hosts.items() if host.place == place}
         own = (number for number, host in here.items() if member in host.members)
-        room = (number for number, host in here.items() if place.gpu or len(host.members) < self.together)
-        number = next(own, None) or next(room, None)
+        not_full = (number for number, host in here.items() if place.gpu or len(host.members) < self.together)
+        number = next(own, None) or next(not_full, None)
         if number is None:
             self._started += 1
             number = self._started

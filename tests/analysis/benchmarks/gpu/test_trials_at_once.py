@@ -4,8 +4,8 @@ from itertools import chain
 
 import pytest
 import torch
-import trials_at_once
-from trials_at_once import calls_of, main, milliseconds
+from gpu import trials_at_once
+from gpu.trials_at_once import calls_of, main, milliseconds
 
 
 def test_all_ways_find_the_same_gradients() -> None:

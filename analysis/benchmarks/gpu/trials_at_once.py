@@ -1,6 +1,6 @@
 """Several trials in one process: in turn, in threads, or with their parameters stacked.
 
-    python analysis/benchmarks/trials_at_once.py [--trials 1 4 16] [--width 16] [--crop 32] [--batch 2] [--gpu]
+    python analysis/benchmarks/gpu/trials_at_once.py [--trials 1 4 16] [--width 16] [--crop 32] [--batch 2] [--gpu]
 
 First the gradient of L_f in F's parameters, the heart of a fusion update, of as many networks of that size: one after
 the other, each in a thread of its own, and all as one by `torch.func.vmap` over stacked parameters, which only plain
@@ -15,14 +15,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
-from gpu.rows import table_of as table_of_rows
-from gpu.trials import TOGETHER, trial_rows
-from measuring import machine
 from rich.console import Console
 from rich.table import Table
 from torch.func import functional_call, grad, stack_module_state, vmap
+
+# Where the other programs and their tools are.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gpu.rows import table_of as table_of_rows
+from gpu.trials import TOGETHER, trial_rows
+from measuring import machine
 
 from refusion.networks.fusion import FusionModule
 from refusion.networks.reference import ReferenceFusionModule
