@@ -149,7 +149,7 @@ def test_outage_loses_nothing(
     version: MakeVersion,
 ) -> None:
     flaky = Flaky(client)
-    recorder.__dict__["_client"] = flaky
+    recorder.writer.store.client = flaky
     picture = _save(tmp_path / "p.png", np.zeros((4, 4), dtype=np.uint8))
     recorder.epoch(0, {"Qabf": 0.1})
     flaky.shut = True
@@ -182,7 +182,7 @@ def test_store_that_stays_away_is_reported_at_finish(
     monkeypatch.setattr(module, "FINISH_PAUSES", (0.0, 0.0))
     flaky = Flaky(client)
     flaky.shut = True
-    recorder.__dict__["_client"] = flaky
+    recorder.writer.store.client = flaky
     recorder.epoch(0, {"Qabf": 0.1})
     recorder.finish("FINISHED", {"a": 1})
     assert recorder.unsent == 3

@@ -25,7 +25,7 @@ from refusion.tracking.relocation import followed_store
 from refusion.tracking.sweeps import BEST_FILE
 from refusion.training.checkpoints import METRICS_FILE, STATE_FILE
 from refusion.training.manifest import RunManifest
-from refusion.training.recording import BEST
+from refusion.training.record.recording import BEST
 from refusion.training.reports import PAIRS
 from refusion.training.task_run import FINAL
 

@@ -18,7 +18,7 @@ from refusion.tracking.epochs import epoch_metrics
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.job import run_job
 from refusion.training.manifest import RunRequest
-from refusion.training.recording import BEST
+from refusion.training.record.recording import BEST
 from refusion.training.task_run import FINAL
 
 

@@ -38,7 +38,7 @@ from refusion.training.display import beginning, progress, results
 from refusion.training.display.report import Ended, Report, written
 from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
-from refusion.training.recording import BEST, Recording, RecordingCallback
+from refusion.training.record.recording import BEST, Recording, RecordingCallback
 from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
 
 

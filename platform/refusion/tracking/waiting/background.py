@@ -1,0 +1,100 @@
+"""Thread that writes to MLflow beside a job, so that no training waits for it, and the bounded wait at its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from refusion.tracking.database import is_database
+from refusion.tracking.waiting.writer import Writer
+
+# Seconds between two looks for new entries, and the longest pause after a failure.
+_LOOK = 0.2
+_LONGEST_PAUSE = 30.0
+# Seconds after which a job ends though a server has not taken all; a database of this machine takes it all.
+SERVER_SECONDS, DATABASE_SECONDS = 60.0, 600.0
+# Seconds that a server that does not answer at all has to come back in, and between two lines on the progress.
+_GONE_SECONDS = 6.0
+_PROGRESS = 5.0
+
+
+class BackgroundWriter:
+    """Writes what waits, from a thread of its own.
+
+    Args:
+        writer: which nobody else uses meanwhile.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="mlflow-writer")
+        self._gave_up = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of entries that are not written."""
+        return self._writer.spool.waiting
+
+    @property
+    def trouble(self) -> str:
+        """Why the last attempt has failed; empty where it has not."""
+        return self._writer.trouble
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the entry that is being written; what is left stays on the disk."""
+        self._stop.set()
+        self._hurry.set()
+        self._thread.join(timeout=1)
+
+    def settle(self, say: Callable[[str], None], seconds: float | None = None) -> bool:
+        """Waits until nothing is left, which it says every 5 s, or until that cannot be waited for.
+
+        Args:
+            say: takes the lines.
+            seconds: to wait at most; a minute for a server, unless an earlier call has waited in vain.
+
+        Returns:
+            True when nothing is left.
+        """
+        if seconds is None:
+            seconds = DATABASE_SECONDS if is_database(self._writer.store.uri) else SERVER_SECONDS
+        began = said = time.monotonic()
+        failing_since: float | None = None
+        if self._gave_up:
+            seconds = min(seconds, 1.0)
+        while self.waiting:
+            if self.trouble:
+                self._hurry.set()
+            now = time.monotonic()
+            failing_since = (failing_since or now) if self.trouble else None
+            gone = failing_since is not None and now - failing_since > _GONE_SECONDS
+            if now - began > seconds or gone or not self._thread.is_alive():
+                self._gave_up = True
+                return False
+            if now - said > _PROGRESS:
+                said = now
+                left = began + seconds - now
+                say(f"MLflow: {self.waiting} writes still wait; the job ends in {left:.0f} s at the latest")
+            time.sleep(0.05)
+        return True
+
+    def _run(self) -> None:
+        writer = self._writer
+        writer.spool.tidy()
+        while not self._stop.is_set():
+            began = time.monotonic()
+            if writer.spool.waiting:
+                writer.flush(at_once=True, go_on=lambda: not self._stop.is_set())
+            if not writer.trouble:
+                self._stop.wait(_LOOK)
+            elif self._hurry.wait(min(_LONGEST_PAUSE, max(1.0, 2 * (time.monotonic() - began)))):
+                self._hurry.clear()
+                # Also who waits for it leaves a server a moment.
+                self._stop.wait(0.5)
