@@ -51,7 +51,8 @@ class BackgroundWriter:
         """Ends after the entry that is being written; what is left stays on the disk."""
         self._stop.set()
         self._hurry.set()
-        self._thread.join(timeout=1)
+        if self._thread.is_alive():
+            self._thread.join(timeout=1)
 
     def settle(self, say: Callable[[str], None], seconds: float | None = None) -> bool:
         """Waits until nothing is left, which it says every 5 s, or until that cannot be waited for.

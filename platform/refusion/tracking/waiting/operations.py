@@ -224,7 +224,10 @@ def _tags(store: Store, entry: Entry, _doubtful: bool) -> None:
 
 
 def _end(store: Store, entry: Entry, _doubtful: bool) -> None:
-    store.connected().set_terminated(store.run_id(entry.run), entry.data["status"], entry.data["end"])
+    client, run_id = store.connected(), store.run_id(entry.run)
+    if entry.data.get("if_running") and client.get_run(run_id).info.status != "RUNNING":
+        return
+    client.set_terminated(run_id, entry.data["status"], entry.data["end"])
 
 
 def _views(store: Store, entry: Entry, _doubtful: bool) -> None:

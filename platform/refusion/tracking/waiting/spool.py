@@ -178,6 +178,11 @@ class Spool:
         file = self.folder / _IDS_FILE
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
+    def runs(self) -> list[str]:
+        """Returns the keys of all runs that are begun, or will be."""
+        beginning = [entry.run for entry in self.entries("records") if entry.kind == "begin"]
+        return list(dict.fromkeys([*self.ids, *beginning]))
+
     def add_id(self, run: str, run_id: str) -> None:
         """Notes the id of a run; only who writes to MLflow does so."""
         part = self.folder / f"{_UNFINISHED}{_IDS_FILE}"
@@ -202,6 +207,12 @@ class Spool:
                 entry = self.read(folder)
                 if entry is not None:
                     self.leave_out(folder, entry.what, f"more than {self._max_bytes / 2**20:.0f} MB waited")
+
+
+def waiting_epochs(spool: Spool, run: str) -> set[int]:
+    """Returns the epochs of a run whose numbers wait."""
+    entries = (entry for entry in spool.entries("records") if entry.run == run and entry.kind == "metrics")
+    return {int(entry.data["epoch"]) for entry in entries if "epoch" in entry.data}
 
 
 def _folders(place: Path) -> list[Path]:

@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
 from refusion.errors import UserError
 from refusion.tracking.failures import reason_of
 from refusion.tracking.store import http_retry_limits
@@ -15,6 +18,9 @@ from refusion.tracking.waiting.operations import Store, is_refused, perform
 from refusion.tracking.waiting.spool import LANES, Entry, Lane, Spool
 
 log = logging.getLogger(__name__)
+
+# Of a store that is asked, rather than written to.
+STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, UserError)
 
 _FAILURES_PER_LANE = 2
 # A server that fails slowly is not asked for ten times as long, so that who writes himself hardly waits for it.
