@@ -32,6 +32,7 @@ from refusion.tracking.database import (
     sqlite_address,
     sqlite_file,
 )
+from refusion.tracking.drivers import require_artifact_driver
 from refusion.tracking.failures import cause_and_remedy, is_away
 from refusion.tracking.relocation import follow_artifacts
 
@@ -187,6 +188,7 @@ def open_store(uri: str, experiment: str) -> str:
             f"the experiment {name!r} of {redacted(uri)} is deleted: restore it with "
             f"`{_restore_command(uri, str(found.experiment_id))}` or choose another --experiment"
         )
+    require_artifact_driver(found.artifact_location, f"the artifacts of the experiment {name!r}")
     return str(found.experiment_id)
 
 

@@ -44,7 +44,8 @@ class BackgroundWriter:
         return self._writer.trouble
 
     def start(self) -> None:
-        """Begins to write."""
+        """Begins to write; before anyone else adds entries, since what a killed job has left half done goes first."""
+        self._writer.spool.tidy()
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,7 +89,6 @@ class BackgroundWriter:
 
     def _run(self) -> None:
         writer = self._writer
-        writer.spool.tidy()
         while not self._stop.is_set():
             began = time.monotonic()
             if writer.spool.waiting:
