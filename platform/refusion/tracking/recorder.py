@@ -205,6 +205,15 @@ class TaskRecorder:
             done = self.writer.flush(at_once=True)
         if self.unsent:
             log.warning("%d writes to MLflow's run %s are missing there", self.unsent, self.run_id)
+        if not self._spool.waiting:
+            self._clear()
+
+    def _clear(self) -> None:
+        """Removes the folder of what waited; another write begins a new one."""
+        self._lost += len(self._spool.left_out)
+        self._own.cleanup()
+        for name in ("_spool", "writer"):
+            del self.__dict__[name]
 
     def _send(
         self,

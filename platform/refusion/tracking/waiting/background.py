@@ -31,7 +31,8 @@ class BackgroundWriter:
         self._stop = threading.Event()
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="mlflow-writer")
-        self._gave_up = False
+        self._gone = False
+        self._waited = 0.0
 
     @property
     def waiting(self) -> int:
@@ -60,25 +61,31 @@ class BackgroundWriter:
 
         Args:
             say: takes the lines.
-            seconds: to wait at most; a minute for a server, unless an earlier call has waited in vain.
+            seconds: to wait at most; by default all calls together wait a minute for a server.
 
         Returns:
             True when nothing is left.
         """
-        if seconds is None:
-            seconds = DATABASE_SECONDS if is_database(self._writer.store.uri) else SERVER_SECONDS
-        began = said = time.monotonic()
-        failing_since: float | None = None
-        if self._gave_up:
-            seconds = min(seconds, 1.0)
+        began = time.monotonic()
+        if seconds is not None:
+            return self._settle(say, seconds, began)
+        all_calls = DATABASE_SECONDS if is_database(self._writer.store.uri) else SERVER_SECONDS
+        try:
+            return self._settle(say, max(1.0, all_calls - self._waited), began)
+        finally:
+            self._waited += time.monotonic() - began
+
+    def _settle(self, say: Callable[[str], None], seconds: float, began: float) -> bool:
+        said, failing_since = began, None
+        # One that an earlier call has found gone gets less time, unless it is back.
+        patience = 1.0 if self._gone and self.trouble else _GONE_SECONDS
         while self.waiting:
             if self.trouble:
                 self._hurry.set()
             now = time.monotonic()
             failing_since = (failing_since or now) if self.trouble else None
-            gone = failing_since is not None and now - failing_since > _GONE_SECONDS
-            if now - began > seconds or gone or not self._thread.is_alive():
-                self._gave_up = True
+            self._gone = failing_since is not None and now - failing_since > patience
+            if now - began > seconds or self._gone or not self._thread.is_alive():
                 return False
             if now - said > _PROGRESS:
                 said = now
