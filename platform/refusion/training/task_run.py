@@ -15,6 +15,7 @@ from refusion.images.dataset import TaskPairs
 from refusion.runtime.ending import local_path
 from refusion.runtime.failures import reason_of
 from refusion.runtime.progress_board import tell
+from refusion.runtime.ray_internals import torch_trainer
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
@@ -52,7 +53,7 @@ def run_task(
     task = pairs.task
     tell(progress_board, task, state="starting", message=WAITS, epochs=settings.schedule.epochs)
     assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = torch_trainer(
         train_worker,
         train_loop_config={"assignment": assignment},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),

@@ -21,7 +21,7 @@ from refusion.errors import TrainingDivergedError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.failures import lasting_failure, reason_of
-from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS
+from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS, torch_trainer
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
@@ -92,7 +92,7 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
     gpu = bool(plan.base["gpu"])
     os.environ.update(_RAY_TRAINS_SETTINGS)
     worker_plan.progress_board.update.remote(str(config[NUMBER]), phase=WAITING)
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = torch_trainer(
         train_worker,
         train_loop_config={"config": config, "plan": plan, "worker_plan": worker_plan},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from refusion.tracking.epochs import step_of
 from refusion.tracking.registry import Version, is_registered, register_version
 from refusion.tracking.store import open_store
+from refusion.tracking.views.pictures import is_sheet, log_readable
 from refusion.tracking.views.write import put_views
 from refusion.tracking.waiting.opening import begin_run
 from refusion.tracking.waiting.spool import Entry, Spool
@@ -150,6 +152,9 @@ def _picture(store: Store, entry: Entry, doubtful: bool) -> None:
     pixels = _pixels((entry.folder / CONTENT).read_bytes())
     if doubtful and _completed(store, run_id, entry, step, pixels):
         return
+    if is_sheet(data["key"]):
+        log_readable(client, run_id, pixels, data["key"], step, data["stamp"])
+        return
     client.log_image(run_id, pixels, key=data["key"], step=step, timestamp=data["stamp"], synchronous=True)
 
 
@@ -160,16 +165,16 @@ def _completed(store: Store, run_id: str, entry: Entry, step: int, pixels: np.nd
     name = re.compile(rf"(.*/{key}\+step\+{step}\+timestamp\+{stamp}\+[^+]+?)(\+compressed\.webp|\.png)")
     client = store.connected()
     listed = [match for file in client.list_artifacts(run_id, _IMAGES) if (match := name.fullmatch(file.path))]
-    whole = {match[1] for match in listed if match[2] == ".png"}
-    if not whole:
+    if not listed:
         return False
-    # MLflow uploads the picture, then a small copy of it for its pages, then a tag.
-    if not any(match[1] in whole and match[2] != ".png" for match in listed):
-        with io.BytesIO() as packed, Image.fromarray(pixels) as image:
-            compress_image_size(image).save(packed, format="webp")
-            small = entry.folder / f"{min(whole).rpartition('/')[2]}+compressed.webp"
-            small.write_bytes(packed.getvalue())
-        client.log_artifact(run_id, str(small), _IMAGES)
+    # A picture is two files, itself and a copy for MLflow's pages, then a tag.
+    begun = Counter(match[1] for match in listed).most_common(1)[0][0]
+    missing = {".png", "+compressed.webp"} - {match[2] for match in listed if match[1] == begun}
+    for ending in missing:
+        file = entry.folder / f"{begun.rpartition('/')[2]}{ending}"
+        with Image.fromarray(pixels) as image:
+            (image if ending == ".png" or is_sheet(entry.data["key"]) else compress_image_size(image)).save(file)
+        client.log_artifact(run_id, str(file), _IMAGES)
     client.set_tag(run_id, _LOGGED_IMAGES_TAG, True)
     return True
 
