@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from refusion.errors import UserError
 from refusion.tracking.failures import reason_of
 from refusion.tracking.store import http_retry_limits
-from refusion.tracking.waiting.operations import Store, is_refused, perform
+from refusion.tracking.waiting.operations import RunNotBegunError, Store, is_refused, perform
 from refusion.tracking.waiting.spool import LANES, Entry, Lane, Spool
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,9 @@ class Writer:
             entry.mark()
             with http_retry_limits(retries=1, seconds=15):
                 self._results[entry.folder] = perform(self.store, entry, attempted=attempted)
+        except RunNotBegunError:
+            # Added with its run since this pass has gone through the records: the next one writes it.
+            return None
         # Each artifact store raises the exceptions of its own SDK; none may end hours of training.
         except Exception as error:
             log.debug("%s", entry.what, exc_info=True)
