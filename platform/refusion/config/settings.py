@@ -106,6 +106,9 @@ class ImagesSettings(Section):
     batch: int = Field(4, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(False, description="feed each batch also with the two sources swapped")
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
+    device_cache_mb: int = Field(
+        4096, ge=0, description="the same of a GPU, of which half of what is free is taken at most; 0: none"
+    )
 
 
 class ValidationSettings(Section):
