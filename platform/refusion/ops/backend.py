@@ -27,6 +27,9 @@ Compile = bool | Literal["native", "inductor"] | None
 Precision = Literal["float32", "tf32", "bfloat16"]
 """float32 is exact on a GPU, too; there tf32 rounds products and convolutions to 10 bits. bfloat16 is of wide maps."""
 
+GpuKernels = bool | Literal["fused"]
+"""True: our Triton kernels that have been measured on a GPU; "fused": also those of `gpu_sublayers`, which have not."""
+
 # Of one step on an H100 (docs/performance.md): a GPU is not offered what makes it slower.
 _SLOWER_ON_GPU = "on a GPU it has made steps slower"
 
@@ -38,7 +41,7 @@ class _Choice:
     bfloat16: bool = False
     tf32: bool = False
     recompute: bool = False
-    gpu_kernels: bool = True
+    gpu_kernels: GpuKernels = True
 
 
 class _Process:
@@ -90,7 +93,7 @@ def configure(
     compile: Compile = None,
     precision: Precision = "float32",
     recompute: bool = False,
-    gpu_kernels: bool = True,
+    gpu_kernels: GpuKernels = True,
     even_if_slower: bool = False,
 ) -> Backend:
     """Sets how this process runs the operations from now on; what cannot be done is left out and noted.
@@ -101,7 +104,8 @@ def configure(
         precision: bfloat16 of the wide maps between an operation's convolutions, tf32 of a GPU's products and
             convolutions; all else is float32. Tensors of other types than float32 stay as they are.
         recompute: whether backward passes compute intermediate results again (less memory) or find them saved (faster).
-        gpu_kernels: whether a GPU runs our Triton kernels and matrix products (faster), or PyTorch's convolutions.
+        gpu_kernels: whether a GPU runs our Triton kernels and matrix products (faster), or PyTorch's convolutions;
+            "fused" for fewer and larger kernels, which no GPU has timed yet.
         even_if_slower: takes what a GPU is not offered, since it has made steps slower: bfloat16, and compile as true.
 
     Raises:
@@ -168,12 +172,17 @@ def runs_on_gpu(x: torch.Tensor) -> bool:
     Tensors inside transformations of `torch.func` are left to PyTorch's own operations.
     """
     plain = type(x) in (torch.Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return plain and x.device.type == "cuda" and _Process.choice.gpu_kernels
+    return plain and x.device.type == "cuda" and bool(_Process.choice.gpu_kernels)
 
 
 def runs_triton(x: torch.Tensor) -> bool:
     """Tells whether our Triton kernels may run on the tensor: as `runs_on_gpu`, and Triton runs on that GPU."""
     return runs_on_gpu(x) and _triton_runs(x.device)
+
+
+def fuses_on_gpu(x: torch.Tensor) -> bool:
+    """Tells whether sublayers run as few, large Triton kernels: as `runs_triton`, where "fused" is configured."""
+    return _Process.choice.gpu_kernels == "fused" and runs_triton(x)
 
 
 @cache

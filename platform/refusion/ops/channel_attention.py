@@ -8,6 +8,7 @@ they belong.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
-from refusion.ops.backend import runs_on_gpu
+from refusion.ops.backend import fuses_on_gpu, runs_on_gpu
 from refusion.ops.pixel_sums import PIXELS_AT_ONCE, gram, over_pixels, product_over_pixels
 
 # Of F.normalize in the published network.
@@ -54,12 +55,18 @@ class SavedAttention(NamedTuple):
         """Computes it for the arguments of `qkv_attention`."""
         return SavedAttention(inputs, None if _is_large(inputs[0]) else [stream.small() for stream in _streams(inputs)])
 
-    def values(self) -> list[torch.Tensor]:
-        """Results, (B, H, W, outputs) for each stream."""
+    def values(self, residuals: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
+        """Results, (B, H, W, outputs) for each stream, each plus its residual of that shape where there are any."""
         streams = _streams(self.inputs)
         if self.small is None:
-            return [stream.projected(stream.matrix_as_published()) for stream in streams]
-        return [stream.projected(_projected(*small)) for stream, small in zip(streams, self.small, strict=True)]
+            matrices = [stream.matrix_as_published() for stream in streams]
+        else:
+            matrices = [_projected(*small) for small in self.small]
+        added = residuals or [None] * len(streams)
+        return [
+            stream.projected(matrix, residual)
+            for stream, matrix, residual in zip(streams, matrices, added, strict=True)
+        ]
 
     def vjp(self, grads: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Gradients in the inputs from those in the results."""
@@ -245,9 +252,14 @@ class _Stream(NamedTuple):
         """Views of the stream before's q and of this one's k and v, (B, HW, C) each."""
         return _flat(qkv[stream - 1])[0], *_flat(qkv[stream])[1:]
 
-    def projected(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Product of v and the matrix (B, outputs, C): (B, H, W, outputs)."""
-        return self.shaped(self.v @ matrix.transpose(1, 2))
+    def projected(self, matrix: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """Product of v and the matrix (B, outputs, C), plus a residual: (B, H, W, outputs)."""
+        kernels = self._kernels()
+        if kernels is not None:
+            flat = None if residual is None else residual.contiguous()
+            return self.shaped(kernels.weighted_sum(self.v, matrix, flat))
+        out = self.shaped(self.v @ matrix.transpose(1, 2))
+        return out if residual is None else out.add_(residual)
 
     def shaped(self, flat: torch.Tensor) -> torch.Tensor:
         """View of (B, HW, C) as (B, H, W, C)."""
@@ -256,8 +268,20 @@ class _Stream(NamedTuple):
 
     def small(self) -> tuple[torch.Tensor, ...]:
         """Factors of the stream's matrix: the sums of q and k, temperature and projection."""
+        kernels = self._kernels()
+        if kernels is not None:
+            return *kernels.sums(self.q, self.k), self.temperature, self.projection
         lengths = over_pixels(self.q.square(), self.width), over_pixels(self.k.square(), self.width)
         return gram(self.q, self.k), *lengths, self.temperature, self.projection
+
+    def _kernels(self) -> ModuleType | None:
+        """The Triton kernels, where they run on the maps and nothing is to be differentiated through them."""
+        recorded = torch.is_grad_enabled() and (self.q.requires_grad or self.k.requires_grad or self.v.requires_grad)
+        if not fuses_on_gpu(self.q) or recorded or in_forward_mode():
+            return None
+        import refusion.ops.kernels.attention_sums as kernels
+
+        return kernels if kernels.serves(self.q, self.k, self.v) else None
 
     def matrix_as_published(self) -> torch.Tensor:
         """Matrix computed by way of normalised copies of q and k.

@@ -11,9 +11,15 @@ _MOST_CHANNELS = 64
 _MOST_PARTIAL_SUMS = 64
 
 
-def serves(qkv: torch.Tensor) -> bool:
-    """Tells whether the kernels run on q, k and v side by side, (B, H, W, 3C): float32."""
-    return qkv.dtype == torch.float32 and 16 <= qkv.shape[-1] // 3 <= _MOST_CHANNELS and 0 < qkv.numel() < 2**31
+def serves(*maps: torch.Tensor) -> bool:
+    """Tells whether the kernels run on q, k and v, (B, pixels, C) each: float32, channels one beside the other."""
+    return all(
+        one.dtype == torch.float32
+        and 16 <= one.shape[2] <= _MOST_CHANNELS
+        and one.stride(2) == 1
+        and 0 < one.numel() < 2**31
+        for one in maps
+    )
 
 
 def sums(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
