@@ -83,7 +83,7 @@ def trained(
     numbers = []
     for epoch in range(settings.schedule.epochs):
         assert state.epoch == epoch
-        numbers.append(training._train_epoch(state, state_graphs(training, state)))
+        numbers.append(training.train_epoch(state, state_graphs(training, state)))
         state.end_epoch()
     parameters = [p.detach().flatten() for module in state.modules().values() for p in module.parameters()]
     return torch.cat(parameters), numbers

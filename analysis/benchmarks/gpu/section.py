@@ -18,15 +18,17 @@ def rows_of(section: str, device: str) -> Iterator[Row]:
 
 def _sections() -> dict[str, Callable[[str], Iterator[Row]]]:
     # Here, so that a section that lacks a package leaves the others, and tests start without torch.
-    from gpu import images, marked_tests, steps
+    from gpu import epoch, images, marked_tests, steps, trials
 
     return {
         "tests": marked_tests.test_rows,
         "step": steps.speed_rows,
+        "epoch": epoch.epoch_rows,
         "kernels": steps.kernel_rows,
         "bandwidth": steps.bandwidth_rows,
         "inference": images.inference_rows,
         "metrics": images.metric_rows,
+        "trials": trials.trial_rows,
     }
 
 

@@ -126,7 +126,7 @@ class TaskTraining:
         graphs = StepGraphs(state, self.device, self.note)
         while state.epoch < schedule.epochs:
             epoch, cost = state.epoch, EpochCost(self.device.type == "cuda")
-            numbers = self._train_epoch(state, graphs)
+            numbers = self.train_epoch(state, graphs)
             measured, average, is_best = Measured(), Measured(), False
             if self._plans[epoch].val_pairs:
                 indices = self._val_indices(epoch)
@@ -226,7 +226,8 @@ class TaskTraining:
         numbers[PAIRS] = len(indices)
         return measured, numbers | {"time/validation_seconds": time.perf_counter() - started}
 
-    def _train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:
+    def train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:
+        """Take the steps of the state's epoch that are not done yet; returns its numbers but for the scores."""
         epoch = state.epoch
         batches, step, plan = self._batches(epoch), self._step(epoch, graphs.average), self._plans[epoch]
         signals = EpochSignals(state, step, self.shard, plan.meta_iterations, plan.fusion_updates)
