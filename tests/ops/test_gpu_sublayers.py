@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from refusion.ops.autodiff import jvp
 from refusion.ops.backend import configure
 from refusion.ops.feed_forward import GatedFeedForward
@@ -69,8 +70,6 @@ def test_value_gradients_tangent_and_gradient_of_the_tangent(name: str, fused: l
         of_tangent = torch.autograd.grad(tangent, primals, grad.to(out.dtype))
         return [out.detach(), *grads, value.detach(), tangent.detach(), *of_tangent]
 
-    for mine, theirs in zip(
-        found(inputs, [one.float() for one in directions]), found(exact, directions), strict=True
-    ):
+    for mine, theirs in zip(found(inputs, [one.float() for one in directions]), found(exact, directions), strict=True):
         near(mine, theirs)
     assert "torch.float32" in fused

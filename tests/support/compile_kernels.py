@@ -1,4 +1,4 @@
-"""Compiles every Triton kernel for a GPU, which need not be there: ``python compile_kernels.py`` prints what each takes.
+"""Compiles every Triton kernel for GPUs, which need not be there, and prints what each takes.
 
 Triton's interpreter runs much that its compiler refuses.
 """
@@ -48,7 +48,9 @@ def compiled(module: object, name: str, way: dict[str, object], target: int) -> 
     fixed = SIZES | way
     constants = {argument.name: fixed[argument.name] for argument in function.params if argument.is_constexpr}
     signature = {argument.name: kind_of(argument.name, argument.is_constexpr) for argument in function.params}
-    source = ASTSource(function, signature, {(function.arg_names.index(key),): value for key, value in constants.items()})
+    source = ASTSource(
+        function, signature, {(function.arg_names.index(key),): value for key, value in constants.items()}
+    )
     options = {"num_warps": 4}
     done = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
     return f"{done.metadata.shared} bytes shared, {len(done.asm['ptx'].splitlines())} lines of PTX"

@@ -73,5 +73,3 @@ def _settings(device: str) -> Settings:
             }
         ]
     )
-
-

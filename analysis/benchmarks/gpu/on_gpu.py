@@ -51,7 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out = options.out or results_file(device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     spent = time.monotonic() - start
-    content = {"machine": name, "device": device, "versions": versions(), "seconds": spent, "rows": [row.plain() for row in rows]}
+    content = {
+        "machine": name,
+        "device": device,
+        "versions": versions(),
+        "seconds": spent,
+        "rows": [row.plain() for row in rows],
+    }
     options.out.write_text(json.dumps(content, indent=1, ensure_ascii=False))
     console.print(f"written to {options.out}")
     return int(any(row.note.startswith(("FAILED", "broke")) for row in rows))

@@ -104,7 +104,9 @@ def _run(graphs: StepGraphs, part: str, call: Callable[..., dict[str, Tensor]], 
     return graphs.run((part, graphs.state.outer.completes), call, **inputs)
 
 
-def _iterate(one: Step, state: TrainingState, images: Tensor, inner_rate: Number, outer_rate: Number) -> dict[str, Tensor]:
+def _iterate(
+    one: Step, state: TrainingState, images: Tensor, inner_rate: Number, outer_rate: Number
+) -> dict[str, Tensor]:
     return one.meta(state, images, None, inner_rate, outer_rate)
 
 
@@ -117,9 +119,7 @@ def _refuse(note: str) -> None:
 
 
 def _configure(device: str, way: Way) -> Backend:
-    return configure(
-        device, way.compile, way.precision, gpu_kernels=way.kernels, even_if_slower=True
-    )
+    return configure(device, way.compile, way.precision, gpu_kernels=way.kernels, even_if_slower=True)
 
 
 def missing_ways(device: str) -> Iterator[Row]:

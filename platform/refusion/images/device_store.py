@@ -99,5 +99,7 @@ def _joined(planes: Sequence[Kept]) -> Tensor:
 def _padded(plane: Kept, crop: int) -> Kept:
     short = [max(0, crop - side) for side in plane.shape]
     padding = [(missing // 2, missing - missing // 2) for missing in short]
-    padded: Kept = np.pad(plane, padding, mode="reflect") if any(short) else plane
+    if not any(short):
+        return plane
+    padded: Kept = np.pad(plane, padding, mode="reflect")  # type: ignore[assignment]
     return padded

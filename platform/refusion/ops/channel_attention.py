@@ -62,7 +62,7 @@ class SavedAttention(NamedTuple):
             matrices = [stream.matrix_as_published() for stream in streams]
         else:
             matrices = [_projected(*small) for small in self.small]
-        added = residuals or [None] * len(streams)
+        added: Sequence[torch.Tensor | None] = residuals or [None] * len(streams)
         return [
             stream.projected(matrix, residual)
             for stream, matrix, residual in zip(streams, matrices, added, strict=True)

@@ -1,13 +1,13 @@
 """A network's sublayers on a GPU as few, large Triton kernels, with derivatives that are written by hand.
 
-They run in the place of the operations that they are given, where `backend.fuses_on_gpu` says so. What they leave out is
-a map of normalised values, and, in the feed-forward network, the convolved map and its GELU.
+They run in the place of other operations where `backend.fuses_on_gpu` says so. What they leave out is a map of normed
+values, and, in the feed-forward network, the convolved map and its GELU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -46,8 +46,9 @@ class Wide(NamedTuple):
             return Wide(x, (), pointwise, pointwise_conv(x, pointwise), ())
         from refusion.ops.kernels import norm_pointwise
 
-        out, *rows = norm_pointwise.value(x, *norm, pointwise, EPS)
-        return Wide(x, tuple(norm), pointwise, out, tuple(rows))
+        weight, bias = norm
+        out, *rows = norm_pointwise.value(x, weight, bias, pointwise, EPS)
+        return Wide(x, (weight, bias), pointwise, out, tuple(rows))
 
     def vjp(self, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Gradients in x, weight and bias if there is a norm, and pointwise."""
@@ -57,7 +58,8 @@ class Wide(NamedTuple):
             return grad_x, grad_pointwise
         from refusion.ops.kernels import norm_pointwise
 
-        return norm_pointwise.vjp(grad, self.x, *self.norm, self.pointwise, *self.rows)
+        (weight, bias), (mean, rstd) = self.norm, self.rows
+        return norm_pointwise.vjp(grad, self.x, weight, bias, self.pointwise, mean, rstd)
 
 
 def _wide_is_served(x: torch.Tensor, norm: Tensors, pointwise: torch.Tensor) -> bool:
@@ -135,7 +137,7 @@ class _SavedAttentionLayer(NamedTuple):
 class GpuChannelAttention(FusedOp[_SavedAttentionLayer]):
     """`sublayers.ChannelAttention`, of the same inputs; its tangents are that operation's."""
 
-    def __init__(self, eager: FusedOp[object]) -> None:
+    def __init__(self, eager: FusedOp[Any]) -> None:
         self._eager = eager
 
     def serves(self, inputs: Tensors) -> bool:

@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
 
 @pytest.mark.parametrize(("batch", "pixels", "channels"), [(1, 5, 16), (2, 200, 24), (1, 66, 32)])
@@ -15,9 +14,7 @@ def test_sums_and_weighted_sum(
     load: Callable[[str], ModuleType], draw: Any, near: Any, batch: int, pixels: int, channels: int
 ) -> None:
     kernels = load("attention_sums")
-    qkv, matrix, residual = draw(
-        (batch, pixels, 3 * channels), (batch, channels, channels), (batch, pixels, channels)
-    )
+    qkv, matrix, residual = draw((batch, pixels, 3 * channels), (batch, channels, channels), (batch, pixels, channels))
     q, k, v = qkv.chunk(3, dim=2)
     assert kernels.serves(q, k, v)
     exact_q, exact_k, exact_v = (one.double() for one in (q, k, v))

@@ -1,4 +1,4 @@
-"""Sums over the pixels that channel attention is made of, in one pass over its maps, and its weighted sum in another."""
+"""Sums over the pixels that channel attention is made of, in one pass over its maps; its weighted sum in another."""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ def vjp(
     sizes = {"ROWS": _ROWS, "CHANNELS": padded, "OUTPUTS": _OUTPUTS, "STEPS": steps, "num_warps": _WARPS}
     with torch.cuda.device_of(x):
         _vjp[(programs,)](
-            *(grad, x, weight.contiguous(), flat, mean, rstd, grad_x, sums[0], sums[1], rows, channels, outputs), **sizes
+            *(grad, x, weight.contiguous(), flat, mean, rstd, grad_x, sums[0], sums[1], rows, channels, outputs),
+            **sizes,
         )
         _products[programs, triton.cdiv(outputs, _OUTPUTS)](
             *(grad, x, weight.contiguous(), bias.contiguous(), mean, rstd, products, rows, channels, outputs), **sizes
