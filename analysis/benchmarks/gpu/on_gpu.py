@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from gpu.rows import Row, read_row, table_of
+from gpu.section import rows_of
 from gpu.targets import target_rows
 from measuring import machine
 from rich.console import Console
@@ -43,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allowed = 0.0
     for section in options.only or BUDGETS:
         allowed += BUDGETS[section]
-        until = start + min(allowed, options.seconds)
-        rows += run_section(section, device, until - time.monotonic())
+        left = start + min(allowed, options.seconds) - time.monotonic()
+        rows += run_here(section, device) if options.dry_run else run_section(section, device, left)
         console.print(f"{section}: done after {time.monotonic() - start:.0f} s")
     rows += target_rows(rows)
     console.print(table_of(rows, name))
@@ -77,6 +78,15 @@ def versions() -> dict[str, str | None]:
     with suppress(PackageNotFoundError):
         found["triton"] = version("triton")
     return found
+
+
+def run_here(section: str, device: str) -> list[Row]:
+    """The rows of a section in this process, which saves a dry run the imports; an error of one leaves the others."""
+    torch.set_num_threads(1)  # in miniature, threads only wait for one another
+    try:
+        return list(rows_of(section, device))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the report names it
+        return [Row(section, "all of it", note=f"broke: {type(error).__name__}: {error}")]
 
 
 def run_section(section: str, device: str, seconds: float) -> Iterator[Row]:
