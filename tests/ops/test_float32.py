@@ -37,12 +37,12 @@ def _modern_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_modern_gpu")
 def test_a_gpu_computes_exactly_unless_tf32_is_asked_for() -> None:
-    with configure(GPU) as made:
+    with configure(GPU) as backend_now:
         assert float32_now() == EXACT
-        assert made.notes == []
-        with configure(GPU, precision="tf32") as made:
+        assert backend_now.notes == []
+        with configure(GPU, precision="tf32") as backend_now:
             assert float32_now() == ROUNDED
-            assert made.notes == []
+            assert backend_now.notes == []
         assert float32_now() == EXACT
     assert float32_now() == PYTORCHS_OWN
 
@@ -52,9 +52,9 @@ def test_where_there_is_no_tf32_it_is_said(
     device: str | torch.device, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
-    with configure(device, precision="tf32", compile=False) as made:
+    with configure(device, precision="tf32", compile=False) as backend_now:
         assert float32_now() == EXACT
-        assert made.notes == [f"--precision tf32: computes in float32, since {reason}"]
+        assert backend_now.notes == [f"--precision tf32: computes in float32, since {reason}"]
 
 
 def test_functions_of_a_process_that_configured_nothing_are_exact_on_a_gpu() -> None:
@@ -107,16 +107,16 @@ def test_pictures_are_fused_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_is_not_offered_what_makes_it_slower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "inductor", SimpleNamespace(why_not=lambda _: None))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    reason = "on a GPU it has made steps slower"
-    with configure(GPU, compile=True, precision="bfloat16") as made:
-        assert made.notes == [
+    reason = "on a GPU it has backend_now steps slower"
+    with configure(GPU, compile=True, precision="bfloat16") as backend_now:
+        assert backend_now.notes == [
             f"--compile: goes on without, since {reason}",
             f"--precision bfloat16: trains in float32, since {reason}",
         ]
         assert not backend.runs_inductor()
         assert backend.narrow(torch.ones(1)).dtype == torch.float32
-    with configure(GPU, compile=True, precision="bfloat16", even_if_slower=True) as made:
-        assert made.notes == []
+    with configure(GPU, compile=True, precision="bfloat16", even_if_slower=True) as backend_now:
+        assert backend_now.notes == []
         assert backend.runs_inductor()
         assert backend.narrow(torch.ones(1)).dtype == torch.bfloat16
 

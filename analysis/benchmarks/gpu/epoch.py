@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from gpu.rows import Row
+from numpy.typing import NDArray
 
 from refusion.config.layers import check
 from refusion.config.settings import Settings
 from refusion.images.pairs import Pair
-from refusion.images.store import Kept, PairStore
+from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard
 from refusion.training.loop import TaskTraining
@@ -31,7 +32,7 @@ class _Drawn(PairStore):
         draw = np.random.default_rng(0)
         self._drawn = draw.integers(0, 256, (count, 2, height, width), dtype=np.uint8)
 
-    def planes(self, index: int) -> tuple[Kept, Kept]:
+    def planes(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The luminance of a pair."""
         return self._drawn[index, 0], self._drawn[index, 1]
 

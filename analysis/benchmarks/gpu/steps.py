@@ -58,7 +58,7 @@ WAYS = {
 
 
 def sizes(device: str) -> list[Size]:
-    """Those with a target first, so that what is cut off is the least of it: K, batch and crop."""
+    """Sizes by K, batch and crop; ones with a target come first, so that the least is lost where it is cut off."""
     if device == "cpu":
         return [Size(1, 2, 16, 8)]
     shapes = [(1, 4, 96), (3, 4, 96), (1, 8, 256), (1, 16, 128), (1, 64, 96)]

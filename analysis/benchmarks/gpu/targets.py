@@ -1,4 +1,4 @@
-"""What an H100 is to reach, and whether the rows of a report do."""
+"""Targets for an H100, and the rows that say if a report reaches them."""
 
 from __future__ import annotations
 

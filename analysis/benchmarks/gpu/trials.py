@@ -36,7 +36,7 @@ def trial_rows(device: str) -> Iterator[Row]:
 
 
 def why_not() -> str:
-    """What is missing for a sweep here; empty where it can run."""
+    """Reason why no sweep can run here; empty where one can."""
     missing = [name for name in ("ray", "mlflow", "optuna") if find_spec(name) is None]
     if missing:
         return f"there is no {', '.join(missing)}"

@@ -1,8 +1,7 @@
 """Attention among channels from q, k and v side by side in one tensor, without normalised copies or a split.
 
-Each channel of q and k counts with unit length along the pixels. That is a matter of their Gram matrix and of squared
-lengths, which are small: q and k themselves are read once. All large results are matrix products that are written where
-they belong.
+Each channel of q and k counts with unit length along the pixels, a matter of their Gram matrix and of squared lengths,
+which are small: q and k themselves are read once. All large results are matrix products, written where they belong.
 """
 
 from __future__ import annotations
@@ -55,18 +54,13 @@ class SavedAttention(NamedTuple):
         """Computes it for the arguments of `qkv_attention`."""
         return SavedAttention(inputs, None if _is_large(inputs[0]) else [stream.small() for stream in _streams(inputs)])
 
-    def values(self, residuals: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
+    def values(self, residuals: Sequence[torch.Tensor | None] = ()) -> list[torch.Tensor]:
         """Results, (B, H, W, outputs) for each stream, each plus its residual of that shape where there are any."""
         streams = _streams(self.inputs)
-        if self.small is None:
-            matrices = [stream.matrix_as_published() for stream in streams]
-        else:
-            matrices = [_projected(*small) for small in self.small]
-        added: Sequence[torch.Tensor | None] = residuals or [None] * len(streams)
-        return [
-            stream.projected(matrix, residual)
-            for stream, matrix, residual in zip(streams, matrices, added, strict=True)
-        ]
+        published = [one.matrix_as_published() for one in streams] if self.small is None else []
+        matrices = published or [_projected(*small) for small in self.small or []]
+        added = residuals or [None] * len(streams)
+        return [one.projected(matrix, plus) for one, matrix, plus in zip(streams, matrices, added, strict=True)]
 
     def vjp(self, grads: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Gradients in the inputs from those in the results."""
@@ -254,10 +248,8 @@ class _Stream(NamedTuple):
 
     def projected(self, matrix: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """Product of v and the matrix (B, outputs, C), plus a residual: (B, H, W, outputs)."""
-        kernels = self._kernels()
-        if kernels is not None:
-            flat = None if residual is None else residual.contiguous()
-            return self.shaped(kernels.weighted_sum(self.v, matrix, flat))
+        if (kernels := self._kernels()) is not None:
+            return self.shaped(kernels.weighted_sum(self.v, matrix, residual))
         out = self.shaped(self.v @ matrix.transpose(1, 2))
         return out if residual is None else out.add_(residual)
 
@@ -268,16 +260,15 @@ class _Stream(NamedTuple):
 
     def small(self) -> tuple[torch.Tensor, ...]:
         """Factors of the stream's matrix: the sums of q and k, temperature and projection."""
-        kernels = self._kernels()
-        if kernels is not None:
+        if (kernels := self._kernels()) is not None:
             return *kernels.sums(self.q, self.k), self.temperature, self.projection
         lengths = over_pixels(self.q.square(), self.width), over_pixels(self.k.square(), self.width)
         return gram(self.q, self.k), *lengths, self.temperature, self.projection
 
     def _kernels(self) -> ModuleType | None:
         """The Triton kernels, where they run on the maps and nothing is to be differentiated through them."""
-        recorded = torch.is_grad_enabled() and (self.q.requires_grad or self.k.requires_grad or self.v.requires_grad)
-        if not fuses_on_gpu(self.q) or recorded or in_forward_mode():
+        recorded = in_forward_mode() or (torch.is_grad_enabled() and any(maps.requires_grad for maps in self[:3]))
+        if recorded or not fuses_on_gpu(self.q):
             return None
         import refusion.ops.kernels.attention_sums as kernels
 

@@ -16,7 +16,7 @@ import torch
 class Float32(NamedTuple):
     """PyTorch's switches for this process: whether products and convolutions are TF32."""
 
-    products: bool
+    matmul: bool
     convolutions: bool
 
 
@@ -28,7 +28,7 @@ def float32_now() -> Float32:
 
 def set_float32(switches: Float32) -> None:
     """Sets the switches."""
-    torch.backends.cuda.matmul.allow_tf32 = switches.products
+    torch.backends.cuda.matmul.allow_tf32 = switches.matmul
     torch.backends.cudnn.allow_tf32 = switches.convolutions
 
 
@@ -38,7 +38,7 @@ def float32_as(tf32: bool) -> Iterator[None]:
 
     >>> with float32_as(tf32=False):
     ...     float32_now()
-    Float32(products=False, convolutions=False)
+    Float32(matmul=False, convolutions=False)
     """
     before = float32_now()
     set_float32(Float32(tf32, tf32))

@@ -1,4 +1,4 @@
-"""What a step does on a GPU, recorded as CUDA graphs: one, or several with calls in between that no graph can hold."""
+"""Record of a step as CUDA graphs: one, or several with calls in between that no graph can hold."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def weighted_sum(v: torch.Tensor, matrix: torch.Tensor, residual: torch.Tensor |
     Args:
         v: (B, pixels, C), a view with a step.
         matrix: (B, outputs, C), outputs no more than channels may be.
-        residual: contiguous.
+        residual: of as many values, such as (B, H, W, outputs).
     """
     batch, pixels, channels = v.shape
     outputs = matrix.shape[1]
@@ -60,7 +60,7 @@ def weighted_sum(v: torch.Tensor, matrix: torch.Tensor, residual: torch.Tensor |
     out = v.new_empty((batch, pixels, outputs))
     with torch.cuda.device_of(v):
         _weighted[batch, triton.cdiv(pixels, _PIXELS)](
-            *(v, matrix, out if residual is None else residual, out, pixels, channels, outputs),
+            *(v, matrix, out if residual is None else residual.contiguous(), out, pixels, channels, outputs),
             *(v.stride(0), v.stride(1)),
             ADDS=residual is not None,
             PIXELS=_PIXELS,

@@ -71,18 +71,19 @@ def vjp(
     padded = triton.next_power_of_2(channels)
     grad_x = torch.empty_like(x)
     sums = x.new_empty((2, programs, channels))
-    products = x.new_empty((programs, outputs, channels))
+    partial_sums = x.new_empty((programs, outputs, channels))
     sizes = {"ROWS": _ROWS, "CHANNELS": padded, "OUTPUTS": _OUTPUTS, "STEPS": steps, "num_warps": _WARPS}
     with torch.cuda.device_of(x):
         _vjp[(programs,)](
             *(grad, x, weight.contiguous(), flat, mean, rstd, grad_x, sums[0], sums[1], rows, channels, outputs),
             **sizes,
         )
-        _products[programs, triton.cdiv(outputs, _OUTPUTS)](
-            *(grad, x, weight.contiguous(), bias.contiguous(), mean, rstd, products, rows, channels, outputs), **sizes
+        _pointwise_sums[programs, triton.cdiv(outputs, _OUTPUTS)](
+            *(grad, x, weight.contiguous(), bias.contiguous(), mean, rstd, partial_sums, rows, channels, outputs),
+            **sizes,
         )
     grad_weight, grad_bias = sums.sum(dim=1).unbind()
-    return grad_x, grad_weight, grad_bias, products.sum(dim=0).view(pointwise.shape)
+    return grad_x, grad_weight, grad_bias, partial_sums.sum(dim=0).view(pointwise.shape)
 
 
 @triton.jit
@@ -188,14 +189,14 @@ def _vjp(
 
 
 @triton.jit
-def _products(
+def _pointwise_sums(
     grad: tl.tensor,
     x: tl.tensor,
     weight: tl.tensor,
     bias: tl.tensor,
     mean: tl.tensor,
     rstd: tl.tensor,
-    products: tl.tensor,
+    partial_sums: tl.tensor,
     rows: tl.tensor,
     channels: tl.tensor,
     outputs: tl.tensor,
@@ -228,4 +229,4 @@ def _products(
         )
         total += tl.dot(from_output, normed, input_precision="ieee")
     place = (program.to(tl.int64) * outputs + output)[:, None] * channels + channel[None, :]
-    tl.store(products + place, total, mask=is_output[:, None] & is_channel[None, :])
+    tl.store(partial_sums + place, total, mask=is_output[:, None] & is_channel[None, :])

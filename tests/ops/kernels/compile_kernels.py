@@ -25,7 +25,7 @@ KERNELS: dict[str, dict[str, list[dict[str, object]]]] = {
             {"BACKWARD": False, "FORWARD": True},
         ]
     },
-    "norm_pointwise": {"_value": [{}], "_vjp": [{}], "_products": [{}]},
+    "norm_pointwise": {"_value": [{}], "_vjp": [{}], "_pointwise_sums": [{}]},
     "attention_sums": {"_sums": [{"PIXELS": 64}], "_weighted": [{"PIXELS": 64, "ADDS": True, "OUTPUTS": 32}]},
 }
 NUMBERS = {"pixels", "height", "width", "channels", "rows", "outputs", "half", "programs"}

@@ -35,7 +35,7 @@ WAITS = {
 
 
 class WaitedError(RuntimeError):
-    """What a graph cannot hold was called."""
+    """Call of an operation that a graph cannot hold."""
 
 
 class _Listening(TorchDispatchMode):
