@@ -107,7 +107,7 @@ def test_pictures_are_fused_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_is_not_offered_what_makes_it_slower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "inductor", SimpleNamespace(why_not=lambda _: None))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    reason = "on a GPU it has backend_now steps slower"
+    reason = "on a GPU it has made steps slower"
     with configure(GPU, compile=True, precision="bfloat16") as backend_now:
         assert backend_now.notes == [
             f"--compile: goes on without, since {reason}",

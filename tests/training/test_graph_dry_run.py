@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from graph_dry_run import DryRun, WaitedError, as_on_a_gpu
+from gpus.graph_dry_run import DryRun, WaitedError, as_on_a_gpu
 from torch import Tensor
 
 from refusion.config.layers import check

@@ -49,7 +49,7 @@ TARGETS = [
     Target("inference", "640×480, in tiles", 4),
     Target("inference", "4096×3072, in tiles", 500),
     Target("inference", "4096×3072, in tiles", 4000, peak=True),
-    Target("trials", "16 trials at once", 8, of="1 trial", at_least=True),
+    Target("trials", "16 at a time in one process", 8, of="1 at a time in one process", at_least=True),
 ]
 
 

@@ -1,63 +1,146 @@
-"""Trials per hour of a sweep whose trials share one process, by how many at once."""
+"""Trials per hour of a sweep that trains several of them at a time in one process, each in a thread and a stream."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
+import torch
 from gpu.rows import Row
 
-ROOT = Path(__file__).resolve().parents[3]
-OPTION = "--trials-per-gpu"
-TOGETHER = {"cuda": (1, 4, 16), "cpu": ()}
-# Of each trial: epochs, meta-iterations and fusion updates, batch and crop.
-_SETTINGS = {
-    "schedule.epochs": "2", "schedule.meta_iterations": "40", "schedule.fusion_steps": "20", "images.batch": "4",
-    "images.crop": "64", "validation.images": "1", "validation.at_start": "false", "validation.pictures": "0",
-}  # fmt: skip
+from refusion.config.layers import check
+from refusion.config.settings import Settings
+from refusion.images.device_store import pairs_on_device
+from refusion.images.pairs import Pair
+from refusion.images.store import PairStore
+from refusion.images.writing import write_image
+from refusion.meta.objective import loss_at, reward_of
+from refusion.meta.state import TrainingState
+from refusion.meta.steps import Step
+from refusion.runtime.distributed import Shard, average_over_workers
+from refusion.training.batches import Batches
+from refusion.training.epochs.phases import run_phases
+from refusion.training.epochs.plan import plan_training
+from refusion.training.epochs.sums import EpochSums
+from refusion.training.signals import EpochSignals
+from refusion.training.step_graphs import StepGraphs
+
+TOGETHER = (1, 4, 16)
+# Of a trial; an epoch is two more than a quick sweep's.
+EPOCHS = 9
+_TASK = "IVIF"
+_PAIRS = 12
 
 
-def trial_rows(device: str) -> Iterator[Row]:
-    """Trials per hour, begin and end of the sweep included, at 1, 4 and 16 at once."""
-    reason = why_not()
-    if reason:
-        yield Row("trials", "all of it", note=f"not run: {reason}")
-    elif not TOGETHER[device]:
-        yield Row("trials", "all of it", note="not run: a card's memory is what is shared")
-    else:
-        for together in TOGETHER[device]:
-            yield measured(together)
-
-
-def why_not() -> str:
-    """Reason why no sweep can run here; empty where one can."""
-    missing = [name for name in ("ray", "mlflow", "optuna") if find_spec(name) is None]
-    if missing:
-        return f"there is no {', '.join(missing)}"
-    texts = (file.read_text(encoding="utf-8") for file in (ROOT / "platform" / "refusion" / "cli").rglob("*.py"))
-    return "" if any(OPTION in text for text in texts) else f"sweeps have no {OPTION}"
-
-
-def measured(together: int) -> Row:
-    """The row of one sweep of as many trials as run at once."""
-    what = f"{together} trial{'' if together == 1 else 's at once'}"
-    settings = [word for name, value in _SETTINGS.items() for word in (f"--{name}", value)]
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "REFUSION_HOME": folder, "PYTHONPATH": str(ROOT / "platform")}
-        command = [
-            *(sys.executable, str(ROOT / "jobs" / "sweep.py"), "--task", "IVIF", "--data", "builtin", "--gpu"),
-            *("--trials", str(together), OPTION, str(together), "--scheduler", "none", *settings),
+def settings_of(device: str) -> Settings:
+    """A trial's settings: the default network on a GPU, and a miniature on the CPU."""
+    if device == "cuda":
+        schedule = {"epochs": EPOCHS, "meta_iterations": 60, "fusion_steps": 60}
+        return check([{"schedule": schedule, "images": {"crop": 96, "batch": 4}}])
+    return check(
+        [
+            {
+                "schedule": {"epochs": EPOCHS, "meta_iterations": 2, "fusion_steps": 4},
+                "images": {"crop": 16, "batch": 2},
+                "network": {"width": 8, "heads": 4, "blocks": 1, "reconstruction_width": 8},
+            }
         ]
-        start = time.monotonic()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        spent = time.monotonic() - start
-    if done.returncode:
-        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
-        return Row("trials", what, note=f"not run: {reason.strip()}")
-    return Row("trials", what, 3600 * together / spent, "trials an hour", note=f"{spent:.0f} s in all")
+    )
+
+
+def measure(n: int, device: str) -> float:
+    """Trials per hour of ``n`` trials at a time in this process; validation and what begins a trial are left out.
+
+    Each trains an epoch that does not count, in which a GPU's graphs are captured, and then, all at once, one that
+    does.
+    """
+    settings = settings_of(device)
+    with tempfile.TemporaryDirectory() as folder:
+        store = PairStore(random_pairs(Path(folder)))
+        trials = [_Trial(settings, store, device) for _ in range(n)]
+        meeting = threading.Barrier(n + 1)
+
+        def train(trial: _Trial) -> None:
+            trial.train_epoch()
+            meeting.wait()
+            trial.train_epoch()
+
+        with ThreadPoolExecutor(n) as pool:
+            running = [pool.submit(train, trial) for trial in trials]
+            for one in running:
+                # A trial that fails would leave the others waiting.
+                one.add_done_callback(lambda done: meeting.abort() if done.exception() else None)
+            try:
+                meeting.wait()
+            except threading.BrokenBarrierError:
+                for one in running:
+                    one.result()
+            begun = time.perf_counter()
+            for one in running:
+                one.result()
+            seconds = time.perf_counter() - begun
+    return 3600 * n / (seconds * EPOCHS)
+
+
+def trial_rows(device: str, together: Sequence[int] = TOGETHER) -> Iterator[Row]:
+    """Trials per hour for each number of trials at a time."""
+    alone = 0.0
+    for n in together:
+        per_hour = measure(n, device)
+        alone = alone or per_hour
+        note = f"{per_hour / alone:.2f} × {together[0]} at a time" if n != together[0] else ""
+        yield Row("trials", f"{n} at a time in one process", per_hour, "per hour", note=note)
+
+
+def random_pairs(folder: Path) -> list[Pair]:
+    """Pairs of noise, which train as fast as any."""
+    random, found = np.random.default_rng(0), []
+    for number in range(_PAIRS):
+        files = [folder / f"{number}_{side}.png" for side in "ab"]
+        for file in files:
+            write_image(file, random.integers(0, 256, (128, 160), dtype=np.uint8))
+        found.append(Pair(str(number), str(files[0]), str(files[1]), 128, 160, digest=""))
+    return found
+
+
+class _Trial:
+    """One training in a stream of its own, as far as its steps go."""
+
+    def __init__(self, settings: Settings, store: PairStore, device: str) -> None:
+        self.settings, self.store, self.device = settings, store, torch.device(device)
+        self.stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
+        with self._in_stream():
+            self.state = TrainingState(settings, _TASK, self.device)
+            self.graphs = StepGraphs(self.state, self.device, lambda text: print(text))
+            crop = int(settings.images.crop)  # type: ignore[arg-type]
+            self.pairs = pairs_on_device(store, crop, self.device, 1 << 30) if self.stream is not None else None
+
+    def train_epoch(self) -> None:
+        """The steps of one epoch; returns once the device is done."""
+        settings, epoch = self.settings, self.state.epoch
+        plan = plan_training(settings, len(self.store), 0)[epoch]
+        batches = Batches(self.store, settings, _TASK, Shard(), self.device, epoch, self.pairs)
+        step = Step(
+            loss_at(settings.objective, epoch, settings.schedule.epochs),
+            reward_of(settings.objective),
+            settings.images.swap,
+            average_over_workers,
+            settings.schedule.inner_steps_at(epoch),
+            settings.meta.space == "image",
+        )
+        signals = EpochSignals(self.state, step, Shard(), plan.meta_iterations, plan.fusion_updates)
+        sums = EpochSums(signals, self.device)
+        with self._in_stream():
+            run_phases(settings, plan, self.state, batches, step, self.graphs, sums, lambda _phase, _numbers: None)
+            if self.stream is not None:
+                self.stream.synchronize()
+        self.state.end_epoch()
+
+    def _in_stream(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)

@@ -11,7 +11,7 @@ import pytest
 
 import refusion.ops.kernels
 
-PROGRAM = Path(__file__).with_name("compile_kernels.py")
+PROGRAM = Path(__file__).parents[2] / "support" / "gpus" / "compile_kernels.py"
 
 
 @pytest.mark.slow

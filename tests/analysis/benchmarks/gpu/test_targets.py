@@ -19,8 +19,8 @@ def test_ratios_peaks_and_what_is_to_be_large() -> None:
         Row("step", FIRST, 10.0, "ms"),
         Row("step", THRICE, 35.0, "ms"),
         Row("inference", "4096×3072, in tiles", 400.0, "ms", peak_mb=4100.0),
-        Row("trials", "1 trial", 100.0, "trials an hour"),
-        Row("trials", "16 trials at once", 700.0, "trials an hour"),
+        Row("trials", "1 at a time in one process", 100.0, "per hour"),
+        Row("trials", "16 at a time in one process", 700.0, "per hour"),
     ]
     found = {row.what: row for row in target_rows(given)}
     assert len(found) == len(TARGETS)
@@ -28,7 +28,7 @@ def test_ratios_peaks_and_what_is_to_be_large() -> None:
     assert found["4096×3072, in tiles"].note == "at most 500: met"
     peak = found["4096×3072, in tiles, peak"]
     assert (peak.value, peak.unit, peak.note) == (4100.0, "MB", "at most 4000: missed by 100")
-    assert found["16 trials at once, against 1 trial"].note == "at least 8: missed by 1"
+    assert found["16 at a time in one process, against 1 at a time in one process"].note == "at least 8: missed by 1"
     assert found["640×480, in tiles"].note == "at most 4: not measured"
 
 

@@ -1,29 +1,30 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 from gpu import trials
-from gpu.trials import trial_rows, why_not
+from gpu.trials import measure, random_pairs, trial_rows
 
 
-def test_without_a_package_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "find_spec", lambda name: None if name == "ray" else object())
-    assert why_not() == "there is no ray"
-    (row,) = trial_rows("cuda")
-    assert math.isnan(row.value)
-    assert row.note == "not run: there is no ray"
+def test_several_trials_at_once_have_a_throughput() -> None:
+    rows = list(trial_rows("cpu", (1, 2)))
+    assert [row.what for row in rows] == ["1 at a time in one process", "2 at a time in one process"]
+    assert all(row.value > 0 and math.isfinite(row.value) for row in rows)
+    assert rows[0].note == "" and rows[1].note.endswith(" × 1 at a time")
 
 
-def test_on_a_cpu_no_sweep_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "why_not", lambda: "")
-    monkeypatch.setattr(trials, "measured", lambda _: pytest.fail("a sweep"))
-    (row,) = trial_rows("cpu")
-    assert row.note.startswith("not run")
+def test_a_trial_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(trials, "run_phases", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        measure(2, "cpu")
 
 
-def test_what_a_sweep_says_is_shown_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "ROOT", trials.ROOT / "nowhere")
-    row = trials.measured(4)
-    assert row.what == "4 trials at once"
-    assert "No such file" in row.note
+def test_pairs_are_no_two_alike(tmp_path: Path) -> None:
+    pairs = random_pairs(tmp_path)
+    assert len({Path(file).read_bytes() for pair in pairs for file in (pair.a, pair.b)}) == 2 * len(pairs)
