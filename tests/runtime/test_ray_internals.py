@@ -14,7 +14,9 @@ from ray._private import ray_constants, services
 from ray._private.utils import get_ray_address_file, read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler._private.command_runner import DockerCommandRunner
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal import constants
+from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.execution.scaling_policy import autoscaling_coordinator_client
 from ray.tune import tune as tunes_run
 from ray.tune.experiment import Trial
@@ -131,3 +133,10 @@ def test_ray_believes_that_there_is_one_machine_only_while_a_cluster_starts(monk
         assert os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "0"
     assert before == ray_constants.ENABLE_RAY_CLUSTER
     assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR not in os.environ
+
+
+def test_no_process_is_started_for_datasets_of_ray_data() -> None:
+    theirs = [type(each) for each in TorchTrainer(print)._create_default_callbacks()]
+    ours = [type(each) for each in ray_internals.torch_trainer(print)._create_default_callbacks()]
+    assert DatasetsCallback in theirs
+    assert ours == [each for each in theirs if each is not DatasetsCallback]

@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ray.train.torch import TorchTrainer
     from ray.tune.schedulers.pb2 import PB2
 
 # File that `ray up` leaves in the home of the head node: only it tells which machines the autoscaler could add.
@@ -118,6 +119,25 @@ def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> d
     process.data = table
     config, _ = process._get_new_config(trial, donor)
     return dict(config)
+
+
+def torch_trainer(*given: Any, **named: Any) -> TorchTrainer:
+    """Ray Train's trainer without the process that shares out datasets of Ray Data, which it starts even for none.
+
+    Args:
+        given, named: arguments of ``ray.train.torch.TorchTrainer``; not ``datasets``.
+    """
+    # Importing Ray Train takes long.
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
+
+    class Trainer(TorchTrainer):
+        """Starts one process less, which would hold 200 MB for as long as the training lasts."""
+
+        def _create_default_callbacks(self) -> list[Any]:
+            return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
+
+    return Trainer(*given, **named)
 
 
 @contextmanager
