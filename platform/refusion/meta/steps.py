@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,10 @@ from refusion.meta.adam import Number
 from refusion.meta.functional import Average, flatten, identity
 from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
 from refusion.meta.state import TrainingState
-from refusion.objectives import Loss, Reward
+from refusion.objectives import FusionLoss, Loss, Reward
+
+# PyTorch has one level of forward mode per process, which several trainings in threads of it must not share.
+_FORWARD_MODE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,19 @@ class Step:
         given: dict[str, Any] = {"inner_rates": [inner_rate] * self.inner_steps, "outer_rate": outer_rate}
         given |= self._common
         if not self.on_image:
-            return meta_iteration(state, images[:-1], images[-1], **given, noise=noise)
+            with _FORWARD_MODE:
+                return meta_iteration(state, images[:-1], images[-1], **given, noise=noise)
         seen = None if noise is None else noise.flatten(0, 1)
         return meta_iteration_on_image(state, images.flatten(0, 1), **given, noise=seen)
 
     def fusion(self, state: TrainingState, images: Tensor, noise: Tensor | None, rate: Number) -> dict[str, Tensor]:
         """Runs a fusion update on images (1, B, 2, H, W) and the channel's noise (1, B, 1, H, W)."""
         return fusion_update(state, images[0], rate=rate, **self._common, noise=None if noise is None else noise[0])
+
+    def weighted(self, alpha: Number, beta: Number) -> Step:
+        """Returns it with other coefficients of the fusion loss, which is the published one."""
+        assert isinstance(self.loss, FusionLoss)
+        return replace(self, loss=replace(self.loss, alpha=alpha, beta=beta))
 
     @property
     def _common(self) -> dict[str, Any]:
