@@ -24,12 +24,12 @@ from refusion.training.record.recording import RecordingCallback
 
 
 @dataclass
-class Board:
+class ProgressBoard:
     """Progress board that forgets what it is told."""
 
     told: list[Any] = field(default_factory=list)
 
-    def __getattr__(self, _name: str) -> Board:
+    def __getattr__(self, _name: str) -> ProgressBoard:
         return self
 
     def remote(self, *arguments: Any, **_: Any) -> None:
@@ -56,10 +56,10 @@ def _job(record: JobRecord, *epochs: int) -> None:
     record.connect()
     record.begin(settings)
     record.manifest.save(settings, {})
-    board = Board()
+    progress_board = ProgressBoard()
     (pairs,) = check_and_tell(settings, Console(quiet=True))
-    recording = record.begin_task(pairs, for_task(settings, "IVIF"), board)
-    callback = RecordingCallback(recording, board)
+    recording = record.begin_task(pairs, for_task(settings, "IVIF"), progress_board)
+    callback = RecordingCallback(recording, progress_board)
     for epoch in epochs:
         callback.after_report(None, [{"epoch": epoch, "is_best": False, "validated": False, "rate": 0.1 / epoch}], None)
     record.results({"IVIF": {"Qabf": 0.5}}, [{"task": "IVIF", "Qabf": 0.5}])
