@@ -67,7 +67,7 @@ def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training:
         assert set(report.numbers) == LOSSES | SIGNALS | SCHEDULE | TIMES | scores | {"time/validation_seconds", PAIRS}
         assert all(math.isfinite(value) for value in report.numbers.values())
         assert report.validated
-        assert set(report.pictures) == {"fused/scene_1", "weights/scene_1"}
+        assert set(report.pictures) == {"fused/scene_1", "weights/scene_1", f"sheet/{training.task}"}
     assert [report.numbers["beta"] for report in reports] == [0.5, 1.0]
     assert (state.epoch, state.meta_steps, state.fusion_steps) == (2, 4, 6)
     assert state.best_score == max(report.numbers["Qabf"] for report in reports)

@@ -19,7 +19,7 @@ from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.epochs.latest import LATEST
 from refusion.training.epochs.sound import newest_sound
-from refusion.training.recording import BEST, Recording, RecordingCallback
+from refusion.training.record.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
 FINAL = "final"
