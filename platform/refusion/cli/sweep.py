@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = ("base", "space", "sweep")
 # A sweep has options of its own for these.
-_OWN = ("tasks", "workers")
+_OWN = {"tasks": "--task", "workers": "--workers-per-trial"}
 _WRITTEN = {"scheduler": "KIND", "objective": "METRICS"}
 
 
@@ -105,7 +105,7 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
     given = {name: getattr(options, name) for name in SweepOptions.model_fields if getattr(options, name) is not None}
     if "task" in given:
         given["task"] = _tasks(given["task"])
-    changes = [given_options(options), *parse_dotted(rest, parser.option_names())]
+    changes = [given_options(options), *parse_dotted(rest, parser.option_names(), _OWN)]
     part = {"options": given, "changes": changes, "given": changes, **given_job_options(options)}
     if options.resume is None or options.config is not None:
         part = _with_file(part, options.config)
