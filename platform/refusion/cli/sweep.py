@@ -27,6 +27,7 @@ from refusion.cli.options import (
     parse_dotted,
 )
 from refusion.cli.shared.checking import add_check_option, check_settings, without_check
+from refusion.cli.shared.config_file import config_file
 from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
 from refusion.config.settings import BUILTIN
@@ -94,7 +95,9 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
     """Returns the arguments of each ``SweepRequest``, as `read_requests`."""
     parser = Parser(description, settings=True)
     search = parser.add_argument_group("search")
-    search.add_argument("--config", type=Path, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]")
+    search.add_argument(
+        "--config", type=config_file, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]"
+    )
     add_preset_option(search)
     _add_own_options(search)
     search.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
