@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class StoreAwayError(UserError):
+    """Raised where MLflow's store does not answer, but may do so later."""
+
+
 class MachineError(Exception):
     """The machine does not give what a job needs, whose request is right: one sentence that says what to do.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from refusion.errors import TrainingDivergedError, UserError
+from refusion.errors import MachineError, TrainingDivergedError, UserError
 
 # Faults of data, settings and code, and numbers that have diverged: the same steps end in them again.
 _LASTING = (
@@ -33,7 +33,7 @@ def lasting_failure(worker_exceptions: Mapping[int, BaseException]) -> BaseExcep
 
 
 def _is_lasting(error: BaseException) -> bool:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, UserError):
         return is_fault_of_disk(error)
     return isinstance(error, _LASTING)
 
@@ -45,7 +45,7 @@ def is_fault_of_disk(error: BaseException | None) -> bool:
 
 def reason_of(failure: BaseException) -> str:
     """Innermost cause in one line: users look for what happened, not for where it was passed on."""
-    if isinstance(failure, UserError | TrainingDivergedError):
+    if isinstance(failure, UserError | MachineError | TrainingDivergedError):
         return str(failure)
     failures = getattr(failure, "worker_failures", None)
     if failures:

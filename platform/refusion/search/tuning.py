@@ -45,7 +45,6 @@ def tune_trials(
     pbt = options.scheduler in PBT_KINDS
     multi_worker = options.workers_per_trial > 1
     part = f"part_{manifest.parts + 1:03d}"
-    storage = manifest.folder.uri
     decisions: Any = None
     if multi_worker:
         decisions = start_decisions()
@@ -89,7 +88,7 @@ def tune_trials(
         ),
         run_config=tune.RunConfig(
             name=part,
-            storage_path=storage,
+            **manifest.folder.for_ray(),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0 if multi_worker else manifest.base.retries),
             checkpoint_config=tune.CheckpointConfig(

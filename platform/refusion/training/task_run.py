@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray.exceptions
@@ -12,7 +11,6 @@ import ray.train.torch
 
 from refusion.config.settings import Settings
 from refusion.images.dataset import TaskPairs
-from refusion.runtime.ending import local_path
 from refusion.runtime.failures import reason_of
 from refusion.runtime.progress_board import tell
 from refusion.runtime.ray_internals import torch_trainer
@@ -21,7 +19,7 @@ from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.epochs.latest import LATEST
 from refusion.training.epochs.sound import newest_sound
-from refusion.training.recording import BEST, Recording, RecordingCallback
+from refusion.training.record.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
 FINAL = "final"
@@ -64,7 +62,7 @@ def run_task(
         ),
         run_config=ray.train.RunConfig(
             name=task,
-            storage_path=run_folder.uri,
+            **run_folder.for_ray(),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
             failure_config=ray.train.FailureConfig(max_failures=settings.retries),
             callbacks=[RecordingCallback(recording, progress_board)],
@@ -100,11 +98,10 @@ def newest_checkpoint(task_folder: Folder) -> Folder | None:
     return newest_sound(task_folder)[0]
 
 
-def usable_checkpoint(task_folder: Folder) -> Path | None:
-    """Returns a task's best checkpoint, or the newest; None where there is none, or not on this machine."""
-    folder = local_path(task_folder.uri)
-    if folder is None:
-        return None
-    newest = newest_checkpoint(task_folder)
-    names = (BEST, FINAL, *([Path(newest.uri).name] if newest else []), LATEST)
-    return next((folder / name for name in names if (folder / name / METRICS_FILE).is_file()), None)
+def usable_checkpoint(task_folder: Folder) -> Folder | None:
+    """Returns a task's best checkpoint, or the newest; None where there is none."""
+    for name in (BEST, FINAL):
+        if (task_folder / name / METRICS_FILE).exists():
+            return task_folder / name
+    latest = task_folder / LATEST
+    return newest_checkpoint(task_folder) or (latest if (latest / METRICS_FILE).exists() else None)

@@ -22,6 +22,7 @@ from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.failures import lasting_failure, reason_of
 from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS, torch_trainer
+from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
@@ -103,7 +104,7 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
         ),
         run_config=ray.train.RunConfig(
             name=f"{worker_plan.attempt}-{trial_name(config[NUMBER])}",
-            storage_path=worker_plan.storage,
+            **Folder(worker_plan.storage).for_ray(),
             failure_config=ray.train.FailureConfig(max_failures=int(plan.base["retries"])),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=[_Reports(worker_plan, config[NUMBER])],
@@ -136,7 +137,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         training = TrialTraining(TrialCache(plan), config[VALUES], shard, device, reporter)
         newest = ray.train.get_checkpoint()
         if newest is None and config.get(START):
-            newest = ray.train.Checkpoint(config[START])
+            newest = ray.train.Checkpoint(**Folder(config[START]).as_checkpoint())
         if newest is not None:
             with newest.as_directory() as folder:
                 training.load(Path(folder))

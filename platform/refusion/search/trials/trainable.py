@@ -15,6 +15,7 @@ from ray import tune
 from refusion.errors import TrainingDivergedError, UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import use_threads
+from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import keep_freed_memory
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 from refusion.training.reports import Progress
@@ -96,7 +97,7 @@ class Trial(tune.Trainable):
         try:
             self.training = self.make_training(config[VALUES])
             if config.get(START):
-                with tune.Checkpoint(config[START]).as_directory() as folder:
+                with tune.Checkpoint(**Folder(config[START]).as_checkpoint()).as_directory() as folder:
                     self.training.load(Path(folder))
         except UserError as error:
             self.problem = str(error)

@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,19 +46,24 @@ class Recording:
     """Place where one task's run is recorded.
 
     Attributes:
+        run: key of the task's run, among the writes that wait.
+        waiting: folder of those on this machine.
         val: the pairs that a validation measures all or some of.
         recorded: epochs that MLflow has already; one of them that must be trained again is not written twice.
+        check: MLflow may have others too, since it could not be asked.
     """
 
     task: str
     tracking_uri: str
-    run_id: str
+    run: str
+    waiting: str
     folder: str
     epochs: int
     best_by: str
     val: Sequence[Pair]
     data_kind: Literal["builtin", "folder"]
     recorded: frozenset[int] = frozenset()
+    check: bool = False
 
 
 class RecordingCallback(UserCallback):
@@ -84,7 +89,11 @@ class RecordingCallback(UserCallback):
     def recorder(self) -> TaskRecorder:
         """Made in the controller's process, at the first use."""
         if self._recorder is None:
-            self._recorder = TaskRecorder(self.recording.tracking_uri, self.recording.run_id)
+            recording = self.recording
+            place = Path(recording.waiting)
+            self._recorder = TaskRecorder(
+                recording.tracking_uri, recording.run, place, once=True, check=recording.check
+            )
         return self._recorder
 
     def after_report(
@@ -124,11 +133,11 @@ class RecordingCallback(UserCallback):
             changes["best"] = (epoch, scores[best_by])
         self.progress_board.update.remote(self.recording.task, **changes)
 
-    def make_up(self) -> frozenset[int]:
+    def made_up(self) -> Recording:
         """Record the kept epochs that MLflow does not have: a killed job had stored, not yet recorded them.
 
         Returns:
-            All that it has then.
+            The recording with all that it has then.
         """
         recorded = set(self.recording.recorded)
         task_folder = Folder(self.recording.folder)
@@ -153,7 +162,7 @@ class RecordingCallback(UserCallback):
                     self._keep_best(folder, epoch, numbers)
                 if scores:
                     self._means({**numbers, "epoch": epoch})
-        return frozenset(recorded)
+        return replace(self.recording, recorded=frozenset(recorded))
 
     def _beats_best(self, numbers: Mapping[str, float]) -> bool:
         """Returns true where no kept best is of the same pairs and better."""
@@ -215,7 +224,7 @@ class RecordingCallback(UserCallback):
         pairs, digest = self._validated(numbers)
         version = Version(
             recording.task,
-            recording.run_id,
+            recording.run,
             epoch,
             recording.best_by,
             own_scores(numbers),
