@@ -1,4 +1,4 @@
-"""What a trial's own process makes of its host's answers; Ray's calls are answered here."""
+"""A trial's own process passes calls on to its host, and a lost host on to Tune; Ray's calls are answered here."""
 
 from __future__ import annotations
 
