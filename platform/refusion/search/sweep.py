@@ -127,7 +127,7 @@ def _run(
         try:
             sweep.search()
             val_digests = {task: of_task["val"] for task, of_task in found.items()}
-            outcome = conclude(state, val, val_digests, placement.threads, console)
+            outcome = conclude(state, val, val_digests, placement.threads, console, plan.data_folder)
         except KeyboardInterrupt:
             sweep.close("KILLED")
             # Where nobody listens any more, as after SIGHUP.

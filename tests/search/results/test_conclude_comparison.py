@@ -36,7 +36,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, list[str]]]:
     measured: list[tuple[int, str, list[str]]] = []
 
     def score_all(
-        wanted: Sequence[tuple[int, str, Mapping[str, Sequence[Pair]]]], threads: int, _: Console
+        wanted: Sequence[tuple[int, str, Mapping[str, Sequence[Pair]]]], threads: int, *_: object
     ) -> dict[int, dict[str, dict[str, float]]]:
         found: dict[int, dict[str, dict[str, float]]] = {}
         for number, checkpoint, pairs in wanted:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from refusion.errors import UserError
 from refusion.images.pairs import Pair
 from refusion.metrics import METRICS
 from refusion.search.manifest import SweepRequest, open_manifest
+from refusion.search.results import held_out
 from refusion.search.results.held_out import score_pair, split_val
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
 
@@ -76,6 +78,32 @@ def test_a_checkpoint_scores_pairs_as_the_trial_itself_did(
             mean = sum(found[metric] for found in scores) / len(val)
             assert mean == pytest.approx(numbers[f"{task}/{metric}"], rel=1e-9)
         assert len({found["Qabf"] for found in scores}) == len(val)
+
+
+def test_a_machine_that_lacks_a_pair_makes_it_available_first(
+    request_of: Callable[..., SweepRequest],
+    plan_of: Callable[..., TrialPlan],
+    pairs: Pairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    TrialTraining(TrialCache(plan_of(open_manifest(request_of(task=["IVIF"])))), {}).save(tmp_path)
+    here, source = pairs["IVIF"][1][0], ("s3://ours/pairs", str(tmp_path / "staged"))
+    there = replace(here, a=str(tmp_path / "staged" / "a.png"), b=str(tmp_path / "staged" / "b.png"))
+    made: list[tuple[str, Path]] = []
+
+    def make_available(data: str, folder: Path) -> None:
+        made.append((data, folder))
+        folder.mkdir()
+        shutil.copy(here.a, there.a)
+        shutil.copy(here.b, there.b)
+
+    monkeypatch.setattr(held_out, "make_available", make_available)
+    expected = score_pair(str(tmp_path), "IVIF", asdict(here), 1, source)
+    assert made == []
+    for _ in range(2):
+        assert score_pair(str(tmp_path), "IVIF", asdict(there), 1, source) == expected
+    assert made == [(source[0], Path(source[1]))]
 
 
 def test_what_is_no_checkpoint_is_refused(pairs: Pairs, tmp_path: Path) -> None:

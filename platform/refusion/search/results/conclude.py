@@ -76,7 +76,12 @@ def best_text(state: SweepState, number: int) -> str:
 
 
 def conclude(
-    state: SweepState, val: Mapping[str, TaskVal], digests: Mapping[str, str], threads: int, console: Console
+    state: SweepState,
+    val: Mapping[str, TaskVal],
+    digests: Mapping[str, str],
+    threads: int,
+    console: Console,
+    data_folder: str | None = None,
 ) -> Outcome | None:
     """Compare the best trial with the defaults, write the files, and record all of it; None where no trial has results.
 
@@ -84,11 +89,12 @@ def conclude(
         val: each task's val pairs.
         digests: of all val pairs, by task.
         threads: CPUs per pair that is measured.
+        data_folder: of the pairs, made on machines that lack it; None where all have it.
     """
     best = choose_best(state.scoreboard.objective, state.records)
     if best is None:
         return None
-    scores, why = _measure(state, best, val, threads, console)
+    scores, why = _measure(state, best, val, threads, console, data_folder)
     comparison = None if why else compare(state.scoreboard.objective, *_held_out(scores, best), seed=_seed(state))
     text = best_text(state, best)
     folder = state.manifest.folder
@@ -109,7 +115,12 @@ def _seed(state: SweepState) -> int:
 
 
 def _measure(
-    state: SweepState, best: int, val: Mapping[str, TaskVal], threads: int, console: Console
+    state: SweepState,
+    best: int,
+    val: Mapping[str, TaskVal],
+    threads: int,
+    console: Console,
+    data_folder: str | None,
 ) -> tuple[dict[int, Scores], str]:
     """The best trial on all val pairs and trial 0 on those held out; and why they cannot be compared, if so."""
     records = state.records
@@ -131,7 +142,8 @@ def _measure(
     wanted = [(best, places[best], {task: of_task.all for task, of_task in val.items()})]
     if not why:
         wanted.append((0, places[0], {task: of_task.held_out for task, of_task in val.items()}))
-    return score_all(wanted, threads, console), why
+    source = None if data_folder is None else (state.manifest.base.data, data_folder)
+    return score_all(wanted, threads, console, source), why
 
 
 def _held_out(scores: Mapping[int, Scores], best: int) -> tuple[Scores, Scores]:

@@ -16,7 +16,7 @@ from refusion.config.per_epoch import at
 from refusion.config.settings import ValidationSettings
 from refusion.fuse import fuse_pair, load_module
 from refusion.images.colour import luminance
-from refusion.images.dataset import evenly_spaced
+from refusion.images.dataset import evenly_spaced, make_available
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.runtime.distributed import use_threads
@@ -63,9 +63,19 @@ def _most_measured(count: int, validation: ValidationSettings, epochs: int) -> i
     return min(count, max(at(wanted, epoch) for epoch in measured))
 
 
-def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int) -> dict[str, float]:
-    """Computes all metrics of one pair, fused at full size by a checkpoint's fusion module, as in validation."""
+def score_pair(
+    checkpoint: str, task: str, pair: Mapping[str, Any], threads: int, source: tuple[str, str] | None = None
+) -> dict[str, float]:
+    """Computes all metrics of one pair, fused at full size by a checkpoint's fusion module, as in validation.
+
+    Args:
+        source: setting ``data`` and the folder that it became, which is made on a machine that lacks the pair; None:
+            it is there.
+    """
     use_threads(threads)
+    # Not more often: a job goes on with what a machine has, also where the bucket's objects have changed since.
+    if source is not None and not all(Path(pair[side]).is_file() for side in ("a", "b")):
+        make_available(source[0], Path(source[1]))
     with tempfile.TemporaryDirectory() as place:
         local = Folder(str(Path(place) / task))
         local.replace_by(Folder(checkpoint) / task)
@@ -76,7 +86,10 @@ def score_pair(checkpoint: str, task: str, pair: Mapping[str, Any], threads: int
 
 
 def score_all(
-    wanted: Sequence[tuple[int, str, Mapping[str, Sequence[Pair]]]], threads: int, console: Console
+    wanted: Sequence[tuple[int, str, Mapping[str, Sequence[Pair]]]],
+    threads: int,
+    console: Console,
+    source: tuple[str, str] | None = None,
 ) -> dict[int, Scores]:
     """Computes every pair's metrics by trial, spread over the cluster.
 
@@ -86,6 +99,7 @@ def score_all(
         wanted: (trial, its checkpoint's folder, pairs by task).
         threads: CPUs per pair.
         console: where the progress is shown.
+        source: of the pairs, as `score_pair`.
     """
     remote = ray.remote(num_cpus=threads, max_retries=2)(score_pair)
     single = all(len(pairs) == 1 for _, _, pairs in wanted)
@@ -97,7 +111,7 @@ def score_all(
             for pair in of_task:
                 name = pair.name if single else f"{task}/{pair.name}"
                 scores[number][name] = {}
-                waiting[remote.remote(checkpoint, task, asdict(pair), threads)] = (number, task, name)
+                waiting[remote.remote(checkpoint, task, asdict(pair), threads, source)] = (number, task, name)
     of = len(waiting)
     with progress_bar("measuring val pairs", console) as show:
         while waiting:
