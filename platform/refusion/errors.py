@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class DamagedCheckpointError(UserError):
+    """A checkpoint cannot be gone on from, so that a training goes on from the one before it; one sentence."""
+
+
 class MachineError(Exception):
     """The machine does not give what a job needs, whose request is right: one sentence that says what to do.
 

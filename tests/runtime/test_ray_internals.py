@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray.train
 from ray._private import ray_constants, services
 from ray._private.utils import get_ray_address_file, read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler._private.command_runner import DockerCommandRunner
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal import constants
-from ray.train.v2._internal.execution.scaling_policy import autoscaling_coordinator_client
+from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, autoscaling_coordinator_client
 from ray.tune import tune as tunes_run
 from ray.tune.experiment import Trial
 from ray.tune.schedulers.pb2 import PB2
@@ -131,3 +133,37 @@ def test_ray_believes_that_there_is_one_machine_only_while_a_cluster_starts(monk
         assert os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "0"
     assert before == ray_constants.ENABLE_RAY_CLUSTER
     assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR not in os.environ
+
+
+def test_an_elastic_trainer_takes_the_largest_number_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of machines of which one does not answer."""
+    decided = {}
+
+    def run(trainer: Any, **given: Any) -> Any:
+        decided.update(given)
+        return SimpleNamespace(error=None)
+
+    monkeypatch.setattr(TorchTrainer, "_initialize_and_run_controller", run)
+    there = {"a": 7001, "b": 7002, "gone": 7003}
+    nodes = [
+        {"NodeID": name, "NodeManagerAddress": "10.0.0.1", "NodeManagerPort": port, "Alive": True}
+        for name, port in there.items()
+    ]
+    monkeypatch.setattr(ray_internals.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray_internals, "answers", lambda address: address != "10.0.0.1:7003")
+    scaling = ray.train.ScalingConfig(num_workers=(2, 8), resources_per_worker={"CPU": 2})
+    kind = ray_internals.elastic_trainer((2, 4, 8))
+    # Its constructor would start Ray.
+    trainer = kind.__new__(kind)
+    trainer.scaling_config = scaling
+    trainer._initialize_and_run_controller(scaling_policy="Ray's own", failure_policy="as it is")
+    assert decided["failure_policy"] == "as it is"
+    policy = decided["scaling_policy"]
+    assert isinstance(policy, ElasticScalingPolicy)
+    rooms = [{"a": 4, "b": 2, "gone": 8}, {"a": 4, "b": 6}, {"a": 2}, {"a": 64}]
+    found = [policy._count_possible_workers({node: {"CPU": cpus} for node, cpus in room.items()}) for room in rooms]
+    assert found == [2, 4, 0, 8]
+    assert set(inspect.signature(ElasticScalingPolicy._count_possible_workers).parameters) == {
+        "self",
+        "reserved_resources",
+    }

@@ -13,13 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray._private import ray_constants
 from ray._private.utils import read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayActorError
 
+from refusion.runtime.ports import answers
+
 if TYPE_CHECKING:
     import pandas as pd
+    from ray.train.torch import TorchTrainer
     from ray.tune.schedulers.pb2 import PB2
 
 # File that `ray up` leaves in the home of the head node: only it tells which machines the autoscaler could add.
@@ -149,6 +153,45 @@ def losses_counted_once() -> Iterator[None]:
         yield
     finally:
         tunes_run.TuneController = tunes_own
+
+
+def elastic_trainer(counts: Sequence[int]) -> type[TorchTrainer]:
+    """Returns a TorchTrainer for a range of workers that takes the largest of these numbers there is room for.
+
+    Ray Train takes any number within ``ScalingConfig.num_workers``, and has no setting for which. After a machine is
+    lost it counts on it for up to 20 s, and would then wait for a minute for workers that cannot come: this one asks
+    for the cluster as it stands.
+
+    Args:
+        counts: of workers, ascending; the first and the last are those of the ``ScalingConfig``.
+    """
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
+
+    class Among(ElasticScalingPolicy):
+        """Decides, beside the controller, on one of the numbers."""
+
+        def _count_possible_workers(self, reserved_resources: Mapping[str, Mapping[str, float]]) -> int:
+            room = super()._count_possible_workers(answering(reserved_resources))
+            return max((count for count in counts if count <= room), default=0)
+
+    class Trainer(TorchTrainer):
+        """Starts its controller with that policy."""
+
+        def _initialize_and_run_controller(self, **given: Any) -> Any:
+            return super()._initialize_and_run_controller(**given | {"scaling_policy": Among(self.scaling_config)})
+
+    return Trainer
+
+
+def answering(resources: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Returns the resources of those machines, by their ids at Ray, whose raylets can be reached.
+
+    Ray takes up to half a minute to count a machine as dead that is gone without a word.
+    """
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    raylets = {node["NodeID"]: f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}" for node in alive}
+    return {node: own for node, own in resources.items() if node in raylets and answers(raylets[node])}
 
 
 def recorded_checkpoints(record: str) -> list[str] | None:

@@ -58,7 +58,8 @@ def tune_trials(
         )
         trainable = tune.with_parameters(multi_worker_trial, plan=plan, worker_plan=worker_plan)
     else:
-        trainable = tune.with_parameters(Trial, plan=plan, progress_board=progress_board)
+        folder = (manifest.folder / part).uri
+        trainable = tune.with_parameters(Trial, plan=plan, progress_board=progress_board, folder=folder)
     scheduler = make_scheduler(
         options.scheduler,
         state.scoreboard,
@@ -89,7 +90,7 @@ def tune_trials(
             name=part,
             storage_path=storage,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0 if multi_worker else manifest.base.retries),
+            failure_config=tune.FailureConfig(max_failures=manifest.base.retries),
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0 if multi_worker else 1, num_to_keep=None if pbt else 2
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -36,9 +36,10 @@ from refusion.tracking.views.write import describe_run, pages, write_views
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.display import beginning, progress, results
 from refusion.training.display.report import Ended, Report, written
+from refusion.training.display.room import WithRoom
 from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
-from refusion.training.recording import BEST, Recording, RecordingCallback
+from refusion.training.recording import BEST, Recording
 from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
 
 
@@ -100,7 +101,7 @@ def _run(
     experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
     warn_of("the views", write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS)), say)
     there = cluster.connect()
-    threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
+    threads = settings.threads or there.default_threads(len(settings.tasks) * settings.worker_counts[-1])
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
     if not manifest.resumed:  # After all that may be refused, since the claim makes the folder.
@@ -183,7 +184,8 @@ class _Job:
         threads = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()
-        progress.watch(console, LastRows(self.progress_board), lambda: any(thread.is_alive() for thread in threads))
+        rows = WithRoom(LastRows(self.progress_board), self.settings, self.threads)
+        progress.watch(console, rows, lambda: any(thread.is_alive() for thread in threads))
         return [self.outcomes[pairs.task] for pairs in self.pairs]
 
     def _one(self, pairs: TaskPairs) -> Outcome:
@@ -225,9 +227,7 @@ class _Job:
             "builtin" if settings.data == BUILTIN else "folder",
         )
         if self.manifest.resumed:
-            known = {e for name in ("rate", recording.best_by) for e in runs.recorded_epochs(uri, run_id, name)}
-            recording = replace(recording, recorded=frozenset(known))
-            recording = replace(recording, recorded=RecordingCallback(recording, self.progress_board).make_up())
+            recording = recording.resumed(self.progress_board)
             for note in damaged:
                 self.progress_board.note.remote(pairs.task, note)
             if run_counts_from_zero(uri, run_id):

@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from refusion.tracking.comparison.pictures import source_file
 from refusion.tracking.comparison.scores import scores_file, with_facts
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
+from refusion.tracking.runs import recorded_epochs
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, SCORES_FILE, read_metrics
 from refusion.training.epochs.sound import fault_of
 from refusion.training.reports import PAIRS, WITHIN, own_scores
@@ -56,6 +57,12 @@ class Recording:
     val: Sequence[Pair]
     data_kind: Literal["builtin", "folder"]
     recorded: frozenset[int] = frozenset()
+
+    def resumed(self, progress_board: Any) -> Recording:
+        """Returns the record of a run that goes on: what MLflow has of it is not written twice, what it lacks now."""
+        known = (recorded_epochs(self.tracking_uri, self.run_id, name) for name in ("rate", self.best_by))
+        begun = replace(self, recorded=frozenset().union(*known))
+        return replace(begun, recorded=RecordingCallback(begun, progress_board).make_up())
 
 
 class RecordingCallback(UserCallback):
