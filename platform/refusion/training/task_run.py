@@ -65,7 +65,7 @@ def run_task(
 
 def _train(assignment: Assignment, settings: Settings, run_folder: Folder, recording: Recording) -> str:
     """Train until the end, past checkpoints that turn out to be damaged; returns the reason of a failure, or ""."""
-    task, board = assignment.task, assignment.progress_board
+    task, progress_board = assignment.task, assignment.progress_board
     while True:
         try:
             _trainer(assignment, settings, run_folder, recording).fit()
@@ -79,8 +79,8 @@ def _train(assignment: Assignment, settings: Settings, run_folder: Folder, recor
             if not told:
                 return reason_of(failure)
             for note in told:
-                board.note.remote(task, note)
-            recording = recording.resumed(board)
+                progress_board.note.remote(task, note)
+            recording = recording.resumed(progress_board)
         else:
             return ""
 
