@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from broken.jobs import LIMIT, Place, train, wait_for
+from broken.jobs import LIMIT, Place, says, train, wait_for
 from clusters.nodes import TwoNodes
 from mlflow import MlflowClient
 from safetensors.torch import load_file
@@ -73,9 +73,8 @@ def test_too_little_room_is_said_until_a_node_comes(cluster_place: tuple[Place, 
     arguments = place.arguments("waits", schedule__epochs="6", workers="2..4", images__batch="4")
     ended = train(arguments, strike, lambda: (task / "epoch_00002" / "metrics.json").exists(), log)
     assert ended.status == 0, ended.text
-    said = ended.text.replace("\n", " ")
-    assert "s for room for 2 workers of 1 CPU; the cluster's 1 machine has room for 1" in said
-    assert "goes on with 2 workers of --workers 2..4" in said
+    assert says(ended.text, "s for room for 2 workers of 1 CPU; the cluster's 1 machine has room for 1")
+    assert says(ended.text, "goes on with 2 workers of --workers 2..4")
     assert recorded_epochs(place, "waits") == list(range(1, 7))
 
 
@@ -101,8 +100,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(place: Place,
         tmp_path / "log.txt",
     )
     assert ended.status == 0, ended.text
-    said = ended.text.replace("\n", "")
     before = f"epoch_{int(spoilt[0][6:]) - 1:05d}"
-    assert f"{spoilt[0]}/fusion.safetensors: is damaged" in said and f"goes on from {before}" in said
+    assert says(ended.text, f"{spoilt[0]}/fusion.safetensors: is damaged")
+    assert says(ended.text, f"goes on from {before}")
     assert (task / f"damaged_{spoilt[0]}").is_dir()
     assert recorded_epochs(place, "damaged") == list(range(1, 61))

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from broken.jobs import LIMIT, Place, wait_for
+from broken.jobs import LIMIT, Place, says, wait_for
 from clusters.nodes import TwoNodes
 from mlflow import MlflowClient
 from sweep_jobs import job, recorded, records, scores
@@ -23,8 +23,9 @@ from refusion.search.callbacks import Events
 from refusion.search.trials.records import Journal, TrialRecord
 
 ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 6
 BASE = {
-    "schedule": {"epochs": 4, "meta_iterations": 1, "fusion_steps": 3, "rate": {"kind": "constant", "value": 1e-3}},
+    "schedule": {"epochs": EPOCHS, "meta_iterations": 1, "fusion_steps": 3, "rate": {"kind": "constant", "value": 1e-3}},
     "images": {"crop": 16, "batch": 2},
     "network": {"width": 8, "reconstruction_width": 8, "heads": 4, "blocks": 1},
     "validation": {"images": 1, "pictures": 1},
@@ -69,7 +70,7 @@ def assert_each_epoch_is_in_mlflow_once(place: Place, name: str) -> None:
     assert runs
     for run in runs:
         steps = [point.step for point in store.get_metric_history(run.info.run_id, "rate")]
-        assert sorted(steps) == [1, 2, 3, 4], run.info.run_name
+        assert sorted(steps) == list(range(1, EPOCHS + 1)), run.info.run_name
 
 
 def kill_once(place: Place, name: str, ready: Callable[[dict[int, TrialRecord]], bool], log: Path) -> None:
@@ -84,7 +85,7 @@ def kill_once(place: Place, name: str, ready: Callable[[dict[int, TrialRecord]],
         wait_for(lambda: ready(journal(place, name)) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
     finally:
-        for member in (*whole.children(recursive=True), whole) if process.poll() is None else ():
+        for member in (whole, *whole.children(recursive=True)) if process.poll() is None else ():
             member.kill()
         process.wait()
 
@@ -109,10 +110,10 @@ def test_a_sweep_that_is_killed_whole_suggests_the_same_and_goes_on_past_a_damag
     going = next(record for record in before.values() if under_way(record))
     newest = max(going.checkpoints)
     file = damage(going.checkpoints[newest])
-    text = job("--resume", "killed").replace("\n", "")
+    text = job("--resume", "killed")
     after = records(place.home, "killed")
-    assert f"trial {going.number}: {file}: is damaged" in text
-    assert f"goes on from its epoch {newest - 1}" in text
+    assert says(text, f"trial {going.number}: {file}: is damaged")
+    assert says(text, f"goes on from its epoch {newest - 1}")
     assert {number: after[number].plain() for number in ended} == {number: before[number].plain() for number in ended}
     assert suggested(after) == suggested(unbroken)
     assert scores(after) == scores(unbroken)
@@ -133,9 +134,9 @@ def test_a_trial_whose_process_is_lost_goes_on_past_a_damaged_checkpoint(
             spoilt.append(damage(checkpoint.path))
 
     monkeypatch.setattr(Events, "on_checkpoint", kill)
-    text = job(*arguments(place, "lost", 1, "random"), "--max-concurrent", 1).replace("\n", "")
-    assert "failed and is tried again" in text
-    assert f"{spoilt[0]}: is damaged" in text and "goes on from its epoch 1" in text
+    text = job(*arguments(place, "lost", 1, "random"), "--max-concurrent", 1)
+    assert says(text, "failed and is tried again")
+    assert says(text, f"{spoilt[0]}: is damaged") and says(text, "goes on from its epoch 1")
     trials = records(place.home, "lost")
     assert {record.ended for record in trials.values()} == {"finished"}
     assert sum(record.restarts for record in trials.values()) == 1
@@ -158,7 +159,7 @@ def test_trials_of_a_node_that_is_lost_go_on_on_what_is_left(
     monkeypatch.setattr(Events, "on_checkpoint", lose)
     text = job(*arguments(place, "node", 2, "random"))
     assert lost
-    assert "failed and is tried again" in text.replace("\n", " ")
+    assert says(text, "failed and is tried again")
     trials = records(place.home, "node")
     assert {record.ended for record in trials.values()} == {"finished"}
     assert sum(record.restarts for record in trials.values()) == 1

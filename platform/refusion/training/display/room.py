@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ray.exceptions import RayError
 from ray.util.placement_group import placement_group_table
 
 from refusion.config.layers import for_task
@@ -58,7 +59,11 @@ class WithRoom:
 
     def _what_is_missing(self, task: str, waited: float) -> str:
         """Returns a line; empty where nothing is, so that the workers will be there in a moment."""
-        cluster, busy = self.find()
+        try:
+            cluster, busy = self.find()
+        except RayError:
+            # Ray goes as the job ends.
+            return ""
         least = for_task(self.settings, task).worker_counts[0]
         room = sum(node.workers(self.threads, self.settings.gpu) for node in cluster.present)
         if room >= least and not busy:
