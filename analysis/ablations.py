@@ -4,6 +4,8 @@ python analysis/ablations.py --task IVIF --data DATA --config results --out abla
 python analysis/ablations.py --task IVIF MFIF --data DATA --config results --variants half saliency --equal time \\
     --processes 2 --out ablations
 python analysis/ablations.py --task MEIF --data DATA --config results --device cuda --out ablations
+python analysis/ablations.py --task MIF --data DATA --config analysis/results/ablations.yaml --known \\
+    analysis/results/ablations.csv --out ablations
 
 What is finished is skipped, and what was stopped goes on where it was: give the same command again.
 """

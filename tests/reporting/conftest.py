@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from refusion.images.writing import write_image
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import finish_run
 from refusion.tracking.store import open_store
@@ -67,7 +69,15 @@ def scores(values: Mapping[str, Any], epoch: int) -> dict[str, float]:
 
 
 def write_trial(
-    uri: str, experiment: str, parent: str, name: str, number: int, values: dict[str, Any], ended: str, epochs: int
+    uri: str,
+    experiment: str,
+    parent: str,
+    name: str,
+    number: int,
+    values: dict[str, Any],
+    ended: str,
+    epochs: int,
+    picture: Path | None = None,
 ) -> None:
     run = start_trial_run(uri, experiment, parent, name, "IVIF", number, BASE, trial_tags(values))
     recorder = TaskRecorder(uri, run)
@@ -76,10 +86,15 @@ def write_trial(
         if ended.startswith("diverged") and epoch == epochs:
             found = dict.fromkeys(found, math.nan)
         recorder.epoch(epoch, {**found, "rate": values.get("schedule.rate.value", 1e-4)})
+    if picture is not None:
+        pixels = np.add.outer(np.arange(40), np.arange(60) + 9 * number)
+        pixels[10:20, 30:40] ^= 8 * number
+        write_image(picture, (pixels % 256).astype(np.uint8))
+        recorder.pictures(epochs, {"fused/head": picture})
     recorder.finish("FINISHED", trial_tags(ended=ended))
 
 
-def write_asha(uri: str, experiment: str, name: str = "asha") -> None:
+def write_asha(uri: str, experiment: str, folder: Path, name: str = "asha") -> None:
     spec = {
         "name": name, "tasks": ["IVIF"], "trials": 12, "epochs": 9, "space": ASHA_SPACE, "base": BASE,
         "objective": "SSIM,Qabf,VIF,SCD", "searcher": "tpe", "scheduler": "asha", "seed": 0, "concurrency": 2,
@@ -87,7 +102,7 @@ def write_asha(uri: str, experiment: str, name: str = "asha") -> None:
     }  # fmt: skip
     tags = {"task": "IVIF", "searcher": "tpe", "scheduler": "asha", "objective": spec["objective"]}
     parent = start_sweep_run(uri, experiment, name, BASE, tags, spec)
-    write_trial(uri, experiment, parent, name, 0, {}, "finished", 9)
+    write_trial(uri, experiment, parent, name, 0, {}, "finished", 9, folder / "0.png")
     draw, qualities = random.Random(3), {0: 0.0}
     fates = {2: ("failed: the worker ran out of memory", 0), 5: ("diverged: parameters are no numbers", 2)}
     for number in range(1, 13):
@@ -101,7 +116,7 @@ def write_asha(uri: str, experiment: str, name: str = "asha") -> None:
         values |= {"schedule.rate.every": draw.randint(1, 5)} if kind == "step" else {}
         reached = 9 if scores(values, 3)["SSIM"] > 0.56 else 3 if scores(values, 1)["SSIM"] > 0.45 else 1
         ended, epochs = fates.get(number, ("finished" if reached == 9 else "stopped", reached))
-        write_trial(uri, experiment, parent, name, number, values, ended, epochs)
+        write_trial(uri, experiment, parent, name, number, values, ended, epochs, folder / f"{number}.png")
         qualities[number] = scores(values, 9)["SSIM"] if ended == "finished" else 0.0
     best, settings = max(qualities, key=qualities.__getitem__), {"schedule": {"rate": {"value": 1e-3}}}
     assert log_sweep_results(uri, parent, best, yaml.safe_dump(settings), json.loads(json.dumps(COMPARISON))) is None
@@ -150,7 +165,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a store with the sweeps "asha" and "pbt" in the experiment "study"; only to be read."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
     experiment = open_store(uri, "study")
-    write_asha(uri, experiment)
+    write_asha(uri, experiment, tmp_path_factory.mktemp("pictures"))
     write_pbt(uri, experiment)
     return uri
 

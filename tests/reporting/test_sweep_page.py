@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
-import math
-
 import pytest
 
 from refusion.reporting.study import Study, read_study
-from refusion.reporting.sweep_page import compared, headline, sections, sweep_page
+from refusion.reporting.sweep_page import searched, sections, sweep_page
 from refusion.tracking.sweeps import RecordedSweep, RecordedTrial, read_sweep
 
 
@@ -15,33 +12,28 @@ def study(store: str) -> Study:
     return read_study(read_sweep(store, "study", "asha"))
 
 
-def without_outcome(study: Study) -> Study:
-    return dataclasses.replace(study, sweep=dataclasses.replace(study.sweep, comparison=None, best_yaml=None))
-
-
-def test_the_headline_says_what_and_how_good(study: Study) -> None:
-    first, last = headline(study)
+def test_it_is_said_what_was_searched_and_how(study: Study) -> None:
+    (first,) = searched(study)
     for said in ("5 parameters of IVIF", "tpe", "asha", "13 trials", "1 failed", "average rank in SSIM,Qabf,VIF,SCD"):
         assert said in first
-    assert last.startswith(f"Trial {study.best} is better than trial 0, the base settings: it wins 75.0 %")
-    assert "62.5 % to 87.5 %" in last
-    assert "has not been compared" in headline(without_outcome(study))[-1]
-    assert "no trial has surpassed" in headline(dataclasses.replace(study, best=0))[-1]
-    assert "no best one" in headline(dataclasses.replace(study, best=None))[-1]
 
 
-def test_the_comparison_is_read_back_as_it_was(study: Study) -> None:
-    found = compared(study)
-    assert found is not None
-    plain = found.plain()
-    assert plain == study.sweep.comparison
-    assert math.isnan(found.metrics["EN"].ours)
+def test_the_outcome_stands_first_and_rows_of_settings_last(study: Study) -> None:
+    found = sections(study)
+    assert found[0].title == "What to do"
+    assert found[-1].title == "All settings"
+    assert [section.title for section in found[1:5]] == [
+        "Which parameters mattered",
+        "Learning curves",
+        "Score by parameter",
+        "Learning rate against inner steps",
+    ]
 
 
 @pytest.mark.slow
 def test_pictures_for_each_kind_of_sweep(study: Study, store: str) -> None:
     titles = {section.title: section for section in sections(study)}
-    assert all(section.picture or section.table for section in titles.values())
+    assert all(section.picture or section.table for title, section in titles.items() if title != "How it was searched")
     assert "schedule.rate.every" in str(titles["Which parameters mattered"].picture.caption)  # type: ignore[union-attr]
     assert "Lineage" not in titles
     evolved = {section.title: section for section in sections(read_study(read_sweep(store, "study", "pbt")))}

@@ -12,9 +12,9 @@ from refusion.cli.gallery import gallery
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import csv_text, score_table
 from refusion.evaluation.results import MethodScores
+from refusion.fuse.insets import Window
 from refusion.images.writing import write_image
 from refusion.metrics import METRICS
-from refusion.reporting.insets import Window
 from refusion.results.gallery import gallery_row, png_bytes
 
 

@@ -61,6 +61,15 @@ def test_targets_are_in_proportion_to_what_the_references_have(methods: list[Met
     assert cells[-1] == "missed" and float(cells[3]) == pytest.approx(-0.1, abs=0.01)
 
 
+def test_a_variant_with_fewer_seeds_is_compared_with_those_alone(folder: Path) -> None:
+    rows = read_ablations([folder / "ablations.csv"])
+    of_half, of_learned = ((rows["variant"] == "half") & (rows["equal"] == "steps"), rows["variant"] == "learned")
+    rows.loc[of_learned & (rows["seed"] == 1), "Qabf"] += 5
+    tests = against_learned(rows[~(of_half & (rows["seed"] == 1))])
+    half = tests[(tests["method"] == "half") & (tests["metric"] == "Qabf")].iloc[0]
+    assert half["difference"] == pytest.approx(-0.1, abs=0.01)
+
+
 def test_ablations_are_tested_over_pairs_with_seeds_averaged(sources: Sources, folder: Path) -> None:
     rows = read_ablations([folder / "ablations.csv"])
     tests = against_learned(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from refusion.ablations.cell import Cell, Equal
+from refusion.ablations.known import read_known, rows_known
 from refusion.ablations.orphans import end_with_parent
 from refusion.ablations.training import train_cell
 from refusion.ablations.variants import LEARNED, Variant
@@ -37,6 +38,7 @@ class Plan:
         equal: "time" where variants without meta-iterations are trained also for as long as `learned`.
         processes: trainings at once.
         threads: of each.
+        known: tables of earlier ablations with these settings, whose trainings are not done again.
     """
 
     base: Settings
@@ -46,6 +48,7 @@ class Plan:
     equal: Equal = "steps"
     processes: int = 1
     threads: int = 1
+    known: Sequence[Path] = ()
 
 
 def run_ablations(plan: Plan, console: Console) -> int:
@@ -63,14 +66,21 @@ def run_ablations(plan: Plan, console: Console) -> int:
     cells = [
         Cell(pairs, variant, "steps", _settings(plan, pairs.task, variant, seed), root)
         for seed in plan.seeds
-        for pairs in found
+        # All tasks of a variant before the next one: what is stopped has whole rows.
         for variant in plan.variants
+        for pairs in found
     ]
     cells = list(_different(cells, console))
-    failed = _train(cells, cells, plan, console)
+    known = read_known(plan.known)
+    before = {cell.name: rows for cell in cells if (rows := rows_known(known, cell)) is not None}
+    if before:
+        _say(console, f"{len(before)} of {len(cells)} trainings are known")
+        if plan.equal == "time":
+            _say(console, "--equal time: of known trainings the work is not known, so none is trained for as long")
+    failed = _train([cell for cell in cells if cell.name not in before], cells, before, plan, console)
     if plan.equal == "time":
         longer = list(_equal_time(cells))
-        failed |= _train(longer, [*cells, *longer], plan, console)
+        failed |= _train(longer, [*cells, *longer], before, plan, console)
     console.print(f"scores of every pair: {root / TABLE}", markup=False, highlight=False, soft_wrap=True)
     return int(failed)
 
@@ -112,12 +122,14 @@ def _equal_time(cells: Sequence[Cell]) -> Iterator[Cell]:
         yield replace(cell, equal="time", settings=check([{"schedule": {"fusion_steps": steps}}], cell.settings))
 
 
-def _train(cells: Sequence[Cell], shown: Sequence[Cell], plan: Plan, console: Console) -> bool:
+def _train(
+    cells: Sequence[Cell], shown: Sequence[Cell], known: Mapping[str, pd.DataFrame], plan: Plan, console: Console
+) -> bool:
     """Trains the unfinished ones of ``cells``, and writes the rows of ``shown``; returns true where one diverged."""
     unfinished = [cell for cell in cells if not cell.is_finished()]
     _say(console, f"{len(cells) - len(unfinished)} of {len(cells)} trainings are finished")
     diverged = False
-    _write_table(shown)
+    _write_table(shown, known)
     for cell, error in _run(unfinished, plan):
         if error is not None:
             diverged = True
@@ -126,7 +138,7 @@ def _train(cells: Sequence[Cell], shown: Sequence[Cell], plan: Plan, console: Co
         scores = cell.rows()
         means = ", ".join(f"{name} {scores[name].mean():.4f}" for name in ("SCD", "VIF", "Qabf", "SSIM"))
         _say(console, f"{cell.name}: {means}; {cell.cost().seconds:.0f} s")
-        _write_table(shown)
+        _write_table(shown, known)
     return diverged
 
 
@@ -169,12 +181,17 @@ def _diverged(train: Any, *arguments: Any) -> TrainingDivergedError | None:
     return None
 
 
-def _write_table(cells: Iterable[Cell]) -> None:
-    """Joins the rows of the finished cells in ROOT/ablations.csv."""
-    parts = [(cell.root, cell.rows()) for cell in cells if cell.is_finished()]
+def _write_table(cells: Iterable[Cell], known: Mapping[str, pd.DataFrame]) -> None:
+    """Joins the rows of the finished and the known cells in ROOT/ablations.csv."""
+    parts = [
+        (cell.root, known[cell.name] if cell.name in known else cell.rows())
+        for cell in cells
+        if cell.name in known or cell.is_finished()
+    ]
     if parts:
         table = pd.concat([rows for _, rows in parts], ignore_index=True)
         target = parts[0][0] / TABLE
+        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
         table.to_csv(part, index=False, na_rep="nan", lineterminator="\n")
         part.replace(target)

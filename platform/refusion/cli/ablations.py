@@ -4,6 +4,8 @@ python analysis/ablations.py --task IVIF --data DATA --config results --out abla
 python analysis/ablations.py --task IVIF MFIF --data DATA --config results --variants half saliency --equal time \\
     --processes 2 --out ablations
 python analysis/ablations.py --task MEIF --data DATA --config results --device cuda --out ablations
+python analysis/ablations.py --task MIF --data DATA --config analysis/results/ablations.yaml --known \\
+    analysis/results/ablations.csv --out ablations
 
 What is finished is skipped, and what was stopped goes on where it was: give the same command again.
 """
@@ -63,6 +65,10 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at once on CPUs [1]")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each [1]")
+    parser.add_argument(
+        "--known", nargs="+", type=Path, default=[], metavar="FILE.csv",
+        help="tables of earlier ablations with these settings: what stands there is not trained again",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for checkpoints and ablations.csv")
     options, rest = parser.parse_known_args(list(arguments))
     for name in ("processes", "threads"):
@@ -85,4 +91,5 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
         equal=options.equal,
         processes=options.processes,
         threads=options.threads,
+        known=options.known,
     )

@@ -4,7 +4,9 @@ python analysis/results_page.py                                    # docs/result
 python analysis/results_page.py --results measured --page page.md  # other files, another page
 
 The files: RESULTS/scores/TASK.csv of jobs/evaluate.py, RESULTS/ablations*.csv of analysis/ablations.py and
-RESULTS/audit*.csv of analysis/reward_audit.py. What stands on the page between its tables is kept.
+RESULTS/audit*.csv of analysis/reward_audit.py; RESULTS/adapted/TASK.csv of jobs/evaluate.py --adapt; and of
+analysis/ablations.py on other pairs RESULTS/one_for_all.csv, and unseen.csv and folds.csv (analysis/hold_out.py).
+What stands on the page between its tables is kept.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def results_page(arguments: Sequence[str], description: str) -> int:
         metavar="DIR",
         help="the authors' weight files, as commands name them [../shared/published]",
     )
-    parser.add_argument("--base", default="results", metavar="BASE.yaml", help="settings of the ablations [results]")
+    parser.add_argument(
+        "--base", metavar="BASE.yaml", help="settings of the ablations [ablations.yaml of --results, or results]"
+    )
     parser.add_argument("--ours", default="ours", metavar="NAME", help="our method's name in the scores [ours]")
     parser.add_argument("--published", default="published", metavar="NAME", help="the authors' [published]")
     options = parser.parse_args(list(arguments))
@@ -44,7 +48,9 @@ def results_page(arguments: Sequence[str], description: str) -> int:
     from refusion.results.page import Sources
     from refusion.results.template import fill
 
-    sources = Sources(options.results, options.data, options.weights, options.base, options.ours, options.published)
+    own = options.results / "ablations.yaml"
+    base = options.base or (own.as_posix() if own.is_file() else "results")
+    sources = Sources(options.results, options.data, options.weights, base, options.ours, options.published)
     if not options.results.is_dir():
         raise UserError(f"--results {options.results}: there is no such folder")
     try:

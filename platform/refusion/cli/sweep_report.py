@@ -30,7 +30,7 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
 
     from refusion.reporting.study import read_study
     from refusion.reporting.sweep_files import PAGE, report_files
-    from refusion.reporting.sweep_page import headline
+    from refusion.reporting.sweep_outcome import result_sentence
     from refusion.reporting.tables import best_values, rich_table
     from refusion.tracking.store import resolve_tracking_uri, ui_command
     from refusion.tracking.sweeps import read_sweep
@@ -43,6 +43,6 @@ def sweep_report(arguments: Sequence[str], description: str) -> int:
     console.print(rich_table(study))
     values = best_values(study)
     said = [f"trial {study.best}: {values}"] if values else []
-    for text in (*said, headline(study)[-1], f"report: {(options.out / PAGE).resolve()}"):
+    for text in (*said, result_sentence(study), f"report: {(options.out / PAGE).resolve()}"):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -26,13 +26,20 @@ def write_links(out: Path, root: Path, splits: Sequence[tuple[str, str, Sequence
     out = out.expanduser().absolute()
     if out.resolve().is_relative_to(root.resolve()):
         raise UserError(f"--write {out}: lies in the data set itself, which would then hold its pictures twice")
-    count = 0
     for task, split, pairs in splits:
-        for pair in pairs:
-            for side, file in (("a", Path(pair.a)), ("b", Path(pair.b))):
-                _link(out / task / split / side / f"{pair.name}{suffix_of(file)}", file)
-            count += 1
-    return count
+        link_files(out / task / split, [(pair.name, Path(pair.a), Path(pair.b)) for pair in pairs])
+    return sum(len(pairs) for _, _, pairs in splits)
+
+
+def link_files(folder: Path, pairs: Sequence[tuple[str, Path, Path]]) -> None:
+    """Writes FOLDER/{a,b}/NAME.suffix as links to pairs of (name, file a, file b), as ``write_links`` does.
+
+    Raises:
+        UserError: the folder cannot be written, or holds another file of the same name.
+    """
+    for name, *files in pairs:
+        for side, file in zip("ab", files, strict=True):
+            _link(folder / side / f"{name}{suffix_of(file)}", file)
 
 
 def _link(place: Path, file: Path) -> None:

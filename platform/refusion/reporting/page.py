@@ -49,6 +49,7 @@ class Section:
     Attributes:
         collapsible: title and text of a block that a click opens.
         block: HTML of its own, as ``Markup``, before the table.
+        beside: the picture stands beside the table, where the window is wide enough.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Section:
     picture: Picture | None = None
     collapsible: tuple[str, str] | None = None
     block: str | Markup = ""
+    beside: bool = False
 
 
 def figure_section(title: str, caption: str, draw: Callable[[], Figure]) -> Section:
@@ -102,6 +104,8 @@ _PAGE = (
   tr.best td { background: #fff7ed; font-weight: 600; }
   tr.default td { background: #eff6ff; }
   figure { margin: .4rem 0 0; }
+  .beside { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; margin-top: .6rem; }
+  .beside figure { flex: 1 1 30rem; margin: 0; }
   figure img { max-width: 100%; height: auto; }
   figcaption, footer { color: #4b5563; font-size: .88rem; max-width: 52rem; }
   pre { background: #f8fafc; border: 1px solid #e5e7eb; padding: .7rem .9rem; overflow-x: auto; font-size: .82rem; }
@@ -123,6 +127,7 @@ _PAGE = (
 <p>{{ text }}</p>
 {% endfor %}
 {{ section.block }}
+{% if section.beside %}<div class="beside">{% endif %}
 {% if section.table %}
 <div class="wide"><table>
 <thead><tr>{% for name in section.table.head %}<th>{{ name }}</th>{% endfor %}</tr></thead>
@@ -147,6 +152,7 @@ _PAGE = (
 <figcaption>{{ section.picture.caption }}</figcaption>
 </figure>
 {% endif %}
+{% if section.beside %}</div>{% endif %}
 {% if section.collapsible %}
 <details><summary>{{ section.collapsible[0] }}</summary><pre>{{ section.collapsible[1] }}</pre></details>
 {% endif %}

@@ -1,18 +1,15 @@
-"""Page of a sweep: the headline, and its sections in their order."""
+"""Page of a sweep: its sections in their order, what to do first, rows of settings last."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from refusion.reporting.page import Rows, Section, figure_section, render
 from refusion.reporting.space_plots import contour, importance_chart, parallel_coordinates, shared_parameters, slices
 from refusion.reporting.study import DEFAULT_TRIAL, Study, endings
+from refusion.reporting.sweep_outcome import compared, result_sentence, what_to_do
 from refusion.reporting.tables import best_settings, number_text, top_rows
 from refusion.reporting.training_plots import endings_chart, learning_curves, lineage_chart, schedule_chart
-from refusion.search.results.comparison import Comparison, Difference
-from refusion.statistics import Interval
 
 SCORE = (
     "The score of a trial is its standing: the share of the objective's comparisons with the other trials that it "
@@ -29,11 +26,11 @@ def sweep_page(study: Study, ui: str) -> str:
     """
     sweep = study.sweep
     foot = f"Every trial is a run of the sweep's run {sweep.run_id} in MLflow; open the UI with: {ui}"
-    return render(f"Sweep {sweep.name}", headline(study), sections(study), foot)
+    return render(f"Sweep {sweep.name}", [result_sentence(study)], sections(study), foot)
 
 
-def headline(study: Study) -> list[str]:
-    """Returns paragraphs on the search, its method, and the quality of the best trial."""
+def searched(study: Study) -> list[str]:
+    """Returns paragraphs on the search and its method."""
     spec = study.sweep.spec
     ended = ", ".join(f"{count} {name}" for name, count in endings(study).items()) or "none begun"
     parameters = len(study.space.parameters)
@@ -46,17 +43,7 @@ def headline(study: Study) -> list[str]:
     if fixed := spec.get("fixed"):
         given = ", ".join(f"{name} {value}" for name, value in fixed.items())
         paragraphs.append(f"Fixed by the command line, and so not searched: {given}.")
-    comparison = compared(study)
-    if study.best is None:
-        return [*paragraphs, "No trial has been validated yet, so that there is no best one."]
-    if study.best == DEFAULT_TRIAL:
-        return [*paragraphs, "Trial 0, the base settings, is the best: no trial has surpassed it."]
-    if comparison is None:
-        sentence = f"Trial {study.best} is the best so far; it has not been compared with trial 0."
-    else:
-        sentence = comparison.sentence(f"trial {study.best}")
-        sentence = f"{sentence[0].upper()}{sentence[1:]}."
-    return [*paragraphs, sentence]
+    return paragraphs
 
 
 def _objective(study: Study) -> str:
@@ -64,35 +51,12 @@ def _objective(study: Study) -> str:
     return kinds[study.objective.kind] + study.objective.text.removeprefix("pareto:")
 
 
-def compared(study: Study) -> Comparison | None:
-    """Returns the recorded comparison of the best trial with the default settings, or None."""
-    recorded = study.sweep.comparison
-    if recorded is None:
-        return None
-    metrics = {
-        key: Difference(found["pairs"], _number(found["ours"]), _number(found["reference"]), _interval(found))
-        for key, found in recorded["metrics"].items()
-    }
-    plain = {**recorded, "metrics": metrics, "gain": _interval(recorded, "gain")}
-    return Comparison(**plain)
-
-
-def _interval(found: Mapping[str, Any], name: str = "difference") -> Interval:
-    return Interval(*(_number(found[name][part]) for part in ("mean", "low", "high")))
-
-
-def _ends(interval: Interval) -> str:
-    return f"{interval.low:+.4f} to {interval.high:+.4f}" if math.isfinite(interval.low) else number_text(None)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def sections(study: Study) -> list[Section]:
     """Returns all sections; a picture that cannot be made is replaced by the reason."""
-    found = [_best(study), *_held_out(study), _top(study), _curves(study), _importance(study)]
-    found += [
+    found = [
+        what_to_do(study),
+        _importance(study),
+        _curves(study),
         figure_section(
             "Score by parameter",
             f"{SCORE} The star is the best trial, the dashed line trial 0; darker points finished more "
@@ -103,17 +67,6 @@ def sections(study: Study) -> list[Section]:
             "Learning rate against inner steps",
             "Score interpolated between the trials (points); the star is the best. Read it only near the points.",
             lambda: contour(study),
-        ),
-        figure_section(
-            "All parameters at once",
-            "Each line is a trial, darker with a higher score, the best in orange; it breaks off where a trial does "
-            "not have the parameter.",
-            lambda: parallel_coordinates(study),
-        ),
-        figure_section(
-            "How far each trial came",
-            "Finished epochs of every trial and how it ended; dashed lines are the rungs, where trials may be stopped.",
-            lambda: endings_chart(study),
         ),
     ]
     if study.evolves:
@@ -130,23 +83,36 @@ def sections(study: Study) -> list[Section]:
                 lambda: schedule_chart(study),
             ),
         ]
-    return found
+    return [
+        *found,
+        figure_section(
+            "All parameters at once",
+            "Each line is a trial, darker with a higher score, the best in orange; it breaks off where a trial does "
+            "not have the parameter.",
+            lambda: parallel_coordinates(study),
+        ),
+        figure_section(
+            "How far each trial came",
+            "Finished epochs of every trial and how it ended; dashed lines are the rungs, where trials may be stopped.",
+            lambda: endings_chart(study),
+        ),
+        *_held_out(study),
+        _top(study),
+        Section("How it was searched", searched(study)),
+        _settings(study),
+    ]
 
 
 def _changed(study: Study) -> str:
     return " Values changed while the trials were trained: these are the last ones." if study.evolves else ""
 
 
-def _best(study: Study) -> Section:
+def _settings(study: Study) -> Section:
     text = study.sweep.best_yaml
+    table = Rows(*best_settings(study)) if study.best not in (None, DEFAULT_TRIAL) else None
     if text is None:
-        return Section("Best settings", ["The sweep has not written its best settings yet."], _best_table(study))
-    use = "best.yaml beside this page is a settings file: jobs/train_all_tasks.py --config best.yaml trains with it."
-    return Section("Best settings", [use], _best_table(study), collapsible=("best.yaml", text))
-
-
-def _best_table(study: Study) -> Rows | None:
-    return Rows(*best_settings(study)) if study.best not in (None, DEFAULT_TRIAL) else None
+        return Section("All settings", ["The sweep has not written its best settings yet."], table)
+    return Section("All settings", [], table, collapsible=("best.yaml", text))
 
 
 def _held_out(study: Study) -> list[Section]:

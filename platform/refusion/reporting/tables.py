@@ -99,6 +99,12 @@ def best_settings(study: Study) -> tuple[list[str], list[list[str]]]:
     )
 
 
+def changed_settings(study: Study) -> tuple[list[str], list[list[str]]]:
+    """Returns head and rows of ``best_settings``, without those in which the best trial has the default's value."""
+    head, rows = best_settings(study)
+    return head, [row for row in rows if row[1] not in (NO_VALUE, row[2])]
+
+
 def best_values(study: Study) -> str:
     """Returns the best trial's values in one line; empty where they are the default's."""
     values = study.trials[study.best].values if study.best in study.trials else {}

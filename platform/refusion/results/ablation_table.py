@@ -17,10 +17,13 @@ from refusion.metrics import METRICS
 from refusion.reporting.comparison.words import p_text
 from refusion.results.method_tables import LEVEL
 from refusion.results.scores import read_table
-from refusion.statistics import paired_tests
+from refusion.statistics import holm, paired_tests
 from refusion.tasks import find_task
 
 KEYS = ["task", "variant", "equal", "seed"]
+WITHOUT_LEARNING = ("half", "saliency", "random direction")
+"""Variants in which nothing is learned, or nothing but noise."""
+
 _ALL_FOUR = "all four"
 _DIGITS = {"EN": 3, "SD": 2, "SF": 2, "AG": 2}
 
@@ -74,7 +77,7 @@ def ablation_table(task: str, rows: pd.DataFrame) -> str:
     notes = [
         f"Means over {pairs} pairs, ± standard deviation over the seeds.",
         f"{SIGNIFICANT} differs from {LEARNED}, p below {LEVEL} (Wilcoxon signed-rank test over the pairs, each "
-        "averaged over its seeds, Holm-corrected for all of the table).",
+        "averaged over the seeds that both have, Holm-corrected for all of the table).",
         f"{LEARNED} is ahead by: share of {', '.join(QUALITY)} in which {LEARNED} is better on a pair, less the share "
         "in which it is worse, mean over the pairs; p of the same test, Holm-corrected for its column.",
         "Seconds are those of training, without validation.",
@@ -82,44 +85,64 @@ def ablation_table(task: str, rows: pd.DataFrame) -> str:
     return as_markdown(Table(heads, tuple(body)), f"{find_task(task).name}: ablations", notes)
 
 
-def learning_table(rows: pd.DataFrame, against: str = "half") -> str:
-    """Returns in Markdown, per task, if learning the loss is ahead of the same training with weights of one half."""
+def learning_table(rows: pd.DataFrame, against: Sequence[str] = WITHOUT_LEARNING) -> str:
+    """Returns in Markdown, per task, if learning the loss is ahead of the same training without.
+
+    Args:
+        rows: of all tasks.
+        against: variants without learning.
+    """
     body = []
     for task, of_task in rows.groupby("task", sort=False):
         tests = against_learned(of_task)
         for label in dict.fromkeys(tests["method"]):
-            if str(label).partition(",")[0] != against:
+            if str(label).partition(",")[0] not in against:
                 continue
             found = tests[(tests["method"] == label) & (tests["metric"] == _ALL_FOUR)].iloc[0]
             is_ahead = found["difference"] < 0 and found["p"] < LEVEL
-            cells = (str(task), str(label), number_text(-found["difference"], 3), p_text(found["p"]))
+            seeds = of_task[_labels(of_task) == label]["seed"].nunique()
+            numbers = (str(seeds), str(found["pictures"]), number_text(-found["difference"], 3), p_text(found["p"]))
+            cells = (str(task), str(label), *numbers)
             body.append((*map(Cell, cells), Cell("yes" if is_ahead else "no", highlight="best" if is_ahead else "")))
     notes = [
         f"Ahead by: share of {', '.join(QUALITY)} in which {LEARNED} is better on a pair, less the share in which it "
         "is worse, mean over the pairs, each metric averaged over the seeds first.",
         "p: Wilcoxon signed-rank test over the pairs, two-sided, not corrected: one test a row.",
     ]
-    heads = ("task", f"{LEARNED} against", "ahead by", "p", f"ahead, p below {LEVEL}")
+    heads = ("task", f"{LEARNED} against", "seeds", "pairs", "ahead by", "p", f"ahead, p below {LEVEL}")
     return as_markdown(Table(heads, tuple(body), stub=2), "Learning the loss against the same training without", notes)
 
 
 def against_learned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Tests each variant against `learned` over the pairs, each averaged over its seeds.
+    """Tests each variant against `learned` over the pairs, each averaged over the seeds that both have.
 
     Returns:
         As ``paired_tests``; the metric "all four" is the mean sign of the differences in ``QUALITY``.
     """
-    frames = {
-        label: part.groupby("name")[list(METRICS)].mean()
-        for label, part in rows.groupby(_labels(rows).rename("label"), sort=False)
-    }
-    first = frames.pop(LEARNED, None)
+    parts = dict(iter(rows.groupby(_labels(rows).rename("label"), sort=False)))
+    first = parts.pop(LEARNED, None)
     if first is None:
         raise UserError(f"there is no variant {LEARNED!r} of {', '.join(dict.fromkeys(rows['task']))} to compare with")
-    tests = paired_tests(first, frames, is_higher_better(METRICS))
-    zeros = pd.DataFrame({_ALL_FOUR: 0.0}, index=first.index)
-    wins = {label: _wins(first, frame) for label, frame in frames.items()}
-    return pd.concat([tests, paired_tests(zeros, wins, {_ALL_FOUR: True})], ignore_index=True)
+    tests = [_against(first, part, str(label)) for label, part in parts.items()]
+    if not tests:
+        return pd.DataFrame(columns=["method", "metric", "difference", "p", "p_holm", "pictures", "better"])
+    of_metrics, of_all = (pd.concat(some, ignore_index=True) for some in zip(*tests, strict=True))
+    # The metrics are corrected together, and the column of all four by itself.
+    for table in (of_metrics, of_all):
+        table["p_holm"] = holm(table["p"].to_numpy())
+    found: pd.DataFrame = pd.concat([of_metrics, of_all], ignore_index=True)
+    return found
+
+
+def _against(first: pd.DataFrame, part: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tests a variant against `learned`, metric by metric and over all four; p_holm is of no use yet."""
+    seeds = set(first["seed"]) & set(part["seed"])
+    before, frame = (table[table["seed"].isin(seeds)].groupby("name")[list(METRICS)].mean() for table in (first, part))
+    zeros = pd.DataFrame({_ALL_FOUR: 0.0}, index=before.index)
+    return (
+        paired_tests(before, {label: frame}, is_higher_better(METRICS)),
+        paired_tests(zeros, {label: _wins(before, frame)}, {_ALL_FOUR: True}),
+    )
 
 
 def _wins(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from refusion.evaluation.results import MethodScores
-from refusion.reporting.insets import Image, Window
+from refusion.fuse.insets import Image, Window
 
 MOST_BYTES = 300_000
 _HEIGHT = 288

@@ -16,6 +16,7 @@ from refusion.errors import UserError
 from refusion.evaluation.results import MethodScores
 from refusion.results.ablation_table import ablation_table, learning_table, read_ablations
 from refusion.results.audit_table import audit_table, read_audits
+from refusion.results.further_parts import adapted_part, folds_part, one_for_all_part, unseen_part
 from refusion.results.method_tables import comparison_table, score_table
 from refusion.results.scores import read_scores
 from refusion.results.targets import target_table
@@ -29,7 +30,8 @@ class Sources:
     """Files that the page is made of, and how to make them again.
 
     Attributes:
-        folder: holds ``scores/TASK.csv``, ``ablations*.csv`` and, at any depth, ``*_pairs.csv`` of audits.
+        folder: holds ``scores/TASK.csv``, ``ablations*.csv``, at any depth ``*_pairs.csv`` of audits, and what
+            `further_parts` reads.
         data: the data set as the commands name it.
         weights: folder of the authors' weight files as the commands name it.
         base: settings file of the ablations as the commands name it.
@@ -56,7 +58,14 @@ class Sources:
             "targets": self._targets,
             "ablation": self._ablation,
         }
-        of_all = {"learning": self._learning, "audit": self._audit}
+        of_all: dict[str, Callable[[], str | None]] = {
+            "learning": self._learning,
+            "audit": self._audit,
+            "adapted": lambda: adapted_part(self.folder, self._ours),
+            "one for all": lambda: one_for_all_part(self.folder, self._ours),
+            "unseen": lambda: unseen_part(self.folder, self._ablations),
+            "folds": lambda: folds_part(self.folder),
+        }
         if name in of_all:
             return of_all[name]()
         if kind not in parts or task not in TASKS:
@@ -68,6 +77,10 @@ class Sources:
         found = read_scores(self.folder / "scores", task)
         # Ours first: the others are compared with it.
         return sorted(found, key=lambda method: (method.name != self.ours, method.name != self.published))
+
+    def _ours(self, task: str) -> pd.DataFrame | None:
+        """Returns our scores of a task, None where there are none."""
+        return next((method.frame for method in self._methods(task) if method.name == self.ours), None)
 
     def _scores(self, task: str) -> str | None:
         methods = self._methods(task)

@@ -13,9 +13,9 @@ from refusion.errors import UserError
 from refusion.evaluation.ranking import QUALITY, mean_ranks, means_of
 from refusion.evaluation.results import MethodScores
 from refusion.evaluation.scenes import pairs_of_split
+from refusion.fuse.insets import Image, most_different_window
 from refusion.images.reading import read_image
 from refusion.images.store import read_pair
-from refusion.reporting.insets import Image, most_different_window
 from refusion.results.gallery import most_different_pair, png_bytes
 from refusion.tasks import find_task
 

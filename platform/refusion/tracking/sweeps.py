@@ -59,7 +59,10 @@ class RecordedTrial:
 
 @dataclass(frozen=True)
 class RecordedSweep:
-    """A sweep as it was recorded; ``spec`` is what ``start_sweep_run`` was given, trials rise by number."""
+    """A sweep as it was recorded in the store ``uri``.
+
+    ``spec`` is what ``start_sweep_run`` was given, trials rise by number.
+    """
 
     name: str
     run_id: str
@@ -68,6 +71,7 @@ class RecordedSweep:
     trials: list[RecordedTrial]
     best_yaml: str | None
     comparison: dict[str, Any] | None
+    uri: str = ""
 
 
 def start_sweep_run(
@@ -194,7 +198,7 @@ def read_sweep(uri: str, experiment: str, name: str) -> RecordedSweep:
             run = _find_sweep(client, found.experiment_id, name)
             if run is None:
                 raise UserError(f"--sweep {name!r}: {_known_sweeps(client, found.experiment_id, experiment)}")
-            return _read(client, run)
+            return _read(client, uri, run)
     except MlflowException as error:
         raise UserError(f"the sweep {name!r} cannot be read from {redacted(uri)} ({reason_of(error)})") from error
 
@@ -234,7 +238,7 @@ def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
     return found
 
 
-def _read(client: MlflowClient, run: Run) -> RecordedSweep:
+def _read(client: MlflowClient, uri: str, run: Run) -> RecordedSweep:
     run_id = str(run.info.run_id)
     texts = _texts(client, run_id)
     spec = yaml.safe_load(texts.get(SPEC_FILE, ""))
@@ -250,6 +254,7 @@ def _read(client: MlflowClient, run: Run) -> RecordedSweep:
         [_read_trial(client, number, trials[number]) for number in sorted(trials)],
         texts.get(BEST_FILE),
         None if comparison is None else json.loads(comparison),
+        uri,
     )
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from refusion.fuse.insets import Image, Window, most_different_window
 from refusion.images.colour import luminance, restore_colour
 from refusion.reporting.comparison.groups import Group
-from refusion.reporting.insets import Image, Window, most_different_window
 from refusion.tasks import find_task
 from refusion.tracking.comparison.pictures import RunPictures
 from refusion.tracking.comparison.scores import AVERAGE

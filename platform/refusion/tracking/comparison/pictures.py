@@ -58,6 +58,16 @@ class RunPictures:
         path = self._logged.get((_key(kind, pair), epoch))
         return None if path is None else self._pixels(path)
 
+    def fused(self) -> list[str]:
+        """Returns the names of all fused pictures as MLflow keeps them, also of runs of several tasks, sorted."""
+        names = {name for name, _ in self._logged}
+        return sorted(name for name in names if "fused" in name.split("~")[:2])
+
+    def newest(self, name: str) -> NDArray[np.uint8] | None:
+        """Returns the newest picture of a name that ``fused`` returns; None where there is none."""
+        epochs = [epoch for other, epoch in self._logged if other == name]
+        return self._pixels(self._logged[name, max(epochs)]) if epochs else None
+
     def source(self, pair: str, side: Literal["a", "b"]) -> NDArray[np.uint8] | None:
         """Returns a pair's source, (H, W) or (H, W, 3); None where it was not recorded, as by an earlier version."""
         file = source_file(pair, side)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refusion.reporting.insets import most_different_window
+from refusion.fuse.insets import most_different_window
 
 
 def test_the_window_is_where_details_differ_most() -> None:
