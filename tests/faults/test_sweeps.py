@@ -25,7 +25,12 @@ from refusion.search.trials.records import Journal, TrialRecord
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6
 BASE = {
-    "schedule": {"epochs": EPOCHS, "meta_iterations": 1, "fusion_steps": 3, "rate": {"kind": "constant", "value": 1e-3}},
+    "schedule": {
+        "epochs": EPOCHS,
+        "meta_iterations": 1,
+        "fusion_steps": 3,
+        "rate": {"kind": "constant", "value": 1e-3},
+    },
     "images": {"crop": 16, "batch": 2},
     "network": {"width": 8, "reconstruction_width": 8, "heads": 4, "blocks": 1},
     "validation": {"images": 1, "pictures": 1},
