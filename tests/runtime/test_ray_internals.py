@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,11 @@ from ray._raylet import AuthenticationTokenLoader, Config
 from ray.autoscaler._private.command_runner import DockerCommandRunner
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal import constants
-from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, autoscaling_coordinator_client
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    autoscaling_coordinator_client,
+)
 from ray.tune import tune as tunes_run
 from ray.tune.experiment import Trial
 from ray.tune.schedulers.pb2 import PB2
@@ -163,6 +168,12 @@ def test_an_elastic_trainer_takes_the_largest_number_there_is_room_for(monkeypat
     rooms = [{"a": 4, "b": 2, "gone": 8}, {"a": 4, "b": 6}, {"a": 2}, {"a": 64}]
     found = [policy._count_possible_workers({node: {"CPU": cpus} for node, cpus in room.items()}) for room in rooms]
     assert found == [2, 4, 0, 8]
+    # Where there is no room it is not asked again at once.
+    policy._maybe_send_resource_request = lambda: None
+    policy._get_reserved_resources = lambda: {"a": {"CPU": 2.0}}
+    began = time.monotonic()
+    assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision)
+    assert time.monotonic() - began >= 1
     assert set(inspect.signature(ElasticScalingPolicy._count_possible_workers).parameters) == {
         "self",
         "reserved_resources",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,7 @@ def elastic_trainer(counts: Sequence[int]) -> type[TorchTrainer]:
         counts: of workers, ascending; the first and the last are those of the ``ScalingConfig``.
     """
     from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
+    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision
 
     class Among(ElasticScalingPolicy):
         """Decides, beside the controller, on one of the numbers."""
@@ -174,6 +175,13 @@ def elastic_trainer(counts: Sequence[int]) -> type[TorchTrainer]:
         def _count_possible_workers(self, reserved_resources: Mapping[str, Mapping[str, float]]) -> int:
             room = super()._count_possible_workers(answering(reserved_resources))
             return max((count for count in counts if count <= room), default=0)
+
+        def make_decision_for_non_running_worker_group(self) -> Any:
+            decision = super().make_decision_for_non_running_worker_group()
+            if isinstance(decision, NoopDecision):
+                # The controller asks again at once, which would take a CPU for as long as there is no room.
+                time.sleep(1)
+            return decision
 
     class Trainer(TorchTrainer):
         """Starts its controller with that policy."""
