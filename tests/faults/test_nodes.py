@@ -34,6 +34,35 @@ def recorded_epochs(place: Place, name: str) -> list[int]:
     return sorted(point.step for point in store.get_metric_history(child.info.run_id, "rate"))
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(place: Place, tmp_path: Path) -> None:
+    """Within a job: a worker is lost, and the newest checkpoint turns out to be damaged."""
+    task = place.task("damaged")
+    spoilt: list[str] = []
+
+    def strike() -> None:
+        # First stopped, so that no further checkpoint comes meanwhile.
+        (worker, *_) = [one for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in one.name()]
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        spoilt.append(listed_checkpoints(Folder(str(task)))[-1])
+        file = task / spoilt[0] / "fusion.safetensors"
+        file.write_bytes(file.read_bytes()[:1000])
+        os.kill(worker.pid, signal.SIGKILL)
+
+    ended = train(
+        place.arguments("damaged", schedule__epochs="60"),
+        strike,
+        lambda: (task / "epoch_00003" / "metrics.json").exists(),
+        tmp_path / "log.txt",
+    )
+    assert ended.status == 0, ended.text
+    before = f"epoch_{int(spoilt[0][6:]) - 1:05d}"
+    assert says(ended.text, f"{spoilt[0]}/fusion.safetensors: is damaged")
+    assert says(ended.text, f"goes on from {before}")
+    assert (task / f"damaged_{spoilt[0]}").is_dir()
+    assert recorded_epochs(place, "damaged") == list(range(1, 61))
+
+
 def test_a_training_goes_on_with_fewer_workers_and_ends_as_it_would_have(
     cluster_place: tuple[Place, TwoNodes], tmp_path: Path
 ) -> None:
@@ -76,32 +105,3 @@ def test_too_little_room_is_said_until_a_node_comes(cluster_place: tuple[Place, 
     assert says(ended.text, "s for room for 2 workers of 1 CPU; the cluster's 1 machine has room for 1")
     assert says(ended.text, "goes on with 2 workers of --workers 2..4")
     assert recorded_epochs(place, "waits") == list(range(1, 7))
-
-
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(place: Place, tmp_path: Path) -> None:
-    """Within a job: a worker is lost, and the newest checkpoint turns out to be damaged."""
-    task = place.task("damaged")
-    spoilt: list[str] = []
-
-    def strike() -> None:
-        # First stopped, so that no further checkpoint comes meanwhile.
-        (worker, *_) = [one for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in one.name()]
-        worker.send_signal(signal.SIGSTOP)
-        time.sleep(2)
-        spoilt.append(listed_checkpoints(Folder(str(task)))[-1])
-        file = task / spoilt[0] / "fusion.safetensors"
-        file.write_bytes(file.read_bytes()[:1000])
-        os.kill(worker.pid, signal.SIGKILL)
-
-    ended = train(
-        place.arguments("damaged", schedule__epochs="60"),
-        strike,
-        lambda: (task / "epoch_00003" / "metrics.json").exists(),
-        tmp_path / "log.txt",
-    )
-    assert ended.status == 0, ended.text
-    before = f"epoch_{int(spoilt[0][6:]) - 1:05d}"
-    assert says(ended.text, f"{spoilt[0]}/fusion.safetensors: is damaged")
-    assert says(ended.text, f"goes on from {before}")
-    assert (task / f"damaged_{spoilt[0]}").is_dir()
-    assert recorded_epochs(place, "damaged") == list(range(1, 61))

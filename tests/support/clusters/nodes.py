@@ -10,6 +10,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from refusion.runtime import cluster
+from refusion.runtime.ray_internals import on_loopback
 
 # Of the node that the driver is on, and of the other.
 _CPUS = 1
@@ -26,7 +27,7 @@ class TwoNodes:
     def add(self) -> None:
         """Bring the other node back, where it is not there."""
         if self.other is None:
-            self.other = self.of.add_node(num_cpus=_CPUS, node_ip_address="127.0.0.1")
+            self.other = self.of.add_node(num_cpus=_CPUS)
 
     def lose(self) -> None:
         """Kill all processes of the other node."""
@@ -39,12 +40,11 @@ def two_nodes() -> Iterator[TwoNodes]:
     """Yields the cluster; jobs find it at RAY_ADDRESS, which the caller sets to ``nodes.of.address``."""
     ray.shutdown()
     cluster._close_to_others()
-    of = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": _CPUS, "node_ip_address": "127.0.0.1", "include_dashboard": False},
-    )
-    try:
-        yield TwoNodes(of)
-    finally:
-        ray.shutdown()
-        of.shutdown()
+    # To the end: who joins would otherwise look for the head at the machine's own address.
+    with on_loopback():
+        of = Cluster(initialize_head=True, head_node_args={"num_cpus": _CPUS, "include_dashboard": False})
+        try:
+            yield TwoNodes(of)
+        finally:
+            ray.shutdown()
+            of.shutdown()
