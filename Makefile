@@ -37,9 +37,9 @@ check: $(DEV) lint
 test: $(DEV) lint
 	$(PYTEST) -m "not faults"
 
-# Real jobs that are broken on purpose, one after another: at most 25 minutes.
+# Real jobs that are broken on purpose: at most 25 minutes.
 test-faults: $(DEV)
-	$(BIN)/python -m pytest -q -p no:xdist --durations=25 -m faults tests/faults
+	$(PYTEST) -m faults tests/faults tests/jobs
 
 lint: $(DEV)
 	$(BIN)/ruff check .

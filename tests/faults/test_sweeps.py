@@ -80,7 +80,8 @@ def assert_each_epoch_is_in_mlflow_once(place: Place, name: str) -> None:
 
 def kill_once(place: Place, name: str, ready: Callable[[dict[int, TrialRecord]], bool], log: Path) -> None:
     """Starts a sweep with a Ray of its own, and kills all of it once its records are as they should be."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    kept = {name for name in os.environ if not name.startswith("RAY_") or name == "RAY_worker_niceness"}
+    environment = {name: os.environ[name] for name in kept}
     environment["RAY_ADDRESS"] = "local"
     command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), *arguments(place, name, 4, "optuna")]
     with log.open("wb") as file:

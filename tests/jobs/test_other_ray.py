@@ -65,6 +65,7 @@ def test_make_train_trains_in_silence_in_a_home_of_an_odd_name(other_ray: str, t
     assert {path.name for path in tmp_path.iterdir()} == {"home", home.name}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("ending", ["closed pipe", "SIGHUP"])
 def test_a_job_whose_reader_goes_away_is_closed_as_killed(other_ray: str, tmp_path: Path, ending: str) -> None:
     """Between the run's start in MLflow and its training."""
@@ -100,6 +101,7 @@ def test_a_ray_that_is_started_here_leaves_no_token_in_the_home(other_ray: str, 
     assert not (tmp_path / "home" / ".ray").exists()
 
 
+@pytest.mark.faults
 def test_a_machine_too_slow_for_ray_is_told_so_and_records_no_run(tmp_path: Path) -> None:
     own = environment(tmp_path, RAY_ADDRESS="local")
     slow = [sys.executable, str(Path(__file__).with_name("slow_ray.py")), JOB[1]]

@@ -22,7 +22,7 @@ from refusion.search.trials.records import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")

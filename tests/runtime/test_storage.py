@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clouds.object_store import Store
 
 from refusion.errors import UserError
 from refusion.runtime.storage import Folder
@@ -111,3 +112,24 @@ def test_a_folder_is_known_to_be_writable_before_it_is_needed(tmp_path: Path) ->
     for place in (tmp_path / "file" / "runs", Path("/proc/runs")):
         with pytest.raises(UserError, match=rf"^{place} cannot be written to \(.*\): give another --storage"):
             Folder.at(place).require_writable()
+
+
+def test_a_folder_in_a_bucket_is_as_one_on_a_disk(store: Store, tmp_path: Path) -> None:
+    there = Folder.at("s3://ours/runs/")
+    there.require_writable()
+    (tmp_path / "near" / "below").mkdir(parents=True)
+    (tmp_path / "near" / "below" / "x").write_text("x")
+    (there / "one" / "old").write_text("old")
+    store.every = 4
+    (there / "one").replace_by(Folder(str(tmp_path / "near")))
+    assert there.names() == ["one"] and (there / "one").names() == ["below"]
+    assert (there / "one" / "below" / "x").read_text() == "x"
+    assert there.usage()[0] == 1
+    assert there.for_ray()["storage_path"] == "ours/runs" and there.of_ray("ours/runs/one").uri == "s3://ours/runs/one"
+    (there / "one").remove()
+    assert not (there / "one").exists() and store.failed
+
+
+def test_a_bucket_that_there_is_not_is_refused_at_once(store: Store) -> None:
+    with pytest.raises(UserError, match=r"^--storage s3://elsewhere/x: s3://elsewhere: there is no bucket"):
+        Folder.at("s3://elsewhere/x")

@@ -14,7 +14,8 @@ JOBS = "files of jobs that start Ray"
 @cache
 def scope_of(file: Path) -> str:
     """The name of the file's group: a file's fixtures are made once, and a group has one Ray at a time."""
-    if "pytest.mark.ray" not in file.read_text(encoding="utf-8"):
+    # Each file of faults has a Ray of its own.
+    if "pytest.mark.ray" not in file.read_text(encoding="utf-8") or file.parent.name == "faults":
         return str(file)
     return JOBS if file.parent.name == "jobs" else RAY
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 RANKS = {
     "errors": 0,
     "tasks": 1, "checksums": 1, "home": 1, "statistics": 1, "import_path": 1, "page_style": 1,
-    "config": 2, "shipped": 2, "ops": 2, "objectives": 2, "metrics": 2,
+    "buckets": 2, "config": 2, "shipped": 2, "ops": 2, "objectives": 2, "metrics": 2,
     "rewards": 3,
     "networks": 4,
     "images": 5, "meta": 5,
@@ -31,7 +31,8 @@ STANDS_ON = {
     "rewards": {"objectives", "errors"},
     "ops": {"errors"},
     "networks": {"config", "ops", "objectives", "rewards", "errors", "import_path"},
-    "images": {"config", "metrics", "tasks", "errors", "home"},
+    "buckets": {"checksums", "errors", "home"},
+    "images": {"buckets", "config", "metrics", "tasks", "errors", "home"},
     "metrics": {"tasks", "errors"},
     "meta": {"config", "shipped", "tasks", "errors", "objectives", "rewards", "networks", "ops", "import_path"},
 }

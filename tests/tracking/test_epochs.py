@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from mlflow import MlflowClient
 
-from refusion.tracking.epochs import EPOCHS_FROM_TAG, epoch_metrics, run_counts_from_zero
+from refusion.tracking.epochs import EPOCHS_FROM_TAG, epoch_metrics, run_counts_from_zero, without_baselines
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import recorded_epochs, start_job_run, start_task_run
 
@@ -39,3 +39,8 @@ def test_a_run_that_an_earlier_version_began_goes_on_to_count_from_0(uri: str, e
     assert [point.step for point in client.get_metric_history(run_id, "rate")] == [0, 1]
     assert recorded_epochs(uri, run_id, "rate") == {1, 2}
     assert epoch_metrics(uri, run_id)["rate"].tolist() == [1e-3, 5e-4]
+
+
+def test_of_the_averages_scores_two_are_curves() -> None:
+    numbers = {"EN": 7.0, "baseline/EN": 6.9, "baseline/Qabf": 0.4, "baseline/SSIM": 0.5}
+    assert without_baselines(numbers) == {"EN": 7.0, "baseline/Qabf": 0.4, "baseline/SSIM": 0.5}

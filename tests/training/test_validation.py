@@ -20,10 +20,11 @@ from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights
 from refusion.runtime.distributed import Shard
+from refusion.tracking.views.pictures import SHEET
 from refusion.training import validation
-from refusion.training import weight_maps as maps_of_weights
+from refusion.training.pictures import weight_maps as maps_of_weights
+from refusion.training.pictures.weight_maps import weight_maps
 from refusion.training.validation import Measured, average_baseline, measure, validate
-from refusion.training.weight_maps import weight_maps
 
 CPU = torch.device("cpu")
 
@@ -88,11 +89,12 @@ def test_pictures_of_evenly_spread_pairs_are_kept(
     state: TrainingState, val_store: PairStore, pictures: int, kept: set[str]
 ) -> None:
     found = validated(state, val_store, [0, 1], pictures=pictures).pictures
-    assert set(found) == {f"{kind}/{name}" for kind in ("fused", "weights") for name in kept}
+    sheet = {f"{SHEET}/validation"} if kept else set()
+    assert set(found) == {f"{kind}/{name}" for kind in ("fused", "weights") for name in kept} | sheet
     for name, picture in found.items():
         assert picture.dtype == np.uint8
         assert picture.shape[2] == 3  # b is in colour, so the fused image is
-        assert picture.shape[:2] == (44, 52) or name.startswith("weights")
+        assert picture.shape[:2] == (44, 52) or not name.startswith("fused")
 
 
 def test_workers_share_the_pairs_out_among_themselves(
@@ -147,7 +149,7 @@ def test_maps_of_large_images_are_made_from_smaller_ones(
         return weight_maps(weights)
 
     monkeypatch.setattr(maps_of_weights, "_MAP_SIDE", 26)
-    monkeypatch.setattr(maps_of_weights, "weight_maps", noted)
+    monkeypatch.setattr(validation, "weight_maps", noted)
     pictures = validated(state, val_store, [0]).pictures
     assert sizes == [(1, 2, 22, 26)]
     assert pictures["fused/scene_0"].shape == (44, 52, 3)

@@ -24,7 +24,7 @@ from refusion.images.ranges import UnusableRangeError, find_extent, measure, to_
 from refusion.images.reading import UnreadableImageError, decode, read_bytes
 from refusion.images.store import read_pair
 from refusion.images.writing import Carried, Depth, read_carried, to_depth, write_image
-from refusion.training.weight_maps import proposed_maps
+from refusion.training.pictures.weight_maps import proposed_weights, weight_maps
 
 Image = npt.NDArray[np.uint8]
 OnStep = Callable[[float, str], None]
@@ -107,7 +107,7 @@ def fuse_files(
     on_step(0.5, "weight maps")
     maps = None
     if chosen.loss_proposal is not None:
-        maps = proposed_maps(chosen.loss_proposal, torch.from_numpy(sources)[None])
+        maps = weight_maps(proposed_weights(chosen.loss_proposal, torch.from_numpy(sources)[None]))
     pictures = {FUSED: _shown(levels), SOURCE_A: _shown(first), SOURCE_B: _shown(second)}
     on_step(0.6, "baselines")
     for name, baseline in BASELINES.items():

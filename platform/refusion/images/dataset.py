@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from refusion.buckets.filesystem import is_in_s3
+from refusion.buckets.staging import staged
 from refusion.config.arrangement import arrangement_of
 from refusion.config.ranges import Reading, parse_ranges
 from refusion.config.settings import BUILTIN, Settings
@@ -58,13 +60,16 @@ def _file(pair: Pair, folder: Path) -> str:
 
 
 def data_folder(data: str) -> Path:
-    """Returns the folder with TASK/SPLIT/{a,b} that a run's ``data`` setting means, absolute.
+    """Returns the folder with TASK/SPLIT/{a,b} that a run's ``data`` setting means, absolute; stages it from a store.
 
     Raises:
         UserError: there is no such folder.
+        StoreAwayError: it is in an object store that does not answer.
     """
     if data == BUILTIN:
         return refusion_home() / f"builtin-{BUILTIN_VERSION}"
+    if is_in_s3(data):
+        return staged(data, "--data")
     folder = Path(data).expanduser().resolve()
     if not folder.is_dir():
         raise UserError(
@@ -95,9 +100,16 @@ def tasks_of(data: str) -> list[str]:
 
 
 def make_available(data: str, folder: Path) -> None:
-    """Creates the builtin scenes in ``folder`` where ``data`` asks for them and they do not exist yet."""
+    """Creates the builtin scenes in ``folder``, or stages what lies in an object store, where that is not there yet.
+
+    Raises:
+        UserError: objects have changed since another machine of the job staged them.
+        StoreAwayError: the store does not answer.
+    """
     if data == BUILTIN:
         ensure_builtin(folder)
+    elif is_in_s3(data):
+        staged(data, "--data", expected=folder)
 
 
 def check_pairs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,15 @@ from refusion.networks.registry import build_modules
 from refusion.objectives import UNLEARNED
 from refusion.shipped import PRETRAINED
 
+# The generators are the process's, in which several trainings may begin at once.
+_SEEDING = threading.Lock()
+
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seeds the generators that a module may draw its weights from, and puts them back."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
+        python, numpy = random.getstate(), np.random.get_state()
         # Not `torch.manual_seed`, which reaches for GPUs too: another training of this process may be capturing there.
         torch.default_generator.manual_seed(seed)
         random.seed(seed)

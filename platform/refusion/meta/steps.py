@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from refusion.meta.functional import Average, flatten, identity
 from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
 from refusion.meta.state import TrainingState
 from refusion.objectives import Loss, Reward
+
+# PyTorch has one level of forward mode per process, which several trainings in threads of it must not share.
+_FORWARD_MODE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Step:
         given: dict[str, Any] = {"inner_rates": [inner_rate] * self.inner_steps, "outer_rate": outer_rate}
         given |= self._common
         if not self.on_image:
-            return meta_iteration(state, images[:-1], images[-1], **given, noise=noise)
+            with _FORWARD_MODE:
+                return meta_iteration(state, images[:-1], images[-1], **given, noise=noise)
         seen = None if noise is None else noise.flatten(0, 1)
         return meta_iteration_on_image(state, images.flatten(0, 1), **given, noise=seen)
 

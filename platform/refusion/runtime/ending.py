@@ -41,6 +41,15 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri else Path(uri)
 
 
+def path_or_uri(uri: str) -> str:
+    """Returns a folder as commands take it: by its path where it is on this machine.
+
+    >>> path_or_uri("file:///runs/one"), path_or_uri("s3://bucket/runs/one")
+    ('/runs/one', 's3://bucket/runs/one')
+    """
+    return str(local_path(uri) or uri)
+
+
 def next_steps(steps: Mapping[str, str | Sequence[str] | None]) -> list[str]:
     """Lines for a console: each step's name, below it what to type or open; a step that is None is left out.
 

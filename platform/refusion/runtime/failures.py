@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from refusion.errors import TrainingDivergedError, UserError
+from refusion.errors import MachineError, TrainingDivergedError, UserError
 
 # Faults of data, settings and code, and numbers that have diverged: the same steps end in them again.
 _LASTING = (
@@ -33,7 +33,7 @@ def lasting_failure(worker_exceptions: Mapping[int, BaseException]) -> BaseExcep
 
 
 def _is_lasting(error: BaseException) -> bool:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, UserError):
         return is_fault_of_disk(error)
     return isinstance(error, _LASTING)
 
@@ -45,7 +45,7 @@ def is_fault_of_disk(error: BaseException | None) -> bool:
 
 def cause_of(failure: BaseException) -> BaseException:
     """Returns what an exception of a worker, a trial or a controller passes on, which is itself where it is nothing."""
-    if isinstance(failure, UserError | TrainingDivergedError):
+    if isinstance(failure, UserError | MachineError | TrainingDivergedError):
         return failure
     for name in ("cause", "__cause__", "controller_failure"):
         cause = getattr(failure, name, None)
@@ -63,7 +63,7 @@ def reason_of(failure: BaseException) -> str:
     cause = cause_of(failure)
     if cause is not failure:
         return reason_of(cause)
-    if isinstance(failure, UserError | TrainingDivergedError):
+    if isinstance(failure, UserError | MachineError | TrainingDivergedError):
         return str(failure)
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     text = lines[-1] if lines else ""

@@ -125,6 +125,61 @@ def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> d
     return dict(config)
 
 
+def torch_trainer(*given: Any, counts: Sequence[int] = (), **named: Any) -> TorchTrainer:
+    """Ray Train's trainer without the process that shares out datasets of Ray Data, which it starts even for none.
+
+    Args:
+        given, named: arguments of ``ray.train.torch.TorchTrainer``; not ``datasets``.
+        counts: numbers of workers of a training in which that may change, ascending; see `elastic_policy`.
+    """
+    # Importing Ray Train takes long.
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
+
+    class Trainer(TorchTrainer):
+        """Starts one process less, which would hold 200 MB for as long as the training lasts."""
+
+        def _create_default_callbacks(self) -> list[Any]:
+            return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
+
+        def _initialize_and_run_controller(self, **own: Any) -> Any:
+            if len(counts) > 1:
+                own["scaling_policy"] = elastic_policy(counts, self.scaling_config)
+            return super()._initialize_and_run_controller(**own)
+
+    return Trainer(*given, **named)
+
+
+def elastic_policy(counts: Sequence[int], scaling: Any) -> Any:
+    """Returns a scaling policy of Ray Train that takes the largest of these numbers of workers there is room for.
+
+    Ray Train takes any number within ``ScalingConfig.num_workers``, and has no setting for which. After a machine is
+    lost it counts on it for up to 20 s, and would then wait for a minute for workers that cannot come: this one asks
+    for the cluster as it stands.
+
+    Args:
+        counts: of workers, ascending; the first and the last are those of the ``ScalingConfig``.
+        scaling: that ``ScalingConfig``.
+    """
+    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision
+
+    class Among(ElasticScalingPolicy):
+        """Decides, beside the controller, on one of the numbers."""
+
+        def _count_possible_workers(self, reserved_resources: Mapping[str, Mapping[str, float]]) -> int:
+            room = super()._count_possible_workers(answering(reserved_resources))
+            return max((count for count in counts if count <= room), default=0)
+
+        def make_decision_for_non_running_worker_group(self) -> Any:
+            decision = super().make_decision_for_non_running_worker_group()
+            if isinstance(decision, NoopDecision):
+                # The controller asks again at once, which would take a CPU for as long as there is no room.
+                time.sleep(1)
+            return decision
+
+    return Among(scaling)
+
+
 @contextmanager
 def losses_counted_once() -> Iterator[None]:
     """Make ``Tuner.fit`` count the loss of a process once; Tune has no setting for that.
@@ -154,42 +209,6 @@ def losses_counted_once() -> Iterator[None]:
         yield
     finally:
         tunes_run.TuneController = tunes_own
-
-
-def elastic_trainer(counts: Sequence[int]) -> type[TorchTrainer]:
-    """Returns a TorchTrainer for a range of workers that takes the largest of these numbers there is room for.
-
-    Ray Train takes any number within ``ScalingConfig.num_workers``, and has no setting for which. After a machine is
-    lost it counts on it for up to 20 s, and would then wait for a minute for workers that cannot come: this one asks
-    for the cluster as it stands.
-
-    Args:
-        counts: of workers, ascending; the first and the last are those of the ``ScalingConfig``.
-    """
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision
-
-    class Among(ElasticScalingPolicy):
-        """Decides, beside the controller, on one of the numbers."""
-
-        def _count_possible_workers(self, reserved_resources: Mapping[str, Mapping[str, float]]) -> int:
-            room = super()._count_possible_workers(answering(reserved_resources))
-            return max((count for count in counts if count <= room), default=0)
-
-        def make_decision_for_non_running_worker_group(self) -> Any:
-            decision = super().make_decision_for_non_running_worker_group()
-            if isinstance(decision, NoopDecision):
-                # The controller asks again at once, which would take a CPU for as long as there is no room.
-                time.sleep(1)
-            return decision
-
-    class Trainer(TorchTrainer):
-        """Starts its controller with that policy."""
-
-        def _initialize_and_run_controller(self, **given: Any) -> Any:
-            return super()._initialize_and_run_controller(**given | {"scaling_policy": Among(self.scaling_config)})
-
-    return Trainer
 
 
 def answering(resources: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:

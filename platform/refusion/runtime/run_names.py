@@ -7,6 +7,7 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
+from refusion.buckets.filesystem import is_in_s3
 from refusion.config.settings import BUILTIN, Settings
 from refusion.errors import UserError
 from refusion.runtime.storage import Folder
@@ -60,6 +61,6 @@ def resumed_name(resume: str, given: str | None, storage: Folder, kind: str, fil
 
 def with_absolute_data(settings: Settings) -> Settings:
     """Returns the settings with an absolute ``data``: workers, trials and later resumes start in other folders."""
-    if settings.data == BUILTIN:
+    if settings.data == BUILTIN or is_in_s3(settings.data):
         return settings
     return settings.model_copy(update={"data": str(Path(settings.data).expanduser().absolute())})

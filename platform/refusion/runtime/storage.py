@@ -7,11 +7,14 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow
 import pyarrow.fs
 
+from refusion.buckets.faults import StoreAwayError, StoreRefusedError, in_words
+from refusion.buckets.filesystem import is_in_s3, open_uri, require_bucket
 from refusion.errors import UserError
 
 
@@ -29,7 +32,8 @@ class Folder:
         """Returns the folder that a user named: a URI stays one, a path becomes absolute.
 
         Raises:
-            UserError: there is no such kind of storage.
+            UserError: there is no such kind of storage, or no such bucket, or it may not be used.
+            StoreAwayError: its store does not answer.
         """
         text = str(place)
         if text.startswith("file:") and not text.startswith("file://"):
@@ -37,14 +41,39 @@ class Folder:
         folder = Folder(text.rstrip("/") if "://" in text else str(Path(text).expanduser().resolve()))
         try:
             folder._open()
+            if is_in_s3(folder.uri):
+                require_bucket(folder.uri)
+        except (StoreAwayError, UserError) as error:
+            raise type(error)(f"--storage {place}: {error}") from error
         except (pyarrow.ArrowInvalid, ValueError, OSError) as error:
             reason = (str(error).splitlines() or [""])[0]
             raise UserError(f"--storage {place}: is no folder or URI that can be used ({reason})") from error
         return folder
 
     def _open(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        found: tuple[pyarrow.fs.FileSystem, str] = pyarrow.fs.FileSystem.from_uri(self.uri)
-        return found
+        return open_uri(self.uri)
+
+    def for_ray(self) -> dict[str, Any]:
+        """Returns the options by which Ray's RunConfig stores there: in S3 by the file system that this class uses."""
+        if not is_in_s3(self.uri):
+            return {"storage_path": self.uri}
+        filesystem, path = self._open()
+        return {"storage_path": path, "storage_filesystem": filesystem}
+
+    def as_checkpoint(self) -> dict[str, Any]:
+        """Returns the arguments by which Ray's Checkpoint is this folder."""
+        if not is_in_s3(self.uri):
+            return {"path": self.uri}
+        filesystem, path = self._open()
+        return {"path": path, "filesystem": filesystem}
+
+    def of_ray(self, path: str) -> Folder:
+        """Returns the folder that Ray calls ``path``, in the same store as this one: in S3 it leaves the scheme out."""
+        return Folder(f"s3://{path}" if is_in_s3(self.uri) else path)
+
+    @property
+    def _bucket(self) -> str:
+        return urlsplit(self.uri).netloc
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(f"{self.uri}/{name}")
@@ -61,12 +90,17 @@ class Folder:
     def read_bytes(self) -> bytes:
         """Reads this file as it is."""
         filesystem, path = self._open()
-        with filesystem.open_input_stream(path) as stream:
+        with in_words(self._bucket), filesystem.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def write_text(self, text: str) -> None:
         """Write this file, making its folders; what stood there stays whole until the new text does."""
         filesystem, path = self._open()
+        if is_in_s3(self.uri):
+            # An object is there when it is whole.
+            with in_words(self._bucket), filesystem.open_output_stream(path) as stream:
+                stream.write(text.encode())
+            return
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with filesystem.open_output_stream(f"{path}.part") as stream:
             stream.write(text.encode())
@@ -83,6 +117,8 @@ class Folder:
         try:
             probe.write_text("")
             filesystem.delete_file(path)
+        except (StoreAwayError, StoreRefusedError) as error:
+            raise type(error)(f"--storage {error}") from error
         except (pyarrow.ArrowException, OSError) as error:
             reason = (str(error).splitlines() or [""])[0]
             raise UserError(
@@ -108,7 +144,8 @@ class Folder:
     def _copy_to(self, filesystem: pyarrow.fs.FileSystem, path: str) -> None:
         own_filesystem, own_path = self._open()
         filesystem.create_dir(path, recursive=True)
-        pyarrow.fs.copy_files(own_path, path, source_filesystem=own_filesystem, destination_filesystem=filesystem)
+        with in_words(self._bucket or path.partition("/")[0]):
+            pyarrow.fs.copy_files(own_path, path, source_filesystem=own_filesystem, destination_filesystem=filesystem)
 
     def remove(self) -> None:
         """Remove this folder and all in it, where it exists."""

@@ -134,7 +134,10 @@ class Events(_StaysHere, tune.Callback):
         epoch = int(result[EPOCH])
         self.state.reported(number, epoch, _numbers(result), float(result.get("seconds", 0.0)))
         if result.get(CHECKPOINT_PATH):
-            self.state.saved(number, epoch, str(result[CHECKPOINT_PATH]))
+            self.state.saved(number, epoch, self._uri(str(result[CHECKPOINT_PATH])))
+
+    def _uri(self, path: str) -> str:
+        return self.state.manifest.folder.of_ray(path).uri
 
     def on_checkpoint(
         self,
@@ -148,7 +151,7 @@ class Events(_StaysHere, tune.Callback):
         number = int(trial.config[NUMBER])
         if number not in self.problems:
             epoch = int(trial.last_result.get(EPOCH, 0))
-            self.state.saved(number, epoch, str(checkpoint.path))
+            self.state.saved(number, epoch, self._uri(checkpoint.path))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
         """Take note that a trial was trained to its end, or stopped."""

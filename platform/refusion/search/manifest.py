@@ -25,7 +25,7 @@ from refusion.tracking.relocation import followed_store
 from refusion.tracking.store import resolve_tracking_uri
 
 # Options that may differ in a resumed sweep.
-_CHANGEABLE_OPTIONS = ("trials", "max_concurrent")
+_CHANGEABLE_OPTIONS = ("trials", "max_concurrent", "trials_per_gpu")
 _CHANGEABLE_SETTINGS = ("threads", "recompute", "compile", "retries", "data", "gpu")
 
 

@@ -55,6 +55,9 @@ class SweepOptions(BaseModel):
     max_concurrent: int | None = Field(None, ge=1, description="trials at a time; default what fits")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers of a trial; 1: in the trial's own process")
     gpu_per_trial: float = Field(1.0, gt=0, le=1, description="share of a GPU with --gpu; 0.25: four trials on each")
+    trials_per_gpu: int = Field(
+        1, ge=1, description="trials that one process trains at a time on a GPU (without --gpu, on its CPUs)"
+    )
     held_out: float = Field(0.5, ge=0, lt=1, description="share of the val pairs that only the final comparison sees")
     warm_start: tuple[str, ...] = Field((), description="earlier sweeps, by name, whose results optuna begins with")
 
@@ -77,6 +80,16 @@ class SweepOptions(BaseModel):
             )
         if self.workers_per_trial > 1 and self.gpu_per_trial != 1.0:
             raise ValueError("--gpu-per-trial divides GPUs between trials of one worker: leave --workers-per-trial out")
+        if self.trials_per_gpu > 1 and self.workers_per_trial > 1:
+            raise ValueError(
+                "--trials-per-gpu trains several trials in one process, and --workers-per-trial one trial in several: "
+                "leave one of them out"
+            )
+        if self.trials_per_gpu > 1 and self.gpu_per_trial != 1.0:
+            raise ValueError(
+                "--gpu-per-trial divides a GPU between processes, and --trials-per-gpu between trials of one process: "
+                "leave one of them out"
+            )
         if self.warm_start and (self.search != "optuna" or pbt):
             raise ValueError("--warm-start is for --search optuna without a population: other searches do not learn")
         return self

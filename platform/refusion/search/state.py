@@ -18,6 +18,7 @@ from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.options import PBT_KINDS
 from refusion.search.space.space import Space
 from refusion.search.trials.records import FINISHED, STOPPED, TrialRecord, chain, start_of
+from refusion.tracking.epochs import BASELINE
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import recorded_epochs
 from refusion.tracking.settings import flatten
@@ -154,10 +155,12 @@ class SweepState:
 
     def _told(self, number: int, epoch: int, numbers: Mapping[str, float]) -> dict[str, float]:
         """Numbers of an epoch for MLflow; the score is that of the moment, among the trials that have come as far."""
+        # They are those of every trial.
+        own = {name: value for name, value in numbers.items() if BASELINE not in name}
         if not any(goal.key in numbers for goal in self.scoreboard.objective.goals):
-            return dict(numbers)
+            return own
         score = self.scoreboard.score(number, epoch)
-        return {**numbers, "score": score if math.isfinite(score) else math.nan}
+        return {**own, "score": score if math.isfinite(score) else math.nan}
 
     def saved(self, number: int, epoch: int, checkpoint: str) -> None:
         """Take note of a checkpoint of that epoch in the folder ``checkpoint``."""

@@ -115,8 +115,7 @@ def _run(
             state.make_up()
         plan = _plan(manifest, pairs, val, placement)
         console.print(
-            f"sweep {manifest.name}: {trials} trials and trial 0, {placement.concurrent} at a time, "
-            f"{placement.threads} thread{'s' if placement.threads > 1 else ''} each, in {manifest.folder.uri}",
+            f"sweep {manifest.name}: {trials} trials and trial 0, {placement}, in {manifest.folder.uri}",
             markup=False,
             soft_wrap=True,
         )

@@ -19,6 +19,8 @@ from refusion.search.suggest.queue import SuggestionQueue, config_of
 from refusion.search.trials.multi_worker import WAITING, MultiWorkerPlan, multi_worker_trial
 from refusion.search.trials.placement import Placement
 from refusion.search.trials.records import start_of, trial_name
+from refusion.search.trials.stacked.hosts import start_hosts
+from refusion.search.trials.stacked.trainable import StackedTrial
 from refusion.search.trials.trainable import NUMBER, START, VALUES, Trial, rows_of
 from refusion.search.trials.training import TrialPlan
 
@@ -43,7 +45,6 @@ def tune_trials(
     pbt = options.scheduler in PBT_KINDS
     multi_worker = options.workers_per_trial > 1
     part = f"part_{manifest.parts + 1:03d}"
-    storage = manifest.folder.uri
     decisions: Any = None
     if multi_worker:
         decisions = start_decisions()
@@ -58,8 +59,7 @@ def tune_trials(
         )
         trainable = tune.with_parameters(multi_worker_trial, plan=plan, worker_plan=worker_plan)
     else:
-        folder = (manifest.folder / part).uri
-        trainable = tune.with_parameters(Trial, plan=plan, progress_board=progress_board, folder=folder)
+        trainable = _trainable(plan, progress_board, (manifest.folder / part).uri, placement.together)
     scheduler = make_scheduler(
         options.scheduler,
         state.scoreboard,
@@ -88,7 +88,7 @@ def tune_trials(
         ),
         run_config=tune.RunConfig(
             name=part,
-            storage_path=storage,
+            **manifest.folder.for_ray(),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=manifest.base.retries),
             checkpoint_config=tune.CheckpointConfig(
@@ -107,6 +107,13 @@ def tune_trials(
     )
     with losses_counted_once():
         tuner.fit()
+
+
+def _trainable(plan: TrialPlan, progress_board: Any, folder: str, together: int) -> Any:
+    given = {"plan": plan, "progress_board": progress_board, "folder": folder}
+    if together == 1:
+        return tune.with_parameters(Trial, **given)
+    return tune.with_parameters(StackedTrial, **given, hosts=start_hosts(plan, progress_board, together))
 
 
 def _waiting(progress_board: Any) -> Callable[[], set[int]]:

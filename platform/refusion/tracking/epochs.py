@@ -11,12 +11,25 @@ from mlflow import MlflowClient
 WITHIN_EPOCH = "within/"
 # Prefix of a registered version's scores where the run has others of its own.
 REGISTERED = "registered/"
+# Prefix of the average's scores, and those of them that are recorded as curves: all eight hardly change.
+BASELINE = "baseline/"
+REFERENCES = ("Qabf", "SSIM")
 # What each machine did meanwhile, and the best epoch's numbers again, are for the UI.
 _LEFT_OUT = ("system/", "best/", REGISTERED, WITHIN_EPOCH)
 
 EPOCHS_FROM_TAG = "epochs_from"
 # A run and a version of a model without it were written when the first epoch was step 0.
 NUMBERING = {EPOCHS_FROM_TAG: "1"}
+
+
+def without_baselines(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Returns an epoch's numbers without the average's scores but for ``REFERENCES``.
+
+    >>> without_baselines({"EN": 7.0, "baseline/EN": 6.9, "baseline/Qabf": 0.4})
+    {'EN': 7.0, 'baseline/Qabf': 0.4}
+    """
+    kept = {f"{BASELINE}{name}" for name in REFERENCES}
+    return {name: value for name, value in numbers.items() if name in kept or not name.startswith(BASELINE)}
 
 
 def counts_from_zero(tags: Mapping[str, str]) -> bool:

@@ -18,6 +18,8 @@ from mlflow.exceptions import MlflowException
 from torch import nn
 
 from refusion import fuse
+from refusion.buckets.filesystem import is_in_s3
+from refusion.buckets.staging import staged
 from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.shipped import CARD_FILE, PRETRAINED, shipped_folder
@@ -85,12 +87,19 @@ def find_checkpoint(checkpoint: str | Path, task: str | None = None, tracking_ur
     if text.startswith(("models:", "runs:")):
         return find_model(text, tracking_uri)
     if text != PRETRAINED:
-        path = Path(text)
+        path = _staged(text) if is_in_s3(text) else Path(text)
         return FoundModel(path, ", ".join([text, *_measured(path.expanduser())]))
     if task is None:
         raise UserError(f"{PRETRAINED}: a module comes along for each task; say which, such as task='IVIF'")
     folder = shipped_folder(task)
     return FoundModel(folder, f"the module that comes along for {task} ({folder / CARD_FILE} says what it is)")
+
+
+def _staged(uri: str) -> Path:
+    """Returns what lies in an object store, on this machine; the weights of a checkpoint of ours among its files."""
+    uri = uri.rstrip("/")
+    folder, _, name = uri.rpartition("/")
+    return staged(folder, "--checkpoint") / name if name == MODEL_FILES[0] else staged(uri, "--checkpoint")
 
 
 def _measured(checkpoint: Path) -> list[str]:

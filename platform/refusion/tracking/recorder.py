@@ -24,6 +24,7 @@ from refusion.tracking.registry import MODEL_FILES, Version, register_version
 from refusion.tracking.retry_queue import RetryQueue
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
 from refusion.tracking.settings import TAG_LIMIT, safe_name, truncate
+from refusion.tracking.views.pictures import is_sheet, log_readable
 
 __all__ = ["TaskRecorder", "find_task_run", "start_task_run"]
 
@@ -119,6 +120,9 @@ class TaskRecorder:
 
     def _picture(self, epoch: int, key: str, data: bytes, stamp: int) -> None:
         step = step_of(epoch, self._tags)
+        if is_sheet(key):
+            log_readable(self._client, self.run_id, _pixels(data), key, step, stamp)
+            return
         self._client.log_image(self.run_id, _pixels(data), key=key, step=step, timestamp=stamp, synchronous=True)
 
     def dataset(self, name: str, pairs_digest: str, source: str, count: int, split: str) -> None:

@@ -20,7 +20,7 @@ from mlflow.entities import Run, RunTag
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.errors import UserError
-from refusion.tracking.epochs import REGISTERED, epoch_of
+from refusion.tracking.epochs import BASELINE, REGISTERED, epoch_of
 from refusion.tracking.failures import reason_of
 from refusion.tracking.runs import PARENT_TAG, log_text, reopen_run, start_job_run, start_task_run
 from refusion.tracking.settings import json_tag, read_json_tag
@@ -272,7 +272,7 @@ def _read_trial(client: MlflowClient, number: int, run: Run) -> RecordedTrial:
     history: dict[int, dict[str, float]] = {}
     last = run.info.start_time
     for name in run.data.metrics:
-        if name.startswith((SYSTEM, REGISTERED)):
+        if name.startswith((SYSTEM, REGISTERED)) or BASELINE in name:
             continue
         for at in sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.timestamp):
             history.setdefault(epoch_of(at.step, run.data.tags), {})[name] = float(at.value)

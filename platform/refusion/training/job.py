@@ -20,7 +20,7 @@ from refusion.metrics import METRICS
 from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.console import wrapped
-from refusion.runtime.ending import described, next_steps, same_form
+from refusion.runtime.ending import described, next_steps, path_or_uri, same_form
 from refusion.runtime.lifetime.claims import abandoned
 from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import LastRows, start_progress_board, tell
@@ -273,7 +273,7 @@ class _Job:
         resume = [*same_form("jobs/train_all_tasks.py", "train"), *self.manifest.resume_arguments()]
         steps = {
             "report (this run beside earlier ones)": self.page,
-            "pictures": str(found[1] / PICTURES) if found and (found[1] / PICTURES).is_dir() else None,
+            "pictures": path_or_uri((found[1] / PICTURES).uri) if found and (found[1] / PICTURES).exists() else None,
             "look at it in MLflow (scores, pictures, this run)": look,
             "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
             "resume this run": resume if unfinished else None,
@@ -283,10 +283,10 @@ class _Job:
             say(line)
         warn_of("the description", describe_run(uri, self.parent, described(self.scores, lines)), say)
 
-    def _fuse(self, pairs: TaskPairs, checkpoint: Path) -> list[str]:
+    def _fuse(self, pairs: TaskPairs, checkpoint: Folder) -> list[str]:
         sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]
-        command = [*job_command("jobs/fuse.py", "fuse"), "--checkpoint", str(checkpoint), "--task", pairs.task]
-        return [*command, *sources, "--out", "fused"]
+        of = ["--checkpoint", path_or_uri(checkpoint.uri), "--task", pairs.task]
+        return [*job_command("jobs/fuse.py", "fuse"), *of, *sources, "--out", "fused"]
 
     def close(self, status: runs.Status) -> None:
         """Close the parent run, and those of tasks that were cut short."""

@@ -218,6 +218,7 @@ class TaskTraining:
             pictures=self.settings.validation.pictures if epoch >= 0 else 0,
             device=self.device,
             progress=progress,
+            sheet=self.task,
         )
         numbers = measured.means() | {
             f"baseline/{name}": value for name, value in self._baseline(indices).means().items()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import ray.train
 from ray.train import UserCallback
 
@@ -24,11 +25,13 @@ from refusion.runtime.failures import lasting_failure, reason_of
 from refusion.runtime.ray_internals import shorten_warnings
 from refusion.runtime.storage import Folder
 from refusion.tracking.comparison.pictures import source_file
-from refusion.tracking.comparison.scores import scores_file, with_facts
+from refusion.tracking.comparison.scores import means_file, scores_file, with_facts
+from refusion.tracking.epochs import without_baselines
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
 from refusion.tracking.runs import recorded_epochs
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, SCORES_FILE, read_metrics
+from refusion.training.display.results import Result, result_rows
 from refusion.training.epochs.sound import fault_of
 from refusion.training.reports import PAIRS, WITHIN, own_scores
 
@@ -107,7 +110,7 @@ class RecordingCallback(UserCallback):
         numbers |= _system_of_all(metrics)
         scores = own_scores(first)
         if epoch not in self.recording.recorded:
-            self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if first["is_best"] else {}))
+            self.recorder.epoch(epoch, _curves(epoch, numbers, scores, is_best=first["is_best"]))
         if scores:
             self._show(epoch, scores, is_best=first["is_best"])
         if checkpoint is not None:
@@ -116,6 +119,8 @@ class RecordingCallback(UserCallback):
                 self._scores(Path(folder), epoch, numbers, is_best=first["is_best"])
                 if first["is_best"]:
                     self._keep_best(Path(folder), epoch, numbers)
+                if scores:
+                    self._means({**numbers, "epoch": epoch})
         if epoch == self.recording.epochs:
             self.recorder.finish("FINISHED")
 
@@ -148,19 +153,32 @@ class RecordingCallback(UserCallback):
                 numbers.pop("epoch", None)
                 scores = own_scores(numbers)
                 is_best = bool(scores) and self._beats_best(numbers)
-                self.recorder.epoch(epoch, numbers | (_best_numbers(epoch, scores) if is_best else {}))
+                self.recorder.epoch(epoch, _curves(epoch, numbers, scores, is_best=is_best))
                 self._pictures(folder, epoch)
                 self._scores(folder, epoch, numbers, is_best=is_best)
                 if is_best:
                     self._keep_best(folder, epoch, numbers)
+                if scores:
+                    self._means({**numbers, "epoch": epoch})
         return frozenset(recorded)
 
     def _beats_best(self, numbers: Mapping[str, float]) -> bool:
         """Returns true where no kept best is of the same pairs and better."""
+        best, metric = self._best(), self.recording.best_by
+        return numbers.get(PAIRS) != best.get(PAIRS) or numbers[metric] > best.get(metric, -math.inf)
+
+    def _best(self) -> dict[str, float]:
+        """Returns the numbers of the kept best epoch; empty where there is none."""
         file = Folder(self.recording.folder) / BEST / METRICS_FILE
         best: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-        metric = self.recording.best_by
-        return numbers.get(PAIRS) != best.get(PAIRS) or numbers[metric] > best.get(metric, -math.inf)
+        return best
+
+    def _means(self, last: Mapping[str, float]) -> None:
+        """Record one table of means: the best epoch, the newest, the average of the sources."""
+        recording = self.recording
+        ended = Result(recording.task, "", recording.epochs, recording.best_by, self._best() or last, last)
+        rows = [{name: row[name] for name in row if name not in ("task", "state")} for row in result_rows([ended])]
+        self.recorder.text(pd.DataFrame(rows).to_csv(index=False), means_file(recording.task))
 
     def _pictures(self, folder: Path, epoch: int) -> None:
         pictures = folder / PICTURES
@@ -241,9 +259,12 @@ class RecordingCallback(UserCallback):
             self.progress_board.update.remote(self.recording.task, state="restarting", message=reason)
 
 
-def _best_numbers(epoch: int, scores: Mapping[str, float]) -> dict[str, float]:
-    """Returns the metrics that the best epoch leaves in MLflow, so that the table of runs shows and sorts by them."""
-    return {"best/epoch": float(epoch)} | {f"best/{name}": score for name, score in scores.items()}
+def _curves(
+    epoch: int, numbers: Mapping[str, float], scores: Mapping[str, float], *, is_best: bool
+) -> dict[str, float]:
+    """Returns an epoch's metrics for MLflow; the best epoch's stay there, so that the table of runs shows them."""
+    best = {"epoch": float(epoch), **scores} if is_best else {}
+    return without_baselines(numbers) | {f"best/{name}": value for name, value in best.items()}
 
 
 def _system_of_all(metrics: list[dict[str, Any]]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray.exceptions
@@ -13,10 +12,9 @@ import ray.train.torch
 from refusion.config.settings import Settings
 from refusion.errors import DamagedCheckpointError, UserError
 from refusion.images.dataset import TaskPairs
-from refusion.runtime.ending import local_path
 from refusion.runtime.failures import cause_of, reason_of
 from refusion.runtime.progress_board import tell
-from refusion.runtime.ray_internals import elastic_trainer
+from refusion.runtime.ray_internals import torch_trainer
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
@@ -88,21 +86,20 @@ def _train(assignment: Assignment, settings: Settings, run_folder: Folder, recor
 def _trainer(assignment: Assignment, settings: Settings, run_folder: Folder, recording: Recording) -> Any:
     """Returns a trainer of the task, from its newest checkpoint on."""
     threads, counts = assignment.threads, settings.worker_counts
-    elastic = len(counts) > 1
-    trainer = elastic_trainer(counts) if elastic else ray.train.torch.TorchTrainer
-    return trainer(
+    return torch_trainer(
         train_worker,
+        counts=counts,
         train_loop_config={"assignment": assignment},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=(counts[0], counts[-1]) if elastic else counts[0],
+            num_workers=(counts[0], counts[-1]) if len(counts) > 1 else counts[0],
             elastic_resize_monitor_interval_s=LOOK_FOR_ROOM,
             use_gpu=settings.gpu,
             resources_per_worker={"CPU": threads} | ({"GPU": 1} if settings.gpu else {}),
         ),
         run_config=ray.train.RunConfig(
             name=assignment.task,
-            storage_path=run_folder.uri,
+            **run_folder.for_ray(),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
             failure_config=ray.train.FailureConfig(max_failures=settings.retries),
             callbacks=[RecordingCallback(recording, assignment.progress_board)],
@@ -128,11 +125,10 @@ def newest_checkpoint(task_folder: Folder) -> Folder | None:
     return newest_sound(task_folder)[0]
 
 
-def usable_checkpoint(task_folder: Folder) -> Path | None:
-    """Returns a task's best checkpoint, or the newest; None where there is none, or not on this machine."""
-    folder = local_path(task_folder.uri)
-    if folder is None:
-        return None
-    newest = newest_checkpoint(task_folder)
-    names = (BEST, FINAL, *([Path(newest.uri).name] if newest else []), LATEST)
-    return next((folder / name for name in names if (folder / name / METRICS_FILE).is_file()), None)
+def usable_checkpoint(task_folder: Folder) -> Folder | None:
+    """Returns a task's best checkpoint, or the newest; None where there is none."""
+    for name in (BEST, FINAL):
+        if (task_folder / name / METRICS_FILE).exists():
+            return task_folder / name
+    latest = task_folder / LATEST
+    return newest_checkpoint(task_folder) or (latest if (latest / METRICS_FILE).exists() else None)

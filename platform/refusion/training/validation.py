@@ -17,7 +17,9 @@ from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.runtime.distributed import Shard, gather_on_all
-from refusion.training.weight_maps import proposed_maps
+from refusion.tracking.views.pictures import SHEET
+from refusion.training.pictures.contact_sheet import SheetRow, contact_sheet, sheet_row
+from refusion.training.pictures.weight_maps import proposed_weights, weight_maps
 
 Image = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
@@ -25,10 +27,11 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass
 class Measured:
-    """Metrics by pair and metric, and pictures by ``kind/pair`` (kind: fused or weights)."""
+    """Metrics by pair and metric, pictures by ``kind/pair`` (kind: fused, weights or sheet), and the sheet's rows."""
 
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     pictures: dict[str, Image] = field(default_factory=dict)
+    rows: dict[str, SheetRow] = field(default_factory=dict)
 
     def means(self) -> dict[str, float]:
         """Mean of each metric over the pairs; a pair whose value is no number makes the mean none either."""
@@ -48,6 +51,7 @@ def validate(
     pictures: int,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    sheet: str = "validation",
 ) -> Measured:
     """Scores and pictures of the fused pairs, computed by all workers together and returned to each.
 
@@ -63,6 +67,7 @@ def validate(
         pictures: of how many pairs, evenly spread, pictures are kept.
         device: where the modules are.
         progress: called with (done, of this worker's).
+        sheet: name of the sheet of the kept pictures.
     """
     mine = Measured()
     positions = range(shard.rank, len(indices), shard.world)
@@ -75,10 +80,15 @@ def validate(
         mine.scores[name] = measure(picture, sources)
         if position in kept:
             mine.pictures[f"fused/{name}"] = picture
-            mine.pictures[f"weights/{name}"] = proposed_maps(loss_proposal, fed)
+            weights = proposed_weights(loss_proposal, fed)
+            mine.pictures[f"weights/{name}"] = weight_maps(weights)
+            mine.rows[name] = sheet_row(a, b, picture, weights)
         if progress is not None:
             progress(done, len(positions))
-    return _in_order(store, indices, gather_on_all(mine))
+    whole = _in_order(store, indices, gather_on_all(mine))
+    if whole.rows:
+        whole.pictures[f"{SHEET}/{sheet}"] = contact_sheet(whole.rows)
+    return whole
 
 
 def average_baseline(store: PairStore, indices: list[int], shard: Shard) -> Measured:
@@ -115,6 +125,8 @@ def _in_order(store: PairStore, indices: list[int], parts: list[Measured]) -> Me
         for part in parts:
             if name in part.scores:
                 whole.scores[name] = part.scores[name]
+            if name in part.rows:
+                whole.rows[name] = part.rows[name]
     for part in parts:
         whole.pictures.update(part.pictures)
     return whole

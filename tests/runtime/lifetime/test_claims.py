@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from clouds.object_store import Store
 
 from refusion.errors import UserError
 from refusion.runtime.lifetime import claims
@@ -162,3 +163,25 @@ def test_a_claim_made_between_the_look_and_the_taking_is_left_alone(
     with pytest.raises(UserError, match="another job has begun to work on it"), claimed(folder, "--resume x", never):
         pass
     assert Claim.read(folder) == theirs
+
+
+def test_a_claim_in_a_bucket_refuses_another_process_and_leaves_nothing(store: Store) -> None:
+    there = Folder("s3://ours/runs/x")
+    with claimed(there, "--resume x", never) as former:
+        assert former is None
+        program = [sys.executable, "-c", HOLDS, there.uri]
+        said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+        assert said.startswith("refused --resume x: process ") and "is at work on it" in said
+    assert not there.exists()
+
+
+def test_a_claim_in_a_bucket_is_taken_over_from_an_owner_that_is_gone(store: Store) -> None:
+    there = Folder("s3://ours/runs/x")
+    (there / "job.yaml").write_text("kept")
+    gone = replace(Claim.mine(), pid=2**22 + 1)
+    (there / CLAIM_FILE).write_text(gone.text)
+    store.every = 3
+    with claimed(there, "--resume x", never) as former:
+        assert former == gone
+        assert Claim.read(there) is not None
+    assert (there / "job.yaml").read_text() == "kept" and Claim.read(there) is None

@@ -144,6 +144,43 @@ def test_gpu_workers_need_machines_with_gpus() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cluster", "threads", "given", "expected"),
+    [
+        # Four hosts of two threads, of which each trial takes a quarter.
+        (LAPTOP, 2, {"trials_per_gpu": 4, "trials": 40}, Placement(16, 2, {"CPU": 0.5}, 4)),
+        (LAPTOP, None, {"trials_per_gpu": 4, "trials": 8}, Placement(9, 2, {"CPU": 0.5}, 4)),
+        (LAPTOP, None, {"trials_per_gpu": 16, "trials": 40}, Placement(41, 2, {"CPU": 0.125}, 16)),
+        (LAPTOP, 1, {"trials_per_gpu": 16, "max_concurrent": 4}, Placement(4, 1, {"CPU": 0.25}, 4)),
+        (
+            GPUS,
+            1,
+            {"gpu": True, "trials_per_gpu": 16, "trials": 40},
+            Placement(32, 1, {"CPU": 0.0625, "GPU": 0.0625}, 16),
+        ),
+        (
+            GPUS,
+            None,
+            {"gpu": True, "trials_per_gpu": 3, "trials": 40},
+            Placement(6, 8, {"CPU": 2.6666, "GPU": 0.3333}, 3),
+        ),
+    ],
+)
+def test_trials_of_one_process_share_what_one_trial_would_take(
+    cluster: Cluster, threads: int | None, given: dict[str, Any], expected: Placement
+) -> None:
+    found = place(cluster, threads, **given)
+    assert found == expected
+    assert all(
+        amount * found.together <= {"CPU": found.threads, "GPU": 1}[kind] for kind, amount in found.resources.items()
+    )
+
+
+def test_a_placement_in_words() -> None:
+    assert str(Placement(8, 1, {})) == "8 at a time, 1 thread each"
+    assert str(Placement(8, 2, {}, 4)) == "8 at a time, 4 in a process of 2 threads"
+
+
 def test_too_many_threads_are_refused() -> None:
     assert refusal(LAPTOP, 9) == (
         "--threads 9: a trial needs 9 CPUs, but this cluster (8 CPUs, 0 GPUs) cannot hold one; "

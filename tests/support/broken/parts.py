@@ -1,8 +1,9 @@
-"""Losses of a user's own that fail on one worker of several, named by ``--objective.kind broken.parts:…``."""
+"""Losses of a user's own that fail, on one worker of several or alone, named by ``--objective.kind broken.parts:…``."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,6 +24,15 @@ def raising(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
     """Raises an exception on the second worker once a file ``raise`` is there."""
     if _due("raise", 1):
         raise ValueError("this loss has had enough")
+    return fusion_loss(fused, sources, weights)
+
+
+def ending(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
+    """Ends its process once a file ``end`` is there, which it takes away."""
+    fault = Path(os.environ[FAULTS]) / "end"
+    with suppress(FileNotFoundError):
+        fault.unlink()
+        os._exit(1)
     return fusion_loss(fused, sources, weights)
 
 

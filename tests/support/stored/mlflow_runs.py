@@ -23,6 +23,8 @@ from refusion.tracking.views.write import write_views
 
 SIZE = 240, 180
 """Width and height of the fused pictures."""
+SHEET_SIZE = 1376, 460
+"""Of the sheets."""
 SCORES = {"Qabf": 0.6123, "SSIM": 0.7234, "VIF": 0.4345, "SCD": 1.2456, "EN": 7.1567}
 """Means of the last epoch of the first run; those of the second are higher by a hundredth."""
 
@@ -43,7 +45,9 @@ def small_store(folder: Path) -> tuple[str, str]:
             recorder.epoch(epoch, {**measured, **best, "best/epoch": float(epoch), "loss/fusion": 1 / epoch})
             file = folder / f"{job}-{epoch}.png"
             write_image(file, _picture(job, epoch))
-            recorder.pictures(epoch, {"fused/head": file})
+            sheet = folder / f"sheet-{job}-{epoch}.png"
+            write_image(sheet, _picture(job, epoch, SHEET_SIZE))
+            recorder.pictures(epoch, {"fused/head": file, "sheet/MIF": sheet})
         recorder.finish("FINISHED")
         log_job_summary(uri, parent, {"MIF": scores})
         TaskRecorder(uri, parent).finish("FINISHED")
@@ -56,8 +60,8 @@ def small_store(folder: Path) -> tuple[str, str]:
     return uri, experiment
 
 
-def _picture(job: int, epoch: int) -> np.ndarray:
-    width, height = SIZE
+def _picture(job: int, epoch: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    width, height = size
     across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return np.dstack([across, down, np.full_like(across, 60 * epoch + 80 * job)]).astype(np.uint8)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from browsers.chromium import chromium, hosts_asked, need_browser, wait
-from stored.mlflow_runs import SCORES, SIZE, server, small_store
+from mlflow import MlflowClient
+from stored.mlflow_runs import SCORES, SHEET_SIZE, SIZE, server, small_store
 
 from refusion.tracking.views.write import view_address
 
@@ -83,6 +87,8 @@ def test_pictures_are_seen_whole_in_their_tile_and_follow_the_slider(store: tupl
     open_view(browser, store, "pictures", "fused")
     fused = "img[src*='fused~head']"
     wait(browser, lambda it: len(it.find_elements("css selector", fused)) == 2, "both runs' pictures")
+    one, other = browser.find_elements("css selector", fused)
+    wait(browser, lambda _: one.rect["y"] == other.rect["y"] and one.rect["x"] != other.rect["x"], "them side by side")
     first = browser.find_element("css selector", fused)
     wait(browser, lambda _: first.get_property("naturalWidth"), "the picture")
     # The page shows MLflow's own preview, of 256 pixels; the whole picture opens behind it.
@@ -101,3 +107,43 @@ def test_pictures_are_seen_whole_in_their_tile_and_follow_the_slider(store: tupl
         lambda it: all("step%2B1" in image.get_property("src") for image in it.find_elements("css selector", fused)),
         "the pictures of epoch 1",
     )
+
+
+def test_pictures_says_first_which_job_is_better_on_which_task(store: tuple[str, str], browser: Any) -> None:
+    open_view(browser, store, "pictures", "best Qabf, job by job")
+
+    def bars(it: Any) -> list[str]:
+        return sorted(text.text for text in it.find_elements("css selector", ".bartext"))
+
+    wait(browser, lambda it: bars(it) == ["0.61", "0.62"], "a bar for each job")
+
+
+def test_sheets_are_read_in_their_tile(store: tuple[str, str], browser: Any) -> None:
+    open_view(browser, store, "pictures", "sheet")
+    sheet = "img[src*='sheet~MIF']"
+    browser.execute_script("document.body.style.zoom = 0.4")  # Tiles out of sight are not drawn.
+    wait(browser, lambda it: it.find_elements("css selector", sheet), "a sheet")
+    first = browser.find_element("css selector", sheet)
+    wait(browser, lambda _: first.get_property("naturalWidth") == SHEET_SIZE[0], "the sheet at its own size")
+
+
+def test_two_runs_are_compared_by_their_numbers(store: tuple[str, str], browser: Any) -> None:
+    """MLflow's own page of two runs, which a person opens by selecting them, has both values of each metric."""
+    address, experiment = store
+    client = MlflowClient(tracking_uri=address)
+    tasks = client.search_runs([experiment], "tags.kind = 'task'", order_by=["attributes.start_time ASC"])
+    runs = quote(json.dumps([run.info.run_id for run in tasks]))
+    browser.get("about:blank")
+    browser.get(f"{address}/#/compare-runs?runs={runs}&experiments={quote(json.dumps([experiment]))}")
+
+    def table(it: Any) -> dict[str, list[float]]:
+        """Both runs' values by metric, as far as the table is drawn: the names stand before the values."""
+        text = it.find_element("tag name", "body").text
+        lines = text.partition("Metrics\nShow diff only\n")[2].partition("\nArtifacts")[0].splitlines()
+        names = list(takewhile(lambda line: not line[:1].isdigit(), lines))
+        numbers = [float(line) for line in lines[len(names) :]]
+        return dict(zip(names, map(list, zip(numbers[::2], numbers[1::2], strict=True)), strict=False))
+
+    found = wait(browser, lambda it: table(it) if {"EN", "SSIM", "Qabf"} <= table(it).keys() else None, "the metrics")
+    for metric in ("EN", "SSIM", "Qabf"):
+        assert found[metric] == pytest.approx([SCORES[metric], SCORES[metric] + 0.01], abs=6e-4)

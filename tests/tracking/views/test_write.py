@@ -71,11 +71,12 @@ def test_a_jobs_pictures_are_shown_at_their_last_epoch_without_params(uri: str, 
     run = client.create_run(experiment).info.run_id
     for step in (1, 2):
         client.log_image(run, np.zeros((8, 8, 3), np.uint8), key="fused/01_a b", step=step, synchronous=True)
-    client.log_image(run, np.zeros((8, 8, 3), np.uint8), key="weights/01_a b", step=2, synchronous=True)
+    for key in ("weights/01_a b", "sheet/MIF"):
+        client.log_image(run, np.zeros((8, 8, 3), np.uint8), key=key, step=2, synchronous=True)
     assert write_views(uri, experiment, pictures_of=[run]) is None
     charts = json.loads(tags_of(uri, experiment)[f"{TAG}pictures"])["compareRunCharts"]
     tiles = [(chart["imageKeys"], chart["step"], chart["showRunParams"]) for chart in charts if "imageKeys" in chart]
-    assert tiles == [(["fused/01_a b"], 2, False)]
+    assert tiles == [(["fused/01_a b"], 2, False), (["sheet/MIF"], 2, False)]
     # A job that begins leaves them.
     write_views(uri, experiment)
     assert json.loads(tags_of(uri, experiment)[f"{TAG}pictures"])["compareRunCharts"] == charts

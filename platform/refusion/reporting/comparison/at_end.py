@@ -5,7 +5,7 @@ from __future__ import annotations
 from refusion.metrics import METRICS
 from refusion.reporting.comparison.files import PAGE, page_of
 from refusion.reporting.comparison.groups import group_runs
-from refusion.runtime.ending import local_path
+from refusion.runtime.ending import path_or_uri
 from refusion.tracking.comparison.runs import read_runs
 from refusion.tracking.store import ui_command
 from refusion.training.display.report import Ended
@@ -28,4 +28,4 @@ def write_report(ended: Ended) -> str:
     )
     file = ended.folder / PAGE
     file.write_text(page_of(f"Run {ended.name}", group_runs(runs), foot, ended.name))
-    return str(local_path(file.uri) or file.uri)
+    return path_or_uri(file.uri)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from refusion.metrics import METRICS
 from refusion.reporting.comparison.groups import Group
 from refusion.reporting.comparison.measures import HIGHER, LEVEL
 from refusion.reporting.figures import INK, OTHERS, NothingToShowError, axis_label, panels
+from refusion.tracking.comparison.scores import AVERAGE
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -74,7 +75,7 @@ def learning_curves(group: Group) -> Figure:
         for name, history in curves.items():
             best = group.runs[name].epoch
             _curve(axes, history, metric, colours[name], best)
-        _average(axes, curves, metric)
+        _average(axes, group, metric)
         axes.set_title(metric, fontsize=10, color=INK)
         axes.set_xlabel("epoch (0: untrained)", fontsize=8, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -93,12 +94,10 @@ def _curve(axes: Axes, history: pd.DataFrame, metric: str, colour: str, best: in
     axes.plot(at["epoch"], at[metric], "o", color=colour, markerfacecolor="none", markersize=10)
 
 
-def _average(axes: Axes, curves: Mapping[str, pd.DataFrame], metric: str) -> None:
-    name = f"baseline/{metric}"
-    found = [history[name].dropna() for history in curves.values() if name in history]
-    values = [float(column.iloc[-1]) for column in found if len(column)]
-    if values:
-        axes.axhline(values[-1], color=INK, linewidth=1, linestyle="--")
+def _average(axes: Axes, group: Group, metric: str) -> None:
+    for method in group.methods:
+        if method.name == AVERAGE and metric in method.frame:
+            axes.axhline(float(method.frame[metric].mean()), color=INK, linewidth=1, linestyle="--")
 
 
 def cost_chart(group: Group, standings: pd.DataFrame) -> Figure:

@@ -177,10 +177,12 @@ def claimed(folder: Folder, what: str, lost: Callable[[str], None]) -> Iterator[
         now = Claim.read(folder)
         if now is not None and now.token == mine.token:
             (folder / CLAIM_FILE).remove_file()
+            # A job that was refused leaves no folder, whose name would be taken.
             if (place := local_path(folder.uri)) is not None:
-                # A job that was refused leaves no folder, whose name would be taken.
                 with suppress(OSError):
                     place.rmdir()
+            elif not folder.names():
+                folder.remove()
 
 
 def _take(folder: Folder, mine: Claim, former: Claim | None) -> bool:

@@ -21,7 +21,7 @@ from refusion.errors import DamagedCheckpointError, TrainingDivergedError, UserE
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.failures import cause_of, lasting_failure, reason_of
-from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS
+from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS, torch_trainer
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
@@ -132,7 +132,7 @@ def _run_name(config: dict[str, Any], worker_plan: MultiWorkerPlan) -> str:
 
 def _trainer(config: dict[str, Any], plan: TrialPlan, worker_plan: MultiWorkerPlan) -> ray.train.torch.TorchTrainer:
     gpu = bool(plan.base["gpu"])
-    return ray.train.torch.TorchTrainer(
+    return torch_trainer(
         train_worker,
         train_loop_config={"config": config, "plan": plan, "worker_plan": worker_plan},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -143,7 +143,7 @@ def _trainer(config: dict[str, Any], plan: TrialPlan, worker_plan: MultiWorkerPl
         ),
         run_config=ray.train.RunConfig(
             name=_run_name(config, worker_plan),
-            storage_path=worker_plan.storage,
+            **Folder(worker_plan.storage).for_ray(),
             failure_config=ray.train.FailureConfig(max_failures=int(plan.base["retries"])),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=[_Reports(worker_plan, config[NUMBER])],
@@ -186,7 +186,7 @@ def _load(training: TrialTraining, config: dict[str, Any]) -> None:
         DamagedCheckpointError: the newest cannot be gone on from.
     """
     newest = ray.train.get_checkpoint()
-    found = newest or (ray.train.Checkpoint(config[START]) if config.get(START) else None)
+    found = newest or (ray.train.Checkpoint(**Folder(config[START]).as_checkpoint()) if config.get(START) else None)
     if found is None:
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 from refusion.config.settings import Settings
@@ -13,11 +14,17 @@ from refusion.search.options import SweepOptions
 
 @dataclass(frozen=True)
 class Placement:
-    """Trials at a time, threads of each worker, and the resources that Tune reserves per trial."""
+    """Trials at a time, threads of each process, resources that Tune reserves per trial, and trials of each process."""
 
     concurrent: int
     threads: int
     resources: dict[str, float]
+    together: int = 1
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        each = f"{threads} each" if self.together == 1 else f"{self.together} in a process of {threads}"
+        return f"{self.concurrent} at a time, {each}"
 
 
 def find_placement(cluster: Cluster, options: SweepOptions, base: Settings) -> Placement:
@@ -25,7 +32,8 @@ def find_placement(cluster: Cluster, options: SweepOptions, base: Settings) -> P
 
     A trial of one worker takes its threads' CPUs (and its share of a GPU) and trains in its own process. One of several
     workers takes a CPU for its driver besides what Ray Train then takes for the workers, so that as many trials are
-    begun as can also have their workers: a trial whose workers do not fit would wait for ever.
+    begun as can also have their workers: a trial whose workers do not fit would wait for ever. Where several trials
+    train in one process, each takes its share of what the process would take.
 
     Raises:
         UserError: not even one trial fits; says what is asked for and what there is.
@@ -33,7 +41,8 @@ def find_placement(cluster: Cluster, options: SweepOptions, base: Settings) -> P
     if base.gpu and not any(node.gpus for node in cluster.nodes):
         raise UserError("--gpu: there is no GPU in this cluster; leave --gpu out or join a node that has one")
     most = options.max_concurrent or options.trials + 1
-    threads = base.threads or _threads(cluster, options, base, most)
+    together = min(options.trials_per_gpu, most)
+    threads = base.threads or _threads(cluster, options, base, math.ceil(most / together))
     fitting = _fitting(cluster, options, base, threads)
     if fitting == 0:
         raise UserError(_refusal(cluster, options, base, threads))
@@ -41,7 +50,14 @@ def find_placement(cluster: Cluster, options: SweepOptions, base: Settings) -> P
     resources: dict[str, float] = {"CPU": 1 if multi_worker else threads}
     if base.gpu and not multi_worker:
         resources["GPU"] = options.gpu_per_trial
-    return Placement(min(fitting, most), threads, resources)
+    if together > 1:
+        resources = {kind: _share(amount, together) for kind, amount in resources.items()}
+    return Placement(min(fitting * together, most), threads, resources, together)
+
+
+def _share(amount: float, among: int) -> float:
+    """An equal share in Ray's finest unit, so that all of them together are no more than the amount."""
+    return math.floor(amount / among * 10_000) / 10_000
 
 
 def _threads(cluster: Cluster, options: SweepOptions, base: Settings, most: int) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import torch
@@ -48,6 +49,27 @@ class ProgressReporter:
             self.progress_board.update.remote(str(self.number), phase=phase, **more)
 
 
+class Training(Protocol):
+    """A trial's training as `TrialTraining` is one, in this process or in another."""
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+
+    @property
+    def done(self) -> bool:
+        """True once all epochs are trained."""
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train for one epoch; its numbers."""
+
+    def save(self, folder: Path) -> None:
+        """Write a whole checkpoint."""
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint."""
+
+
 class Trial(tune.Trainable):
     """Trains ``config["values"]`` from the checkpoint ``config["start"]``, or from the beginning.
 
@@ -83,17 +105,23 @@ class Trial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self.number = int(config[NUMBER])
         self.problem = self.note = ""
-        gpu = bool(self.plan.base["gpu"])
-        device = torch.device("cuda" if gpu else "cpu")
         try:
-            self.training = TrialTraining(
-                self.cache, config[VALUES], device=device, watch=ProgressReporter(self.progress_board, self.number)
-            )
+            self.training = self.make_training(config[VALUES])
             if config.get(START):
-                with tune.Checkpoint(config[START]).as_directory() as folder:
+                with tune.Checkpoint(**Folder(config[START]).as_checkpoint()).as_directory() as folder:
                     self.training.load(Path(folder))
         except UserError as error:
             self.problem = str(error)
+
+    def make_training(self, values: Mapping[str, Any]) -> Training:
+        """The training of the trial's values, not begun yet.
+
+        Raises:
+            UserError: the values do not go together.
+        """
+        device = torch.device("cuda" if self.plan.base["gpu"] else "cpu")
+        watch = ProgressReporter(self.progress_board, self.number)
+        return TrialTraining(self.cache, values, device=device, watch=watch)
 
     def step(self) -> dict[str, Any]:
         """One epoch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from refusion.config.layers import check
 from refusion.config.settings import Settings
+from refusion.images.device_store import DevicePlanes
 from refusion.images.pairs import Pair
 from refusion.images.store import PairStore
 from refusion.images.writing import write_image
@@ -57,10 +58,11 @@ class TrialPlan:
 
 @dataclass
 class TrialCache:
-    """Cache of one process from trial to trial: decoded images, scores of the sources' average, its notes."""
+    """Cache of one process for its trials, at a time or in turn: images, scores of the sources' average, notes."""
 
     plan: TrialPlan
     baselines: dict[str, dict[tuple[int, ...], Measured]] = field(default_factory=dict)
+    held: dict[str, dict[int, DevicePlanes | None]] = field(default_factory=dict)
     noted: set[str] = field(default_factory=set)
 
     def note(self, text: str) -> None:
@@ -109,6 +111,8 @@ class TrialTraining:
         self.watch = watch
         self.states = {task: TrainingState(self.settings, task, self.device) for task in cache.plan.pairs}
         self.reports: dict[str, EpochReport] = {}
+        # One per task for all its epochs: on a GPU it holds the steps' graphs.
+        self._epochs: dict[str, Iterator[EpochReport]] = {}
 
     @property
     def epoch(self) -> int:
@@ -129,7 +133,9 @@ class TrialTraining:
         numbers: dict[str, float] = {}
         single = len(self.states) == 1
         for task, state in self.states.items():
-            self.reports[task] = next(self._training(task).epochs(state))
+            if task not in self._epochs:
+                self._epochs[task] = self._training(task).epochs(state)
+            self.reports[task] = next(self._epochs[task])
             own = self.reports[task].numbers
             numbers |= own if single else {f"{task}/{name}": value for name, value in own.items()}
         return numbers
@@ -146,6 +152,7 @@ class TrialTraining:
             watch=lambda progress: self.watch(task, progress),
             note=self.cache.note,
             baselines=self.cache.baselines.setdefault(task, {}),
+            held=self.cache.held.setdefault(task, {}),
         )
 
     def save(self, folder: Path) -> None:
@@ -166,5 +173,7 @@ class TrialTraining:
         Raises:
             UserError: it is damaged, or of other networks.
         """
+        # The optimisers' memory is another afterwards than the one that graphs have captured.
+        self._epochs.clear()
         for task, state in self.states.items():
             load_checkpoint(folder / task, state)

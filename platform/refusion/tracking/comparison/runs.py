@@ -41,7 +41,7 @@ class RecordedRun:
         status: as MLflow has it, such as FINISHED.
         epoch: the best one, from 1 on; None where nothing was validated, or nothing trained.
         means: of the best epoch, by metric.
-        history: a row per epoch, with ``epoch``, metrics, ``baseline/…`` and costs; empty for a method.
+        history: a row per epoch, with ``epoch``, metrics and costs; empty for a method.
         scores: of each picture at the best epoch; None for a run that an earlier version recorded.
         settings: dotted.
     """
@@ -121,7 +121,7 @@ def _chosen(
         shown.sort(key=lambda run: run.data.tags.get(PARENT_TAG) != job)
     kept: Collection[str] = names or list(dict.fromkeys(named[str(run.info.run_id)] for run in shown))[:newest]
     chosen = [run for run in reversed(shown) if named[str(run.info.run_id)] in kept]
-    only = [*metrics, *(f"baseline/{name}" for name in metrics), *COSTS]
+    only = [*metrics, *COSTS]
     return _unique([_read(client, uri, run, named[str(run.info.run_id)], metrics, only) for run in chosen])
 
 

@@ -41,6 +41,11 @@ def scores_file(task: str, epoch: Literal["best", "last"]) -> str:
     return f"scores/{task}/{epoch}.csv"
 
 
+def means_file(task: str) -> str:
+    """Returns the artifact in a run with the means of its best and its newest epoch, and of the average."""
+    return f"scores/{task}/means.csv"
+
+
 def scores_text(methods: Mapping[str, Scores], convention: str) -> str:
     """Returns a CSV table as jobs/evaluate.py does: ``name``, ``method``, a column per metric, ``convention``.
 

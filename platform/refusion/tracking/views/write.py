@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
 
 from mlflow import MlflowClient, MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,12 +19,12 @@ NOTE_TAG = "mlflow.note.content"
 # By its first line a description of ours is known from one that a person has written.
 _TITLE = "**Image fusion: trainings, sweeps and evaluations.**"
 # MLflow's name of a picture's file; a slash of its key is a tilde there.
-_FUSED = re.compile(r"fused~(.+)\+step\+(\d+)\+timestamp")
+_PICTURE = re.compile(r"images/(fused|sheet)~(.+)\+step\+(\d+)\+timestamp")
 _MOST_PICTURES = 24
 _VIEWS = {
     "tasks": "scores of each task",
     "jobs": "jobs side by side",
-    "pictures": "fused pictures under a slider, and the scores' curves",
+    "pictures": "which job is better on which task, fused pictures under a slider, the scores' curves",
     "sweep": "trials of sweeps, best first",
 }
 
@@ -50,7 +51,7 @@ def write_views(
     client = MlflowClient(tracking_uri=uri)
     try:
         there = client.get_experiment(experiment_id).tags
-        states = view_states(varied, _fused_pictures(client, pictures_of))
+        states = view_states(varied, _pictures(client, pictures_of))
         wanted = {TAG + name: json.dumps(state) for name, state in states.items()} | dict(tags or {})
         for name, given in (("sweep", varied), ("pictures", pictures_of)):
             if not given and TAG + name in there:
@@ -65,15 +66,22 @@ def write_views(
     return None
 
 
-def _fused_pictures(client: MlflowClient, run_ids: Sequence[str]) -> dict[str, int]:
-    """Returns the keys of the runs' fused pictures, those of the first run first, with the last epoch of each."""
+def _pictures(client: MlflowClient, run_ids: Sequence[str]) -> dict[str, int]:
+    """Returns the keys of the runs' fused pictures and sheets, the first of each run first, with their last epochs."""
+    each = [_pictures_of(client, run_id) for run_id in run_ids]
+    turns = chain.from_iterable(zip_longest(*each))
+    found = dict.fromkeys(key for key in turns if key is not None)
+    last = {key: max(of_run.get(key, 0) for of_run in each) for key in found}
+    return dict(list(last.items())[:_MOST_PICTURES])
+
+
+def _pictures_of(client: MlflowClient, run_id: str) -> dict[str, int]:
     found: dict[str, int] = {}
-    for run_id in run_ids:
-        for file in client.list_artifacts(run_id, "images"):
-            if logged := _FUSED.search(file.path):
-                key, step = f"fused/{logged[1]}", int(logged[2])
-                found[key] = max(step, found.get(key, 0))
-    return dict(list(found.items())[:_MOST_PICTURES])
+    for file in client.list_artifacts(run_id, "images"):
+        if logged := _PICTURE.match(file.path):
+            key, step = f"{logged[1]}/{logged[2]}", int(logged[3])
+            found[key] = max(step, found.get(key, 0))
+    return found
 
 
 def describe_run(uri: str, run_id: str, text: str) -> str | None:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from refusion.objectives import FusionWeights
-from refusion.training.weight_maps import weight_maps
+from refusion.training.pictures.weight_maps import weight_maps
 
 
 def left_on_b(reach: float) -> torch.Tensor:
