@@ -16,6 +16,8 @@ from clusters.nodes import TwoNodes, two_nodes
 from one_ray import start_ray
 from written_pairs import write_pairs
 
+from refusion.runtime.ray_internals import WORKER_POLL_SECONDS
+
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
@@ -33,6 +35,8 @@ def a_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, py
         patch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("RAY_ADDRESS", raising=False)
+        # An epoch is on Ray's record soon after it was saved.
+        patch.setenv(WORKER_POLL_SECONDS, "0.3")
         # Workers of a Ray that another file started look for faults, and keep their pairs, where that file had them.
         ray.shutdown()
         yield Place(home, data, faults), patch
