@@ -3,6 +3,7 @@
 python jobs/runs.py                       # those of $REFUSION_HOME
 python jobs/runs.py --prune               # shows what others have superseded, asks, deletes it, says what that freed
 python jobs/runs.py --close               # closes those whose job is gone
+python jobs/runs.py --write-waiting       # writes to MLflow what waits since its server was away
 python jobs/runs.py --json                # for programs; or --csv
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ NO_RAY = "/dev/null/this test starts Ray and has no marker ray"
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        # Read as Triton is imported, which others may do before the tests of its kernels.
+        os.environ.setdefault("TRITON_INTERPRET", "1")
     # Also for fixtures that live longer than a test.
     configure(compile=False)
 

@@ -27,6 +27,7 @@ from refusion.meta.phases import doubled
 from refusion.meta.state import TrainingState
 from refusion.networks.weight_files import read_safetensors
 from refusion.objectives import Loss
+from refusion.ops.backend import float32_as_configured
 from refusion.shipped import FUSION_FILE, LOSS_PROPOSAL_FILE, SETTINGS_FILE
 
 OnStep = Callable[[int, int], None]
@@ -111,15 +112,17 @@ def adapt(
     adapted = copy.deepcopy(module)
     parameters = list(adapted.parameters())
     adam = torch.optim.Adam(parameters, lr=rate)
-    for sources in batches:
-        with torch.no_grad():
-            weights = loss_proposal(sources)
-        value = loss(adapted(sources), sources, weights)
-        gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        adam.step()
-        on_step(float(value.detach()))
+    device = next(iter(parameters)).device
+    with float32_as_configured(device):
+        for sources in batches:
+            with torch.no_grad():
+                weights = loss_proposal(sources)
+            value = loss(adapted(sources), sources, weights)
+            gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            adam.step()
+            on_step(float(value.detach()))
     adam.zero_grad(set_to_none=True)
     return adapted
 

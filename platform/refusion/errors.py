@@ -14,6 +14,10 @@ class DamagedCheckpointError(UserError):
     """A checkpoint cannot be gone on from, so that a training goes on from the one before it; one sentence."""
 
 
+class StoreAwayError(UserError):
+    """Raised where MLflow's store does not answer, but may do so later."""
+
+
 class MachineError(Exception):
     """The machine does not give what a job needs, whose request is right: one sentence that says what to do.
 

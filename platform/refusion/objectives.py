@@ -84,8 +84,8 @@ class FusionLoss:
       x and y added; nothing of it is learned.
 
     Args:
-        alpha: weight of the intensity term.
-        beta: weight of the gradient term.
+        alpha: weight of the intensity term, a number or a tensor of no dimension.
+        beta: weight of the gradient term, alike.
         gradient: kind of gradient term.
         weighting: of the squared differences, by the weights squared (published) or by the weights.
 
@@ -96,8 +96,8 @@ class FusionLoss:
     0.125
     """
 
-    alpha: float = 1.0
-    beta: float = 1.0
+    alpha: float | torch.Tensor = 1.0
+    beta: float | torch.Tensor = 1.0
     gradient: GradientTerm = "learned"
     weighting: Weighting = "squared"
 

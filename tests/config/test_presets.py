@@ -18,6 +18,7 @@ COMPUTED = ("schedule", "outer", "objective", "meta", "images", "network")
 # They decide what memory is used and when a training gives up, or hold what only networks of a user's own take.
 LEFT_OUT = {
     "images.cache_mb",
+    "images.device_cache_mb",
     "schedule.max_skipped",
     "network.options",
     "network.loss_proposal_options",

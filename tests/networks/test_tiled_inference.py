@@ -11,6 +11,7 @@ from refusion.networks import FusionModule, fuse_tiled
 from refusion.networks.reference import ReferenceFusionModule
 from refusion.networks.tiled import row_maps
 from refusion.networks.tiled_inference import Tiling, fused_strips
+from refusion.ops.backend import Precision, configure
 
 
 def modules(output: Output = "image", **sizes: int) -> tuple[FusionModule, ReferenceFusionModule]:
@@ -120,3 +121,15 @@ def test_a_gpu_gives_the_same(tiling: Tiling | None) -> None:
     with torch.no_grad():
         expected = reference(sources)
     torch.testing.assert_close(fuse_tiled(module.cuda(), sources.cuda(), tiling).cpu(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_a_gpu_gives_the_same_whatever_was_switched_before(precision: Precision) -> None:
+    module, _ = modules()
+    sources = torch.rand(1, 2, 64, 80)
+    with torch.no_grad():
+        expected = fuse_tiled(module, sources)
+        with configure("cuda", precision=precision):
+            near = 1e-4 if precision == "float32" else 1e-2
+            torch.testing.assert_close(fuse_tiled(module.cuda(), sources.cuda()).cpu(), expected, rtol=0, atol=near)

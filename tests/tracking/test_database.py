@@ -167,9 +167,19 @@ def test_somebody_elses_sqlite_file_is_refused(tmp_path: Path) -> None:
         open_store(f"sqlite:///{tmp_path}/photos.db", "study")
 
 
-def test_a_database_without_its_driver_names_the_package() -> None:
-    with pytest.raises(UserError, match=r"//u:\*\*\*@host/db needs a driver .*: pip install .*psycopg"):
-        open_database("postgresql://u:secret@host/db")
+@pytest.mark.parametrize(
+    ("scheme", "module", "command"),
+    [
+        ("postgresql", "psycopg", r"pip install 'refusion-platform\[postgres\]'$"),
+        ("mysql", "MySQLdb", "pip install mysqlclient$"),
+    ],
+)
+def test_a_database_without_its_driver_names_what_to_install(
+    scheme: str, module: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"//u:\*\*\*@host/db needs a driver .*: {command}"):
+        open_database(f"{scheme}://u:secret@host/db")
 
 
 def test_a_home_that_cannot_be_written_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

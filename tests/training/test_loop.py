@@ -17,9 +17,9 @@ from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS
 from refusion.ops.backend import native_library
 from refusion.ops.native import library
+from refusion.training import batches
 from refusion.training.batches import Waits, read_ahead
 from refusion.training.checkpoints import load_checkpoint, save_checkpoint
-from refusion.training.epochs import phases
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import PAIRS, EpochReport, Losses, Progress
 
@@ -67,7 +67,7 @@ def test_every_epoch_is_reported_with_losses_schedule_speed_and_scores(training:
         assert set(report.numbers) == LOSSES | SIGNALS | SCHEDULE | TIMES | scores | {"time/validation_seconds", PAIRS}
         assert all(math.isfinite(value) for value in report.numbers.values())
         assert report.validated
-        assert set(report.pictures) == {"fused/scene_1", "weights/scene_1"}
+        assert set(report.pictures) == {"fused/scene_1", "weights/scene_1", f"sheet/{training.task}"}
     assert [report.numbers["beta"] for report in reports] == [0.5, 1.0]
     assert (state.epoch, state.meta_steps, state.fusion_steps) == (2, 4, 6)
     assert state.best_score == max(report.numbers["Qabf"] for report in reports)
@@ -86,7 +86,7 @@ def test_both_phases_waits_for_images_are_a_part_of_the_training_time(
 
     _, (usual, _) = run(training)
     assert 0 < usual.numbers["time/data_seconds"] < usual.numbers["time/training_seconds"]
-    monkeypatch.setattr(phases, "read_ahead", slow)
+    monkeypatch.setattr(batches, "read_ahead", slow)
     _, reports = run(training)
     assert steps == [range(2), range(3), range(2, 4), range(3, 6)]
     assert [report.numbers["time/data_seconds"] // 1000 for report in reports] == [2, 2]

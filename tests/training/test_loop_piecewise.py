@@ -132,8 +132,8 @@ def test_scores_on_other_numbers_of_pairs_are_not_compared(training: TaskTrainin
 def test_validation_measures_the_pairs_of_its_epoch(training: TaskTraining) -> None:
     state, reports = run(told(training, {"validation": {"images": {0: 1, 1: 2}, "pictures": 9}}))
     assert [set(report.pictures) for report in reports] == [
-        {"fused/scene_1", "weights/scene_1"},
-        {"fused/scene_0", "weights/scene_0", "fused/scene_1", "weights/scene_1"},
+        {"fused/scene_1", "weights/scene_1", f"sheet/{training.task}"},
+        {"fused/scene_0", "weights/scene_0", "fused/scene_1", "weights/scene_1", f"sheet/{training.task}"},
     ]
     assert reports[0].numbers["baseline/SSIM"] != reports[1].numbers["baseline/SSIM"]
     assert state.validated_pairs == 2

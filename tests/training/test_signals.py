@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ from refusion.training.signals import EpochSignals
 ALONE = Shard()
 
 
+def given(drawn: Tensor) -> tuple[Tensor, None]:
+    """The images as a training draws them, without noise."""
+    return drawn, None
+
+
 def signals_of(shard: Shard = ALONE, iterations: int = 25, on_image: bool = True) -> EpochSignals:
     step = Step(FusionLoss(beta=0.5), reconstruction_loss, True, identity, 1, on_image)
     return EpochSignals(new_state(accumulate=50), step, shard, iterations, fusion_steps=1)
@@ -36,7 +42,7 @@ def test_norm_and_cosine_are_those_of_the_meta_gradients() -> None:
         drawn = images(number, 2, 2)
         found.step.meta(found.state, drawn, None, 0.05, 1e-3)
         gradients.append(found.state.outer.latest.clone())
-        found.after_meta_iteration(number + 1, drawn, None, 0.05)
+        found.after_meta_iteration(number + 1, partial(given, drawn), 0.05)
     means = found.sums.means()
     assert set(means) == {"signal/meta_gradient_norm", "signal/meta_gradient_cosine"}
     assert means["signal/meta_gradient_norm"] == pytest.approx(sum(float(g.norm()) for g in gradients) / 3)
@@ -50,7 +56,7 @@ def test_halves_are_looked_at_seldom(iterations: int, looks: int, monkeypatch: p
     asked: list[int] = []
     monkeypatch.setattr(found, "_halves", lambda *_: asked.append(1))
     for done in range(1, iterations + 1):
-        found.after_meta_iteration(done, images(0, 2, 2), None, 0.05)
+        found.after_meta_iteration(done, partial(given, images(0, 2, 2)), 0.05)
     assert len(asked) == looks
 
 
@@ -81,12 +87,12 @@ def test_a_batch_that_has_no_halves_is_left_alone() -> None:
 def test_weights_are_looked_at_where_they_are_learned() -> None:
     drawn = images(1, 1, 2)
     found = signals_of()
-    found.before_fusion_update(1, drawn)
+    found.before_fusion_update(1, partial(given, drawn))
     with torch.no_grad():
         expected = weight_signals(found.state.loss_proposal(drawn[0]), drawn[0])
     assert found.sums.means() == {f"signal/{name}": pytest.approx(float(value)) for name, value in expected.items()}
     fixed = signals_of(iterations=0)
-    fixed.before_fusion_update(1, drawn)
+    fixed.before_fusion_update(1, partial(given, drawn))
     assert fixed.sums.means() == {}
 
 

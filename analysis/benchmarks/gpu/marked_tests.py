@@ -1,19 +1,19 @@
-"""The tests that need a GPU, file by file, so that one that cannot be imported here leaves the others."""
+"""The tests that need a GPU, in one run of pytest: a file that cannot be imported here leaves the others."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from gpu.rows import Row
 
 ROOT = Path(__file__).resolve().parents[3]
 _MARKER = re.compile(r"^\s*@pytest\.mark\.gpu$", re.MULTILINE)
+_OUTCOME = re.compile(r"^(tests/\S+\.py)::(.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b")
+_BROKEN = re.compile(r"^ERROR (tests/\S+\.py)( - (?P<reason>.+))?$")
 _MISSING = re.compile(r"ModuleNotFoundError: (No module named '[^']+')")
 
 
@@ -24,28 +24,48 @@ def marked_files() -> list[Path]:
 
 
 def test_rows(device: str) -> Iterator[Row]:  # noqa: ARG001 - the marker says what they need
-    """A row per file: how many passed of those that ran."""
-    for file in marked_files():
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.xml"
-            command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-p", "no:xdist"]
-            done = subprocess.run(
-                [*command, f"--junit-xml={report}", str(file)], cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            yield row_of(str(file), report.read_text() if report.exists() else "", done.stdout + done.stderr)
+    """A row per file, as soon as the next one begins: how many passed of those that ran."""
+    files = [str(file) for file in marked_files()]
+    options = ["-v", "-m", "gpu", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", *options, "--continue-on-collection-errors", *files]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pytest:
+        assert pytest.stdout is not None
+        yield from rows_of(pytest.stdout, files)
 
 
-def row_of(file: str, report: str, said: str) -> Row:
-    """The row of one file's tests, from pytest's report in JUnit's form (empty where there is none) and its words."""
-    missing = _MISSING.search(said)
-    if missing is not None:
-        return Row("tests", file, note=f"not run: {missing[1]}")
-    if not report:
-        return Row("tests", file, note=f"not run: {(said.strip().splitlines() or ['pytest said nothing'])[-1]}")
-    suite = next(ElementTree.fromstring(report).iter("testsuite"))
-    number = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
-    bad = number["failures"] + number["errors"]
-    passed = number["tests"] - bad - number["skipped"]
-    failed = [case.get("name", "") for case in suite.iter("testcase") if {"failure", "error"} & {e.tag for e in case}]
-    note = f"FAILED: {', '.join(failed)}" if bad else f"{number['skipped']} skipped" if number["skipped"] else ""
-    return Row("tests", file, passed, f"of {number['tests']} passed", note=note)
+def rows_of(lines: Iterable[str], files: Sequence[str]) -> Iterator[Row]:
+    """The rows of what pytest says of these files, verbosely."""
+    present, found, done = "", list[tuple[str, str]](), set[str]()
+    broken: dict[str, str] = {}
+    last = "pytest said nothing"
+    missing = ""
+    for line in lines:
+        last = line.strip() or last
+        named = _MISSING.search(line)
+        missing = named[1] if named is not None else missing
+        outcome, error = _OUTCOME.match(line), _BROKEN.match(line)
+        if error is not None:
+            broken[error[1]] = error["reason"] or missing
+        if outcome is None:
+            continue
+        if outcome[1] != present and present:
+            yield _row(present, found)
+            found = []
+        present = outcome[1]
+        done.add(present)
+        found.append((outcome[2], outcome[3]))
+    if present:
+        yield _row(present, found)
+    for file in files:
+        if file not in done:
+            reason = broken.get(file, last)
+            short = _MISSING.search(reason)
+            yield Row("tests", file, note=f"not run: {reason if short is None else short[1]}")
+
+
+def _row(file: str, found: Sequence[tuple[str, str]]) -> Row:
+    passed = sum(outcome == "PASSED" for _, outcome in found)
+    skipped = sum(outcome == "SKIPPED" for _, outcome in found)
+    bad = list(dict.fromkeys(name for name, outcome in found if outcome in ("FAILED", "ERROR")))
+    note = f"FAILED: {', '.join(bad)}" if bad else f"{skipped} skipped" if skipped else ""
+    return Row("tests", file, passed, f"of {len(found)} passed", note=note)

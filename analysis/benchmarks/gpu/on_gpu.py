@@ -5,22 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from gpu.rows import Row, read_row, table_of
+from gpu.section import rows_of
+from gpu.targets import target_rows
 from measuring import machine
 from rich.console import Console
 
 # Seconds of each section; what one leaves over goes to those after it.
-BUDGETS = {"tests": 100, "step": 150, "kernels": 50, "bandwidth": 40, "inference": 40, "metrics": 40}
+BUDGETS = {
+    "step": 140, "epoch": 35, "inference": 40, "kernels": 40, "bandwidth": 25, "trials": 70, "tests": 90, "metrics": 30,
+}  # fmt: skip
 WHOLE = 470
+RESULTS = Path("analysis/results/gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,16 +44,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allowed = 0.0
     for section in options.only or BUDGETS:
         allowed += BUDGETS[section]
-        until = start + min(allowed, options.seconds)
-        rows += run_section(section, device, until - time.monotonic())
+        left = start + min(allowed, options.seconds) - time.monotonic()
+        rows += run_here(section, device) if options.dry_run else run_section(section, device, left)
         console.print(f"{section}: done after {time.monotonic() - start:.0f} s")
+    rows += target_rows(rows)
     console.print(table_of(rows, name))
+    options.out = options.out or results_file(device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     spent = time.monotonic() - start
-    content = {"machine": name, "device": device, "seconds": spent, "rows": [row.plain() for row in rows]}
+    content = {
+        "machine": name,
+        "device": device,
+        "versions": versions(),
+        "seconds": spent,
+        "rows": [row.plain() for row in rows],
+    }
     options.out.write_text(json.dumps(content, indent=1, ensure_ascii=False))
     console.print(f"written to {options.out}")
     return int(any(row.note.startswith(("FAILED", "broke")) for row in rows))
+
+
+def results_file(device: str) -> Path:
+    """Place of a report's JSON: one file for each card, which stays."""
+    if device == "cpu":
+        return Path("build/on_gpu.json")
+    return RESULTS / (re.sub(r"[^a-z0-9]+", "-", machine(device).lower()).strip("-") + ".json")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of what the numbers depend on; None for what is not here."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
+    found |= {"cuda": torch.version.cuda, "triton": None}
+    with suppress(PackageNotFoundError):
+        found["triton"] = version("triton")
+    return found
+
+
+def run_here(section: str, device: str) -> list[Row]:
+    """The rows of a section in this process, which saves a dry run the imports; an error of one leaves the others."""
+    torch.set_num_threads(1)  # in miniature, threads only wait for one another
+    try:
+        return list(rows_of(section, device))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the report names it
+        return [Row(section, "all of it", note=f"broke: {type(error).__name__}: {error}")]
 
 
 def run_section(section: str, device: str, seconds: float) -> Iterator[Row]:
@@ -90,7 +132,9 @@ def run_section(section: str, device: str, seconds: float) -> Iterator[Row]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="on_gpu.sh", description="What only a GPU can show, as a table and as JSON.")
     parser.add_argument("--dry-run", action="store_true", help="in miniature on the CPU")
-    parser.add_argument("--out", type=Path, default=Path("build/on_gpu.json"), metavar="FILE.json")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help=f"[{RESULTS}/CARD.json; of a dry run build/on_gpu.json]"
+    )
     parser.add_argument("--seconds", type=float, default=WHOLE, help=f"for all sections together [{WHOLE}]")
     parser.add_argument("--only", nargs="+", choices=BUDGETS, metavar="SECTION", help=f"of {', '.join(BUDGETS)}")
     options = parser.parse_args(arguments)

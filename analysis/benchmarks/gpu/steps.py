@@ -13,66 +13,119 @@ import torch
 from gpu.rows import Row
 from gpu.timeline import profiled
 from measuring import timed
-from step_epoch import LOSS, RATE, batches, our_fusion_update, our_meta_iteration, pairs_and_swap, settings_of
+from step_epoch import LOSS, RATE, batches, pairs_and_swap, settings_of
 from step_measuring import Size
 from step_traffic import bytes_moved, copy_bandwidth
+from torch import Tensor
 
+from refusion.meta.adam import Number
+from refusion.meta.functional import identity
 from refusion.meta.state import TrainingState
-from refusion.ops.backend import Precision, configure
+from refusion.meta.steps import Step
+from refusion.objectives import reconstruction_loss
+from refusion.ops.backend import Backend, GpuKernels, Precision, configure
+from refusion.training.step_graphs import StepGraphs
 
 Call = Callable[[], object]
 TEXTBOOK = "textbook"
-PARTS = ("meta-iteration", "fusion update")
+ON_IMAGE, THROUGH, UPDATE = PARTS = (
+    "meta-iteration on the image",
+    "meta-iteration through the parameters",
+    "fusion update",
+)
+# Seconds after which a way is not called again.
+_ENOUGH = 2.0
 
 
 class Way(NamedTuple):
     """A way to run our step."""
 
-    compile: bool
-    precision: Precision
+    graph: bool = False
+    compile: bool = False
+    precision: Precision = "float32"
+    kernels: GpuKernels = True
 
 
 WAYS = {
-    "eager": Way(False, "float32"),
-    "bfloat16": Way(False, "bfloat16"),
-    "compiled": Way(True, "float32"),
-    "compiled, bfloat16": Way(True, "bfloat16"),
+    "eager": Way(),
+    "graph": Way(graph=True),
+    "graph, fused kernels": Way(graph=True, kernels="fused"),
+    "graph, without our kernels": Way(graph=True, kernels=False),
+    "graph, tf32": Way(graph=True, precision="tf32"),
+    "graph, bfloat16": Way(graph=True, precision="bfloat16"),
+    "compiled": Way(compile=True),
 }
 
 
 def sizes(device: str) -> list[Size]:
-    """The middle first, so that what is cut off is the least of it: batch 2 to 64, crop 96 to 256, K = 1 and 3."""
+    """Sizes by K, batch and crop; ones with a target come first, so that the least is lost where it is cut off."""
     if device == "cpu":
         return [Size(1, 2, 16, 8)]
-    shapes = [(8, 256), (8, 96), (64, 96), (2, 96), (2, 256), (32, 256), (64, 256), (16, 128), (32, 96)]
-    wide = [Size(1, batch, crop, 16, device) for batch, crop in shapes]
-    return [wide[0], wide[0]._replace(inner_steps=3), *wide[1:]]
+    shapes = [(1, 4, 96), (3, 4, 96), (1, 8, 256), (1, 16, 128), (1, 64, 96)]
+    return [Size(*shape, 16, device) for shape in shapes]
 
 
 def calls_of(size: Size) -> dict[str, dict[str, Call]]:
-    """By way, the two parts of a step on the same weights and images. What cannot be done here is left out."""
+    """By way, the parts of a step on the same weights and images. What cannot be done here is left out."""
     settings = settings_of(size)
     if size.device == "cpu":
         settings = settings.model_copy(update={"network": settings.network.model_copy(update={"blocks": 1})})
     found: dict[str, dict[str, Call]] = {}
     state = textbook.textbook_state(TrainingState(settings, "IVIF", size.device), settings)
-    found[TEXTBOOK] = dict(zip(PARTS, _textbook_calls(state, size), strict=True))
+    iteration, update = _textbook_calls(state, size)
+    # On the image there is no textbook: its meta-iteration is what both of ours are compared with.
+    found[TEXTBOOK] = {THROUGH: iteration, ON_IMAGE: iteration, UPDATE: update}
     for name, way in WAYS.items():
-        with configure(size.device, way.compile, way.precision) as backend:
+        with _configure(size.device, way) as backend:
             if backend.notes:
                 continue
         ours = TrainingState(settings, "IVIF", size.device)
-        parts = (our_meta_iteration(ours, size), our_fusion_update(ours, size))
-        found[name] = {
-            part: partial(_configured, size.device, way, call) for part, call in zip(PARTS, parts, strict=True)
-        }
+        found[name] = {part: partial(_configured, size.device, way, call) for part, call in _ours(ours, size, way)}
     return found
+
+
+def _ours(state: TrainingState, size: Size, way: Way) -> Iterator[tuple[str, Call]]:
+    graphs = StepGraphs(state, torch.device(size.device), note=_refuse)
+    graphs.captures &= way.graph
+    swap = pairs_and_swap(size)[1]
+    for part in PARTS:
+        one = Step(LOSS, reconstruction_loss, swap, identity, size.inner_steps, part == ON_IMAGE)
+        if part == UPDATE:
+            call = partial(_update, one, state)
+            yield part, partial(_run, graphs, part, call, images=batches(size, 2, 1), rate=RATE)
+            continue
+        # On the image all K steps are of the same pictures, of which a training draws two batches.
+        images = batches(size, 0, 2 if part == ON_IMAGE else size.inner_steps + 1)
+        call = partial(_iterate, one, state)
+        yield part, partial(_run, graphs, part, call, images=images, inner_rate=RATE, outer_rate=RATE)
+
+
+def _run(graphs: StepGraphs, part: str, call: Callable[..., dict[str, Tensor]], **inputs: Tensor | float) -> object:
+    return graphs.run((part, graphs.state.outer.completes), call, **inputs)
+
+
+def _iterate(
+    one: Step, state: TrainingState, images: Tensor, inner_rate: Number, outer_rate: Number
+) -> dict[str, Tensor]:
+    return one.meta(state, images, None, inner_rate, outer_rate)
+
+
+def _update(one: Step, state: TrainingState, images: Tensor, rate: Number) -> dict[str, Tensor]:
+    return one.fusion(state, images, None, rate)
+
+
+def _refuse(note: str) -> None:
+    raise RuntimeError(note)
+
+
+def _configure(device: str, way: Way) -> Backend:
+    return configure(device, way.compile, way.precision, gpu_kernels=way.kernels, even_if_slower=True)
 
 
 def missing_ways(device: str) -> Iterator[Row]:
     """A row for each way that this device does not have, with the reason."""
     for name, way in WAYS.items():
-        with configure(device, way.compile, way.precision) as backend:
+        with _configure(device, way) as backend:
             if backend.notes:
                 yield Row("step", name, note="; ".join(backend.notes))
 
@@ -83,26 +136,35 @@ def speed_rows(device: str) -> Iterator[Row]:
     repeats = 5 if device == "cuda" else 1
     for size in sizes(device):
         calls = calls_of(size)
-        for part in PARTS:
-            reference = math.nan
-            for name, parts in calls.items():
+        textbook_s = {part: math.nan for part in PARTS}
+        for name, parts in calls.items():
+            for part in PARTS:
+                if name == TEXTBOOK and part == ON_IMAGE:
+                    continue
                 try:
                     seconds, peak = measured(parts[part], repeats, device)
                 except torch.OutOfMemoryError:
                     torch.cuda.empty_cache()
                     yield Row("step", f"{_label(part, size)}, {name}", note="out of memory")
                     continue
-                reference = seconds if name == TEXTBOOK else reference
-                yield Row("step", f"{_label(part, size)}, {name}", 1e3 * seconds, "ms", reference / seconds, peak / 1e6)
+                except RuntimeError as error:
+                    yield Row("step", f"{_label(part, size)}, {name}", note=(str(error).splitlines() or [""])[0])
+                    continue
+                if name == TEXTBOOK:
+                    textbook_s |= {part: seconds} if part == UPDATE else {ON_IMAGE: seconds, THROUGH: seconds}
+                times = textbook_s[part] / seconds
+                yield Row("step", f"{_label(part, size)}, {name}", 1e3 * seconds, "ms", times, peak / 1e6)
 
 
 def kernel_rows(device: str) -> Iterator[Row]:
     """Kernels per part of a step, and the time without one between them."""
     size = sizes(device)[0]
     for name, parts in calls_of(size).items():
-        if device == "cpu" and name not in (TEXTBOOK, "eager"):
+        if device == "cpu" and name != "eager":
             continue  # the profiler takes seconds for each
         for part, call in parts.items():
+            if name == TEXTBOOK and part == ON_IMAGE:
+                continue
             found = profiled(call, device)
             note = f"busy {found.busy:.0%} of the time, median gap {found.gap:.1f} µs"
             yield Row("kernels", f"{_label(part, size)}, {name}", found.kernels, "kernels", note=note)
@@ -113,12 +175,14 @@ def bandwidth_rows(device: str) -> Iterator[Row]:
     size = sizes(device)[0]
     bandwidth = copy_bandwidth(device)
     yield Row("bandwidth", "a large copy", bandwidth / 1e9, "GB/s")
-    for name, parts in calls_of(size).items():
-        if name not in (TEXTBOOK, "eager"):
-            continue  # inside compiled code nobody sees what is moved, and bfloat16 moves half as much of the same
+    calls = calls_of(size)
+    for name, parts in calls.items():
+        if name != "eager":
+            continue  # inside compiled code and graphs nobody sees what is moved, and bfloat16 moves half of the same
         for part, call in parts.items():
+            # A graph does the same work, without the waits between.
+            seconds, _ = measured(calls["graph"][part], 3, device)
             moved = bytes_moved(call)
-            seconds, _ = measured(call, 3, device)
             note = f"{moved / 1e9:.3f} GB in {1e3 * seconds:.2f} ms"
             yield Row("bandwidth", f"{_label(part, size)}, {name}", 100 * moved / seconds / bandwidth, "%", note=note)
 
@@ -130,17 +194,19 @@ def measured(call: Call, repeats: int, device: str) -> tuple[float, float]:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         at_rest = torch.cuda.memory_allocated()
-    seconds = statistics.median(timed(call, device)[1] for _ in range(repeats))
-    return seconds, torch.cuda.max_memory_allocated() - at_rest if device == "cuda" else math.nan
+    spent: list[float] = []
+    while len(spent) < repeats and sum(spent) < _ENOUGH:
+        spent.append(timed(call, device)[1])
+    return statistics.median(spent), torch.cuda.max_memory_allocated() - at_rest if device == "cuda" else math.nan
 
 
 def _label(part: str, size: Size) -> str:
-    steps = f" K = {size.inner_steps}" if part == PARTS[0] else ""
+    steps = "" if part == UPDATE else f" K = {size.inner_steps}"
     return f"{part}{steps}, batch {size.batch}, {size.crop}×{size.crop}"
 
 
 def _configured(device: str, way: Way, call: Call) -> object:
-    with configure(device, way.compile, way.precision):
+    with _configure(device, way):
         return call()
 
 

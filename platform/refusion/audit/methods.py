@@ -18,6 +18,7 @@ from torch import nn
 from refusion import fuse
 from refusion.audit.fit import Picture, Pictures, centre_crop
 from refusion.baselines import BASELINES, find_baseline
+from refusion.config.precision import InferencePrecision
 from refusion.errors import UserError
 from refusion.evaluation.methods import Method, find_methods
 from refusion.evaluation.scoring import fuse_by_baseline, fuse_by_module, grey_levels
@@ -108,6 +109,7 @@ def fuse_all(
     pairs: dict[str, list[Pair]],
     *,
     device: str = "cpu",
+    precision: InferencePrecision = "float32",
     trust_code: bool | Collection[str] = False,
     on_progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> list[Fused]:
@@ -117,6 +119,7 @@ def fuse_all(
         methods: in their order.
         pairs: checked, by split.
         device: trained modules fuse there.
+        precision: "float32", or "tf32" of a GPU, there and in the fits that the digests are for.
         trust_code: as for `refusion.load_module`.
         on_progress: called with (methods done, methods in all).
 
@@ -126,12 +129,13 @@ def fuse_all(
     planes = {split: _in_threads(_grey_pair, pairs[split]) for split in _SPLITS}
     sources = {split: [np.stack([_rounded(plane) for plane in pair]) for pair in planes[split]] for split in _SPLITS}
     of_data = "".join(dataset_digest(pairs[split]) for split in _SPLITS)
+    of_data += "" if precision == "float32" else precision
     found = []
     for done, method in enumerate(methods):
         if method.kind == "fused":
             fused, identity = _fused_by_others(Path(method.value).expanduser(), pairs)
         else:
-            fused, identity = _fused(method, planes, device, trust_code)
+            fused, identity = _fused(method, planes, device, precision, trust_code)
         found.append(_collected(method.name, sources, fused, of_data + identity, device))
         on_progress(done + 1, len(methods))
     for channel, name in enumerate(SOURCES):
@@ -154,7 +158,9 @@ def _scores(val: Pictures, device: str) -> dict[str, list[float]]:
     return scores
 
 
-def _fused(method: Method, planes: _Planes, device: str, trust_code: bool | Collection[str]) -> tuple[_Sources, str]:
+def _fused(
+    method: Method, planes: _Planes, device: str, precision: InferencePrecision, trust_code: bool | Collection[str]
+) -> tuple[_Sources, str]:
     """Returns the fused pictures by split, and a text that changes when they do."""
     if method.kind == "baseline":
         name = method.value
@@ -163,7 +169,7 @@ def _fused(method: Method, planes: _Planes, device: str, trust_code: bool | Coll
             for split in _SPLITS
         }, name
     module = _load(method.value, trust_code).to(device)
-    with configure(device):
+    with configure(device, precision=precision):
         fused = {
             split: [_rounded(fuse_by_module(module, *pair).luminance) for pair in planes[split]] for split in _SPLITS
         }

@@ -14,7 +14,9 @@ from refusion.audit.methods import Fused
 from refusion.audit.options import FitOptions
 from refusion.audit.rewards import NamedReward
 from refusion.audit.stacked import fit_stacked
+from refusion.config.precision import InferencePrecision
 from refusion.errors import UserError
+from refusion.ops.backend import configure
 
 # Maps of so many fits of width 32 on batches of 8 crops of 80 px take some 15 GB.
 _STACKED = 32
@@ -34,7 +36,12 @@ Done = tuple[Fit, list[float], float]
 
 
 def run_fits(
-    fits: Sequence[Fit], fused: Mapping[str, Fused], *, device: str = "cpu", workers: int | None = None
+    fits: Sequence[Fit],
+    fused: Mapping[str, Fused],
+    *,
+    device: str = "cpu",
+    precision: InferencePrecision = "float32",
+    workers: int | None = None,
 ) -> Iterator[Done]:
     """Yields each fit as it is done, in any order.
 
@@ -42,13 +49,15 @@ def run_fits(
         fits: to be done.
         fused: pictures by the method's name.
         device: "cpu", or "cuda", where the fits run in this process without Ray.
+        precision: of that.
         workers: fits at once; None for as many as the cluster has CPUs. One does without Ray.
 
     Raises:
         UserError: the cluster cannot be used, or a worker ended.
     """
     if device != "cpu":
-        yield from _fit_stacked(fits, fused, device)
+        with configure(device, precision=precision):
+            yield from _fit_stacked(fits, fused, device)
     elif workers == 1 or len(fits) <= 1:
         yield from (_fit_here(fit, fused[fit.method]) for fit in fits)
     else:

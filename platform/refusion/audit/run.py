@@ -18,6 +18,7 @@ from refusion.audit.parallel import Fit, run_fits
 from refusion.audit.report import agreements, correlation_rows, method_table, notes, overview, plot, rich_report
 from refusion.audit.results import SETTING, AuditFile, FitKey
 from refusion.audit.rewards import NamedReward, find_reward
+from refusion.config.precision import InferencePrecision
 from refusion.config.ranges import Reading
 from refusion.errors import UserError
 from refusion.evaluation.csv_file import check_writable, csv_text, write_atomically
@@ -46,6 +47,7 @@ class Request:
         steps, batch, crop, from_fused: as in `FitOptions`.
         train_pairs, val_pairs: at most so many of each, evenly spaced.
         device: "cpu" or "cuda".
+        precision: "float32", or "tf32" of a GPU.
         workers: fits at once.
         reading, skip_bad_pairs: ranges of the sources, limits, and what becomes of bad pairs.
         trust_code: as for `refusion.load_module`.
@@ -66,6 +68,7 @@ class Request:
     train_pairs: int
     val_pairs: int
     device: str
+    precision: InferencePrecision
     workers: int | None
     trust_code: bool | Collection[str]
     out: Path
@@ -96,7 +99,9 @@ def run_audit(request: Request) -> int:
     open_fits = {fit: key for fit, key in keys.items() if not file.has(key)}
     with progress_bar("fitting", console) as on_progress:
         on_progress(0, len(open_fits))
-        done = run_fits(list(open_fits), fused, device=request.device, workers=request.workers)
+        done = run_fits(
+            list(open_fits), fused, device=request.device, precision=request.precision, workers=request.workers
+        )
         for count, (fit, losses, seconds) in enumerate(done, start=1):
             file.add(open_fits[fit], names, losses, fused[fit.method].scores, seconds)
             on_progress(count, len(open_fits))
@@ -138,7 +143,14 @@ def _fused(
     request: Request, methods: Sequence[Method], pairs: dict[str, list[Pair]], console: Console
 ) -> dict[str, Fused]:
     with progress_bar("fusing", console) as on_progress:
-        found = fuse_all(methods, pairs, device=request.device, trust_code=request.trust_code, on_progress=on_progress)
+        found = fuse_all(
+            methods,
+            pairs,
+            device=request.device,
+            precision=request.precision,
+            trust_code=request.trust_code,
+            on_progress=on_progress,
+        )
     return {one.name: one for one in found}
 
 

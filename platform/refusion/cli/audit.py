@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from refusion.audit.options import FitOptions
 from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
+from refusion.cli.shared.precision import add_precision_option, check_precision
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 
@@ -52,6 +53,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         UserError: an option is unknown, lacks its value, or has one out of its range.
     """
     given = _parser(description).parse_args(list(arguments))
+    check_precision(given.precision, given.device != "cpu", "--device cuda")
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
     del given.range, given.max_megapixels, given.map
@@ -91,6 +93,7 @@ def _parser(description: str) -> Parser:
             f"--{split}-pairs", type=positive, default=count, metavar="N", help="at most so many [%(default)s]"
         )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: without Ray [%(default)s]")
+    add_precision_option(parser)
     parser.add_argument("--workers", type=positive, metavar="N", help="fits at once, a CPU each [CPUs of the cluster]")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.csv", help="a row per fit; plots beside it")
     add_source_options(parser)

@@ -18,6 +18,7 @@ from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.shared.checking import add_check_option, check_folders
 from refusion.cli.shared.many import add_folder_options, check_folder_options
+from refusion.cli.shared.precision import add_precision_option, check_precision
 from refusion.cli.shared.results import add_result_options, result_from
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.shared.stacks import add_sources, take_sources
@@ -50,11 +51,13 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     add_video_options(parser)
     add_adapt_options(parser)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N [cpu]")
+    add_precision_option(parser)
     add_store_options(parser, "MLflow's store, for models:/… and runs:/…")
     add_trust_options(parser)
     add_check_option(parser)
     options = parser.parse_args(list(arguments))
     check_folder_options(options)
+    check_precision(options.precision, options.device != "cpu", "--device cuda")
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
     take_sources(options, task.name)
     video, rate = video_is_asked(options), rate_from(options)
@@ -71,7 +74,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
         options.checkpoint, task.name, options.a, options.b, options.out, reading, result,
         skip_bad_pairs=options.skip_bad_pairs, stop_at_first_bad=options.stop_at_first_bad,
         overwrite=options.overwrite, adapt=options.adapt, adapt_rate=options.adapt_rate,
-        adapt_each=options.adapt_each, device=options.device, workers=options.workers,
+        adapt_each=options.adapt_each, device=options.device, precision=options.precision, workers=options.workers,
         tracking_uri=options.tracking_uri, trust_code=trusted, sources=tuple(options.sources),
     )  # fmt: skip
     return fuse_video(request, rate, check_only=options.check) if video else fuse_folders(request)

@@ -107,6 +107,9 @@ class ImagesSettings(Section):
     batch: int = Field(4, ge=1, description="pairs in the global batch, before the swapped copies")
     swap: bool = Field(False, description="feed each batch also with the two sources swapped")
     cache_mb: int = Field(1024, ge=0, description="memory for decoded images per worker, MiB")
+    device_cache_mb: int = Field(
+        4096, ge=0, description="the same of a GPU, of which half of what is free is taken at most; 0: none"
+    )
 
 
 class ValidationSettings(Section):
@@ -163,11 +166,12 @@ class Settings(Section):
     compile: bool | None = Field(
         None,
         description="run the networks as compiled code, several times as fast, with the same numbers to rounding; "
-        "takes seconds once; default: on CPUs, not on GPUs",
+        "takes seconds once; default: on CPUs, not on GPUs, which it made slower",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32",
-        description="of the wide maps within the networks, of which compiled code makes none; all else is float32",
+        description="float32, exact on GPUs too; tf32: a GPU's products and convolutions keep 10 bits; bfloat16: so do "
+        "a CPU's wide maps within the networks, of which compiled code makes none",
     )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()

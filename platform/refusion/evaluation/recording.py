@@ -45,6 +45,7 @@ def record(
         "split": request.split,
         "align": request.align or "none",
         "seed": request.seed,
+        "precision": request.precision,
     }
     failures = []
     for method, result in zip(methods, results, strict=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from refusion.config.arrangement import Arrangement
+from refusion.config.precision import InferencePrecision
 from refusion.config.ranges import Reading
 from refusion.evaluation.methods import Kind
 
@@ -22,6 +23,7 @@ class Request:
     Attributes:
         methods: (option, value).
         trust_code: permission to run code that a checkpoint names: True for any, or the import paths that may be.
+        precision: "float32", or "tf32" of GPUs.
         adapt: number of steps by which each checkpoint is also adapted to the pictures, as a method of its own.
         adapt_each: adapts to each pair by itself, not to all together.
         reading: ranges of the sources, and limits.
@@ -45,6 +47,7 @@ class Request:
     tracking_uri: str | None = None
     workers: int | None = None
     gpu: bool = False
+    precision: InferencePrecision = "float32"
     seed: int = 0
     trust_code: bool | tuple[str, ...] = ()
     adapt: int | None = None

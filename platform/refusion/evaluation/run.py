@@ -73,7 +73,7 @@ def run_evaluation(request: Request) -> int:
         folders = _folders(request, methods, scenes)
         modules = {name: _adapted(module, request, pairs, console) for name, module in loaded.items()}
         adaptations = {name: own for name, (_, own) in loaded.items() if own is not None and request.adapt_each}
-        scorer = Scorer(tuple(definitions), request.convention, modules, folders, adaptations)
+        scorer = Scorer(tuple(definitions), request.convention, modules, folders, adaptations, request.precision)
         items = [WorkItem(method, scene) for method in methods for scene in scenes]
         with progress_bar("scoring", console) as on_progress:
             scored = score_all(scorer, items, workers=request.workers, gpu=request.gpu, on_progress=on_progress)

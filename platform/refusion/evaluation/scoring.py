@@ -13,6 +13,7 @@ from torch import nn
 
 from refusion import baselines
 from refusion.adapt import Adaptation
+from refusion.config.precision import InferencePrecision
 from refusion.errors import UserError
 from refusion.evaluation.align import find_window, what_to_crop
 from refusion.evaluation.results import REFERENCE
@@ -81,6 +82,7 @@ class Scorer:
         modules: by the name of a method of the kind "checkpoint"; on the CPU.
         adaptations: by the name of a method whose module is adapted to each pair before it fuses it.
         save_folders: folder for the fused images, by the name of the method; methods without one are not saved.
+        precision: of trained modules: "float32", or "tf32" of a GPU.
     """
 
     metrics: tuple[str, ...]
@@ -88,6 +90,7 @@ class Scorer:
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     save_folders: Mapping[str, str] = field(default_factory=dict)
     adaptations: Mapping[str, Adaptation] = field(default_factory=dict)
+    precision: InferencePrecision = "float32"
 
     def score(self, item: WorkItem, device: str = "cpu") -> ItemScores:
         """Reads, fuses where that is to be done, saves where that is asked for, crops where sizes differ, and scores.
@@ -114,7 +117,7 @@ class Scorer:
     def _fused(self, item: WorkItem, a: NDArray[np.float32], b: NDArray[np.float32], device: str) -> FusedImage:
         method = item.method
         if method.kind == "checkpoint":
-            configure(device)
+            configure(device, precision=self.precision)
             module = self.modules[method.name].to(device)
             if method.name in self.adaptations:
                 module = self.adaptations[method.name].to_pairs(module, [item.scene.pair])

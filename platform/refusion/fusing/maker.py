@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from refusion.adapt import Adaptation
+from refusion.config.precision import InferencePrecision
 from refusion.errors import UserError
 from refusion.fuse import fuse_to_depth
 from refusion.fusing.results import ResultOptions, write_result
@@ -73,12 +74,14 @@ class Maker:
         results: of the picture.
         adaptation: of the module to each pair; None for none.
         task: name of the fusion task, which says in which order a stack is fused.
+        precision: "float32", or "tf32" of a GPU.
     """
 
     module: nn.Module
     results: ResultOptions
     adaptation: Adaptation | None = None
     task: str = ""
+    precision: InferencePrecision = "float32"
 
     def make(self, item: WorkItem, device: str, progress: OnRows | None = None) -> Made:
         """Makes one picture on "cpu", "cuda" or "cuda:N"; what is wrong with a pair is returned, not raised.
@@ -100,7 +103,7 @@ class Maker:
         return Made(time.monotonic() - begin)
 
     def _make(self, item: WorkItem, device: str, progress: OnRows | None) -> None:
-        configure(device)
+        configure(device, precision=self.precision)
         module, pair = self.module.to(device), item.pair
         if self.adaptation is not None:
             module = self.adaptation.to_pairs(module, [pair])

@@ -84,6 +84,8 @@ def common_row(request: Request, module: str, weights: Path, pairs: Sequence[Pai
     """
     results = request.results
     settings: dict[str, object] = {"depth": results.depth, "grey": results.grey, "stretch": results.stretched}
+    if request.precision != "float32":
+        settings["precision"] = request.precision
     if request.adapt is not None:
         settings |= {"adapt": request.adapt, "adapt_rate": request.adapt_rate}
         settings["adapted_to"] = "each" if request.adapt_each else dataset_digest(pairs)

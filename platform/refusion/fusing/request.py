@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from refusion.config.precision import InferencePrecision
 from refusion.config.ranges import Reading
 from refusion.fusing.results import ResultOptions
 
@@ -27,6 +28,7 @@ class Request:
         adapt_rate: of each.
         adapt_each: to each pair by itself.
         device: "cpu", "cuda" or "cuda:N".
+        precision: "float32", or "tf32" of a GPU.
         workers: pairs at once, on Ray; None for one in this process, or for all CPUs of a cluster that is named.
         tracking_uri: MLflow's store.
         trust_code: as for ``load_module``.
@@ -47,6 +49,7 @@ class Request:
     adapt_rate: float = 1e-4
     adapt_each: bool = False
     device: str = "cpu"
+    precision: InferencePrecision = "float32"
     workers: int | None = None
     tracking_uri: str | None = None
     trust_code: bool | tuple[str, ...] = False

@@ -78,8 +78,10 @@ def fuse_folders(request: Request) -> int:
         if request.sources:
             say(f"{request.task}: stacks of {len(request.sources)} are fused {said_order(request.task)}")
         pairs = [checked.pairs[index] for index in todo.to_make]
-        maker = Maker(module, request.results, adaptation if request.adapt_each else None, request.task)
+        of_each = adaptation if request.adapt_each else None
+        maker = Maker(module, request.results, of_each, request.task, request.precision)
         if adaptation is not None and not request.adapt_each and pairs:
+            configure(device, precision=request.precision)
             maker = replace(maker, module=_adapted(module, adaptation, checked.pairs, device, console))
         with _told_how_to_go_on(request, say), progress_bar("fusing", console) as show:
             failed = _make_all(maker, pairs, [rows[index] for index in todo.to_make], request, listed, show, say)
@@ -134,7 +136,6 @@ def find_device(name: str, *, on_ray: bool) -> str:
 def _adapted(
     module: nn.Module, adaptation: Adaptation, pairs: Sequence[Pair], device: str, console: Console
 ) -> nn.Module:
-    configure(device)
     with progress_bar("adapting", console) as show:
         return adaptation.to_pairs(module.to(device), pairs, show).cpu()
 

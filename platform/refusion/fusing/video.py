@@ -73,7 +73,7 @@ def fuse_video(request: Request, rate: Fraction | None = None, *, check_only: bo
         device = find_device(request.device, on_ray=False)
         found = find_checkpoint(request.checkpoint, request.task, request.tracking_uri)
         module = load_module(found.folder, trust_code=request.trust_code).to(device)
-        configure(device)
+        configure(device, precision=request.precision)
     with progress_bar("checking", console) as show:
         footage = check_footage(
             a, b, request.task, request.reading, rate=rate, skip_bad=request.skip_bad_pairs, progress=show

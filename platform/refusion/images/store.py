@@ -65,7 +65,7 @@ class PairStore:
         Raises:
             UserError: a file can no longer be read, or has another size than when it was checked.
         """
-        return np.stack([_as_unit(plane) for plane in self._planes(index)])
+        return np.stack([as_unit(plane) for plane in self.planes(index)])
 
     def originals(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Returns a and b in grey levels, for their colour; not to be written into. Raises as ``sources``."""
@@ -76,11 +76,16 @@ class PairStore:
         """Returns the planned crops, (B, 2, crop, crop) float32 in [0, 1], contiguous. Raises as ``sources``."""
         out = np.empty((len(plans), 2, crop, crop), np.float32)
         for row, plan in zip(out, plans, strict=True):
-            for channel, plane in zip(row, self._planes(plan.index), strict=True):
-                channel[:] = _as_unit(apply_crop(plane[None], plan, crop)[0])
+            for channel, plane in zip(row, self.planes(plan.index), strict=True):
+                channel[:] = as_unit(apply_crop(plane[None], plan, crop)[0])
         return out
 
-    def _planes(self, index: int) -> tuple[Kept, Kept]:
+    def planes(self, index: int) -> tuple[Kept, Kept]:
+        """Returns the luminance of a and b at full size, (H, W) each: uint8 in 0–255, or float32 in [0, 1].
+
+        Raises:
+            UserError: as ``sources``.
+        """
         return self._kept("planes", index, lambda: tuple(map(_plane, self._read(index))))
 
     def _read(self, index: int) -> tuple[Kept, Kept]:
@@ -156,7 +161,8 @@ def _plane(image: Kept) -> Kept:
     return image if image.ndim == 2 and image.dtype == np.uint8 else luminance(image)
 
 
-def _as_unit(plane: Kept) -> NDArray[np.float32]:
+def as_unit(plane: Kept) -> NDArray[np.float32]:
+    """Returns a plane in [0, 1], (H, W) float32."""
     return luminance(plane) if plane.dtype == np.uint8 else plane.astype(np.float32, copy=False)
 
 

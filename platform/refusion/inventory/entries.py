@@ -15,6 +15,7 @@ from refusion.config.presets import recorded_settings
 from refusion.errors import UserError
 from refusion.home import job_command
 from refusion.runtime.lifetime.claims import Claim, abandoned
+from refusion.runtime.lifetime.waiting import waiting_folder
 from refusion.runtime.storage import Folder
 from refusion.search.manifest import SweepManifest
 from refusion.search.objective.objective import Objective
@@ -23,9 +24,10 @@ from refusion.search.results.conclude import choose_best
 from refusion.search.space.space import Space
 from refusion.tracking.relocation import followed_store
 from refusion.tracking.sweeps import BEST_FILE
+from refusion.tracking.waiting.spool import Spool
 from refusion.training.checkpoints import METRICS_FILE, STATE_FILE
 from refusion.training.manifest import RunManifest
-from refusion.training.recording import BEST
+from refusion.training.record.recording import BEST
 from refusion.training.reports import PAIRS
 from refusion.training.task_run import FINAL
 
@@ -69,6 +71,7 @@ class Entry:
         tracking_uri, experiment: its place in MLflow.
         about: of a sweep, what it searched, so that sweeps over the same compare.
         fault: why it is unreadable.
+        waiting: number of writes to MLflow that wait on this machine.
     """
 
     kind: Literal["run", "sweep"]
@@ -86,6 +89,7 @@ class Entry:
     experiment: str = ""
     about: str = ""
     fault: str = ""
+    waiting: int = 0
 
     @property
     def age(self) -> float:
@@ -131,6 +135,7 @@ def _entry(
         resume=resume if state in ("abandoned", "stopped") else [],
         tracking_uri=uri,
         experiment=str(content.get("experiment", "")),
+        waiting=Spool(waiting_folder(folder)).waiting,
         **own,
     )
 

@@ -65,6 +65,8 @@ def notes(found: Sequence[Entry]) -> list[str]:
             lines.append(f"{entry.name}: {entry.owner} is at work on it")
         if entry.state == "abandoned":
             lines.append(f"{entry.name}: {entry.owner} is gone; --close closes it, or go on with it:")
+        if entry.waiting and entry.state != "running":
+            lines.append(f"{entry.name}: {entry.waiting} writes wait for MLflow; --write-waiting writes them")
         if entry.resume:
             lines.append(f"{entry.name}: {shlex.join(entry.resume)}" if entry.state != "abandoned" else
                          f"  {shlex.join(entry.resume)}")  # fmt: skip
@@ -99,7 +101,7 @@ def as_csv(found: Sequence[Entry]) -> str:
         "folder",
         "owner",
     ]
-    frame = pd.DataFrame(rows, columns=[*columns, "tracking_uri", "experiment", "resume", "fault"])
+    frame = pd.DataFrame(rows, columns=[*columns, "tracking_uri", "experiment", "resume", "fault", "waiting"])
     return str(frame.to_csv(index=False))
 
 
@@ -133,4 +135,5 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "tracking_uri": entry.tracking_uri,
         "experiment": entry.experiment,
         "fault": entry.fault,
+        "waiting": entry.waiting,
     }

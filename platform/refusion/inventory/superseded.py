@@ -27,7 +27,7 @@ def superseded(found: Sequence[Entry], needed: Collection[str]) -> list[Supersed
     A run is superseded where, for each of its tasks, a finished run has a higher best score on the same pairs by the
     same metric, or an equal one later; a sweep where a later one over the same space, settings and pairs is finished;
     either where it stopped before anything was trained. What is running is not, nor what
-    cannot be read.
+    cannot be read, or has writes that wait for MLflow.
 
     Args:
         found: all of one storage.
@@ -35,7 +35,7 @@ def superseded(found: Sequence[Entry], needed: Collection[str]) -> list[Supersed
     """
     gone: list[Superseded] = []
     for entry in found:
-        if entry.state in ("running", "unreadable") or entry.folder.uri in needed:
+        if entry.state in ("running", "unreadable") or entry.folder.uri in needed or entry.waiting:
             continue
         others = [other for other in found if other is not entry and other.kind == entry.kind]
         why = _why(entry, [other for other in others if other.state == "finished"])

@@ -11,11 +11,21 @@ from torch import Tensor
 Number = float | Tensor
 
 
+def as_factor(rate: Number, like: Tensor) -> Number:
+    """Returns a rate that multiplies or divides tensors of no dimension without changing their type."""
+    return rate.to(like.dtype) if isinstance(rate, Tensor) else rate
+
+
+def can_be_captured(device: torch.device) -> bool:
+    """Tells whether Adam's steps can be part of a CUDA graph there."""
+    return device.type == "cuda"
+
+
 def rated_adam(parameters: Iterable[torch.nn.Parameter], eps: float = 1e-8) -> torch.optim.Adam:
     """Returns Adam over the parameters; on a GPU one whose steps can be captured. `set_rate` comes before each step."""
     given = list(parameters)
     device = given[0].device
-    if device.type == "cuda":
+    if can_be_captured(device):
         return torch.optim.Adam(given, lr=torch.ones((), device=device), eps=eps, capturable=True)
     return torch.optim.Adam(given, lr=1.0, eps=eps)
 

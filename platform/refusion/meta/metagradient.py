@@ -30,6 +30,7 @@ from torch.profiler import record_function
 from refusion.meta.curvature import curvature_along, tangent_of_image
 from refusion.meta.functional import Average, call, flatten, identity, leaf, split
 from refusion.objectives import FusionLoss, FusionWeights, GradientTerm, Loss, Reward, reconstruction_loss
+from refusion.ops.backend import float32_as_configured
 
 
 @dataclass
@@ -162,19 +163,20 @@ def meta_gradient(
         True
     """
     loss = FusionLoss(alpha, beta, gradient) if loss is None else loss
-    trajectory = unroll(fusion, loss_proposal, meta_train, inner_rates, loss=loss, average=average)
-    modules = (fusion, loss_proposal, reconstruction)
-    gradients, _ = meta_gradient_along(
-        trajectory,
-        *modules,
-        meta_train,
-        meta_test,
-        inner_rates,
-        loss=loss,
-        reward=reward,
-        targets=targets,
-        average=average,
-    )
+    with float32_as_configured(meta_train):
+        trajectory = unroll(fusion, loss_proposal, meta_train, inner_rates, loss=loss, average=average)
+        modules = (fusion, loss_proposal, reconstruction)
+        gradients, _ = meta_gradient_along(
+            trajectory,
+            *modules,
+            meta_train,
+            meta_test,
+            inner_rates,
+            loss=loss,
+            reward=reward,
+            targets=targets,
+            average=average,
+        )
     return gradients
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from refusion.config.settings import OuterSettings
-from refusion.meta.adam import Number, load_adam, rated_adam, set_rate
+from refusion.meta.adam import Number, as_factor, load_adam, rated_adam, set_rate
 from refusion.meta.functional import flatten
 from refusion.meta.skipping import step_if
 
@@ -46,6 +46,11 @@ class OuterOptimiser:
     def _is_adam(self) -> bool:
         return self.settings.kind == "adam"
 
+    @property
+    def completes(self) -> bool:
+        """True where the next meta-iteration's gradients complete a step."""
+        return self.count + 1 >= self.settings.accumulate
+
     @torch.no_grad()
     def add(self, gradients: Sequence[Tensor], rate: Number, finite: Tensor | None = None) -> bool:
         """Adds one meta-iteration's gradients; returns true when that completed a step of size ``rate``.
@@ -79,7 +84,8 @@ class OuterOptimiser:
             return
         largest = torch.stack([total.abs().max() for total in self.sums]).max()
         # A meta-gradient of exactly zero moves nothing; where() keeps the device from being waited for.
-        scale = torch.where(largest > 0, rate / largest, torch.zeros_like(largest))
+        # As a number divided by a tensor is computed, so that a rate that is a tensor rounds alike.
+        scale = torch.where(largest > 0, largest.reciprocal() * as_factor(rate, largest), torch.zeros_like(largest))
         for parameter, total in zip(self.parameters, self.sums, strict=True):
             parameter.sub_(total * scale)
 

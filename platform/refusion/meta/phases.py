@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from refusion.meta.adam import Number, set_rate
+from refusion.meta.adam import Number, can_be_captured, set_rate
 from refusion.meta.functional import Average, flatten, identity, split
 from refusion.meta.image_space import gradient_in_weights
 from refusion.meta.metagradient import meta_gradient_along, unroll
@@ -87,7 +87,7 @@ def adapt_reconstruction(
         flat = average(flatten(_gradients(loss, parameters)))
         with torch.no_grad():
             for parameter, gradient in zip(parameters, split(flat, parameters), strict=True):
-                if isinstance(rate, Tensor):
+                if isinstance(rate, Tensor) or can_be_captured(parameter.device):  # to round alike
                     parameter.sub_(rate * gradient)
                 else:
                     parameter.sub_(gradient, alpha=rate)

@@ -48,7 +48,7 @@ def step_if(finite: Tensor, adam: torch.optim.Adam) -> None:
         finite: boolean of no dimension.
         adam: whose gradients are finite in any case, as zeros.
     """
-    if finite.device.type == "cuda":
+    if any(group["capturable"] for group in adam.param_groups):
         step_on_device(finite, adam)
     elif finite:
         adam.step()

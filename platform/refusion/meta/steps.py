@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from refusion.meta.adam import Number
 from refusion.meta.functional import Average, flatten, identity
 from refusion.meta.phases import fusion_update, meta_iteration, meta_iteration_on_image
 from refusion.meta.state import TrainingState
-from refusion.objectives import Loss, Reward
+from refusion.objectives import FusionLoss, Loss, Reward
 
 # PyTorch has one level of forward mode per process, which several trainings in threads of it must not share.
 _FORWARD_MODE = threading.Lock()
@@ -55,6 +55,11 @@ class Step:
     def fusion(self, state: TrainingState, images: Tensor, noise: Tensor | None, rate: Number) -> dict[str, Tensor]:
         """Runs a fusion update on images (1, B, 2, H, W) and the channel's noise (1, B, 1, H, W)."""
         return fusion_update(state, images[0], rate=rate, **self._common, noise=None if noise is None else noise[0])
+
+    def weighted(self, alpha: Number, beta: Number) -> Step:
+        """Returns it with other coefficients of the fusion loss, which is the published one."""
+        assert isinstance(self.loss, FusionLoss)
+        return replace(self, loss=replace(self.loss, alpha=alpha, beta=beta))
 
     @property
     def _common(self) -> dict[str, Any]:

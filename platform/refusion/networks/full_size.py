@@ -14,6 +14,7 @@ from refusion.networks.registry import multiple_of
 from refusion.networks.room import check_room
 from refusion.networks.tiled_inference import OnRows, ReadRows, fuse_tiled, fused_strips
 from refusion.objectives import FusionWeights
+from refusion.ops.backend import float32_as_configured
 
 
 @torch.no_grad()
@@ -39,7 +40,8 @@ def fuse_full_size(module: nn.Module, sources: torch.Tensor) -> torch.Tensor:
         return fuse_tiled(module, sources)
     padded = pad_to_multiple(sources, multiple_of(module))
     check_room(module, padded)
-    fused: torch.Tensor = module(padded)
+    with float32_as_configured(padded):
+        fused: torch.Tensor = module(padded)
     expected = (sources.shape[0], 1, *padded.shape[-2:])
     if tuple(fused.shape) != expected:
         height, width = sources.shape[-2:]
@@ -75,7 +77,8 @@ def fuse_rows(
 @torch.no_grad()
 def propose_full_size(module: nn.Module, sources: torch.Tensor) -> FusionWeights:
     """Weights that P proposes for whole pictures, each (B, 2, H, W) as the sources."""
-    weights: FusionWeights = module(pad_to_multiple(sources, multiple_of(module)))
+    with float32_as_configured(sources):
+        weights: FusionWeights = module(pad_to_multiple(sources, multiple_of(module)))
     gradient = None if weights.gradient is None else cropped(weights.gradient, sources)
     return FusionWeights(cropped(weights.intensity, sources), gradient)
 

@@ -29,6 +29,7 @@ from refusion.networks.tiled.layers import (
     project_out,
 )
 from refusion.networks.tiled.row_maps import row_map
+from refusion.ops.backend import float32_as_configured
 
 ReadRows = Callable[[int, int], torch.Tensor]
 """Returns rows of the sources from one up to another, (1, 2, rows, W) in [0, 1]."""
@@ -138,7 +139,7 @@ def fused_strips(
         if progress is not None:
             progress(times * height + bottom, (last + 1) * height)
 
-    with row_map(height, width, 2 * like.shape[0], like) as maps:
+    with float32_as_configured(like), row_map(height, width, 2 * like.shape[0], like) as maps:
         for number, following in enumerate([*layers, None]):
             previous = layers[number - 1] if number else None
             # What the first convolutions make of the sources is computed again rather than held.

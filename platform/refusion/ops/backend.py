@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import ctypes
 import warnings
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 import refusion.ops.inductor as inductor
 from refusion.errors import UserError
+from refusion.ops.float32 import Float32, float32_as, float32_now, set_float32
 from refusion.ops.native import library
 
 Compile = bool | Literal["native", "inductor"] | None
 """True is "native" (our C++) on a CPU and "inductor" (PyTorch's compiler) elsewhere; None is True on a CPU only."""
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""float32 is exact on a GPU, too; there tf32 rounds products and convolutions to 10 bits. bfloat16 is of wide maps."""
+
+GpuKernels = bool | Literal["fused"]
+"""True: our Triton kernels that have been measured on a GPU; "fused": also those of `gpu_sublayers`, which have not."""
+
+# Of one step on an H100 (docs/performance.md): a GPU is not offered what makes it slower.
+_SLOWER_ON_GPU = "on a GPU it has made steps slower"
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,9 @@ class _Choice:
     native: bool = True
     inductor: bool = False
     bfloat16: bool = False
+    tf32: bool = False
     recompute: bool = False
-    gpu_kernels: bool = True
+    gpu_kernels: GpuKernels = True
 
 
 class _Process:
@@ -48,11 +57,13 @@ class Backend(AbstractContextManager["Backend"]):
     Attributes:
         not_compiled: in one line, why there is no compiled code although it was asked for; None if all is as asked.
         not_bfloat16: in one line, why maps stay in float32 although bfloat16 was asked for; None if all is as asked.
+        not_tf32: in one line, why float32 stays exact although tf32 was asked for; None if all is as asked.
     """
 
     not_compiled: str | None
     not_bfloat16: str | None
-    _before: _Choice
+    not_tf32: str | None
+    _before: tuple[_Choice, Float32]
 
     @property
     def notes(self) -> list[str]:
@@ -60,16 +71,21 @@ class Backend(AbstractContextManager["Backend"]):
         notes = []
         if self.not_compiled is not None:
             notes.append(
-                f"--compile: trains without, only slower, since nothing can be compiled here: {self.not_compiled}"
+                f"--compile: goes on without, since {self.not_compiled}"
+                if self.not_compiled == _SLOWER_ON_GPU
+                else f"--compile: trains without, only slower, since nothing can be compiled here: {self.not_compiled}"
             )
         if self.not_bfloat16 is not None:
             notes.append(f"--precision bfloat16: trains in float32, since {self.not_bfloat16}")
+        if self.not_tf32 is not None:
+            notes.append(f"--precision tf32: computes in float32, since {self.not_tf32}")
         return notes
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _Process.choice = self._before
+        _Process.choice, switches = self._before
+        set_float32(switches)
 
 
 def configure(
@@ -77,17 +93,20 @@ def configure(
     compile: Compile = None,
     precision: Precision = "float32",
     recompute: bool = False,
-    gpu_kernels: bool = True,
+    gpu_kernels: GpuKernels = True,
+    even_if_slower: bool = False,
 ) -> Backend:
     """Sets how this process runs the operations from now on; what cannot be done is left out and noted.
 
     Args:
         device: where the tensors will be; the CPU unless given.
         compile: whether to run compiled code, and which; unless given, on a CPU.
-        precision: of the wide maps between an operation's convolutions; all else is float32. Tensors of other types
-            than float32 stay as they are.
+        precision: bfloat16 of the wide maps between an operation's convolutions, tf32 of a GPU's products and
+            convolutions; all else is float32. Tensors of other types than float32 stay as they are.
         recompute: whether backward passes compute intermediate results again (less memory) or find them saved (faster).
-        gpu_kernels: whether a GPU runs our Triton kernels and matrix products (faster), or PyTorch's convolutions.
+        gpu_kernels: whether a GPU runs our Triton kernels and matrix products (faster), or PyTorch's convolutions;
+            "fused" for fewer and larger kernels, which no GPU has timed yet.
+        even_if_slower: takes what a GPU is not offered, since it has made steps slower: bfloat16, and compile as true.
 
     Raises:
         UserError: there is no such precision.
@@ -97,17 +116,31 @@ def configure(
         ...     backend.notes
         []
     """
-    if precision not in ("float32", "bfloat16"):
-        raise UserError(f"precision {precision!r}: choose float32 or bfloat16")
-    before, device = _Process.choice, torch.device(device or "cpu")
+    if precision not in get_args(Precision):
+        raise UserError(f"precision {precision!r}: choose float32, tf32 or bfloat16")
+    before, device = (_Process.choice, float32_now()), torch.device(device or "cpu")
     how = _implementation(compile, on_cpu=device.type == "cpu")
-    not_compiled = _why_not_compiled(how, device, before)
-    not_bfloat16 = _why_not_bfloat16(device) if precision == "bfloat16" else None
+    pays = device.type == "cpu" or even_if_slower
+    not_compiled = _SLOWER_ON_GPU if compile is True and not pays else _why_not_compiled(how, device, before[0])
+    not_bfloat16 = not_tf32 = None
+    if precision == "bfloat16":
+        not_bfloat16 = _why_not_bfloat16(device) if pays else _SLOWER_ON_GPU
+    elif precision == "tf32":
+        not_tf32 = _why_not_tf32(device)
     runs = how if not_compiled is None else None
-    _Process.choice = _Choice(
-        runs == "native", runs == "inductor", precision == "bfloat16" and not_bfloat16 is None, recompute, gpu_kernels
-    )
-    return Backend(not_compiled, not_bfloat16, before)
+    bfloat16, tf32 = precision == "bfloat16" and not_bfloat16 is None, precision == "tf32" and not_tf32 is None
+    _Process.choice = _Choice(runs == "native", runs == "inductor", bfloat16, tf32, recompute, gpu_kernels)
+    set_float32(Float32(tf32, tf32))
+    return Backend(not_compiled, not_bfloat16, not_tf32, before)
+
+
+def float32_as_configured(x: torch.Tensor | torch.device) -> AbstractContextManager[None]:
+    """Computes on a GPU in the precision that is configured, within a ``with`` statement; exactly, if nothing is.
+
+    For functions that people call from a process that has configured nothing, whose PyTorch rounds to TF32.
+    """
+    device = x.device if isinstance(x, torch.Tensor) else x
+    return nullcontext() if device.type == "cpu" else float32_as(_Process.choice.tf32)
 
 
 def native_library() -> ctypes.CDLL | None:
@@ -139,7 +172,7 @@ def runs_on_gpu(x: torch.Tensor) -> bool:
     Tensors inside transformations of `torch.func` are left to PyTorch's own operations.
     """
     plain = type(x) in (torch.Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return plain and x.device.type == "cuda" and _Process.choice.gpu_kernels
+    return plain and x.device.type == "cuda" and bool(_Process.choice.gpu_kernels)
 
 
 def runs_triton(x: torch.Tensor) -> bool:
@@ -147,10 +180,15 @@ def runs_triton(x: torch.Tensor) -> bool:
     return runs_on_gpu(x) and _triton_runs(x.device)
 
 
+def fuses_on_gpu(x: torch.Tensor) -> bool:
+    """Tells whether sublayers run as few, large Triton kernels: as `runs_triton`, where "fused" is configured."""
+    return _Process.choice.gpu_kernels == "fused" and runs_triton(x)
+
+
 @cache
 def _triton_runs(device: torch.device) -> bool:
     try:
-        from refusion.ops.triton_depthwise import convolve
+        from refusion.ops.kernels.depthwise import convolve
 
         convolve(torch.zeros(1, 1, 1, 1, device=device), torch.zeros(1, 1, 3, 3, device=device))
     except Exception as error:  # noqa: BLE001 - of many kinds: no Triton, no C compiler, a GPU that is too old for it
@@ -207,6 +245,12 @@ def _why_not_bfloat16(device: torch.device) -> str | None:
     else:
         fast, name = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(), "CPU"
     return None if fast else f"this {name} computes in bfloat16 no faster than in float32"
+
+
+def _why_not_tf32(device: torch.device) -> str | None:
+    if device.type != "cuda":
+        return "a CPU has no TF32"
+    return None if torch.cuda.get_device_capability(device)[0] >= 8 else "this GPU has no TF32"
 
 
 @cache

@@ -1,13 +1,13 @@
 """Attention among channels from q, k and v side by side in one tensor, without normalised copies or a split.
 
-Each channel of q and k counts with unit length along the pixels. That is a matter of their Gram matrix and of squared
-lengths, which are small: q and k themselves are read once. All large results are matrix products that are written where
-they belong.
+Each channel of q and k counts with unit length along the pixels, a matter of their Gram matrix and of squared lengths,
+which are small: q and k themselves are read once. All large results are matrix products, written where they belong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from refusion.ops.autodiff import differentiable_vjp, in_forward_mode, jvp
-from refusion.ops.backend import runs_on_gpu
+from refusion.ops.backend import fuses_on_gpu, runs_on_gpu
 from refusion.ops.pixel_sums import PIXELS_AT_ONCE, gram, over_pixels, product_over_pixels
 
 # Of F.normalize in the published network.
@@ -54,12 +54,13 @@ class SavedAttention(NamedTuple):
         """Computes it for the arguments of `qkv_attention`."""
         return SavedAttention(inputs, None if _is_large(inputs[0]) else [stream.small() for stream in _streams(inputs)])
 
-    def values(self) -> list[torch.Tensor]:
-        """Results, (B, H, W, outputs) for each stream."""
+    def values(self, residuals: Sequence[torch.Tensor | None] = ()) -> list[torch.Tensor]:
+        """Results, (B, H, W, outputs) for each stream, each plus its residual of that shape where there are any."""
         streams = _streams(self.inputs)
-        if self.small is None:
-            return [stream.projected(stream.matrix_as_published()) for stream in streams]
-        return [stream.projected(_projected(*small)) for stream, small in zip(streams, self.small, strict=True)]
+        published = [one.matrix_as_published() for one in streams] if self.small is None else []
+        matrices = published or [_projected(*small) for small in self.small or []]
+        added = residuals or [None] * len(streams)
+        return [one.projected(matrix, plus) for one, matrix, plus in zip(streams, matrices, added, strict=True)]
 
     def vjp(self, grads: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Gradients in the inputs from those in the results."""
@@ -245,9 +246,12 @@ class _Stream(NamedTuple):
         """Views of the stream before's q and of this one's k and v, (B, HW, C) each."""
         return _flat(qkv[stream - 1])[0], *_flat(qkv[stream])[1:]
 
-    def projected(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Product of v and the matrix (B, outputs, C): (B, H, W, outputs)."""
-        return self.shaped(self.v @ matrix.transpose(1, 2))
+    def projected(self, matrix: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """Product of v and the matrix (B, outputs, C), plus a residual: (B, H, W, outputs)."""
+        if (kernels := self._kernels()) is not None:
+            return self.shaped(kernels.weighted_sum(self.v, matrix, residual))
+        out = self.shaped(self.v @ matrix.transpose(1, 2))
+        return out if residual is None else out.add_(residual)
 
     def shaped(self, flat: torch.Tensor) -> torch.Tensor:
         """View of (B, HW, C) as (B, H, W, C)."""
@@ -256,8 +260,19 @@ class _Stream(NamedTuple):
 
     def small(self) -> tuple[torch.Tensor, ...]:
         """Factors of the stream's matrix: the sums of q and k, temperature and projection."""
+        if (kernels := self._kernels()) is not None:
+            return *kernels.sums(self.q, self.k), self.temperature, self.projection
         lengths = over_pixels(self.q.square(), self.width), over_pixels(self.k.square(), self.width)
         return gram(self.q, self.k), *lengths, self.temperature, self.projection
+
+    def _kernels(self) -> ModuleType | None:
+        """The Triton kernels, where they run on the maps and nothing is to be differentiated through them."""
+        recorded = in_forward_mode() or (torch.is_grad_enabled() and any(maps.requires_grad for maps in self[:3]))
+        if recorded or not fuses_on_gpu(self.q):
+            return None
+        import refusion.ops.kernels.attention_sums as kernels
+
+        return kernels if kernels.serves(self.q, self.k, self.v) else None
 
     def matrix_as_published(self) -> torch.Tensor:
         """Matrix computed by way of normalised copies of q and k.

@@ -100,7 +100,7 @@ def _kernel(x: torch.Tensor, weight: torch.Tensor) -> ModuleType | None:
     if not runs_triton(x):
         return None
     # Only here is it known that there is Triton.
-    import refusion.ops.triton_depthwise as kernel
+    import refusion.ops.kernels.depthwise as kernel
 
     return kernel if kernel.serves(x, weight) else None
 

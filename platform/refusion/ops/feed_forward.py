@@ -17,6 +17,7 @@ from refusion.ops.convolutions import (
 )
 from refusion.ops.fused_op import FusedOp, Grads, Tensors, run
 from refusion.ops.geglu import SavedGeglu, geglu, geglu_jvp
+from refusion.ops.gpu_sublayers import GpuFeedForward
 from refusion.ops.layer_norm import SavedLayerNorm, layer_norm
 from refusion.ops.native.feed_forward import NativeFeedForward
 
@@ -58,6 +59,7 @@ class GatedFeedForward(FusedOp[_SavedFeedForward]):
 
     def __init__(self) -> None:
         self.native = NativeFeedForward(self.reference)
+        self.gpu = GpuFeedForward(self.reference)
 
     def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, *norm = inputs[:-3]

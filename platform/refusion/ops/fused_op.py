@@ -35,11 +35,13 @@ class FusedOp(ABC, Generic[Saved]):
         maps: how many of the inputs are maps, (B, H, W, ·); what follows are parameters.
         native: the same function as compiled code, which runs in its place on the inputs that it serves, always on
             whole images. It gives no gradients in the tangents of parameters.
+        gpu: the same as large kernels of a GPU, alike.
     """
 
     halo: int | None = None
     maps: int = 1
     native: FusedOp[Any] | None = None
+    gpu: FusedOp[Any] | None = None
 
     def serves(self, inputs: Tensors) -> bool:
         """Tells whether it can run on these inputs."""
@@ -86,7 +88,7 @@ def run(op: FusedOp[Any], inputs: Tensors) -> torch.Tensor:
     Differentiable to second order: backward and backward, or forward (by `autodiff.jvp`) and backward.
     """
     saves = not recomputes() and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    native = op.native if op.native is not None and op.native.serves(inputs) else None
+    native = next((one for one in (op.native, op.gpu) if one is not None and one.serves(inputs)), None)
     tangents = [forward_ad.unpack_dual(tensor).tangent for tensor in inputs] if in_forward_mode() else []
     if any(tangent is not None for tangent in tangents):
         return _run_in_forward_mode(op, native, inputs, tangents, saves)

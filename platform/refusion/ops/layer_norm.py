@@ -132,7 +132,7 @@ def _kernels(x: torch.Tensor) -> ModuleType | None:
     if not runs_triton(x):
         return None
     # Only here is it known that there is Triton.
-    import refusion.ops.triton_layer_norm as kernels
+    import refusion.ops.kernels.layer_norm as kernels
 
     return kernels if kernels.serves(x) else None
 

@@ -21,6 +21,7 @@ from refusion.ops.convolutions import (
     pointwise_conv_vjp,
 )
 from refusion.ops.fused_op import FusedOp, Grads, Tensors, run
+from refusion.ops.gpu_sublayers import GpuChannelAttention
 from refusion.ops.layer_norm import SavedLayerNorm, layer_norm
 from refusion.ops.native.attention import NativeAttention
 
@@ -125,6 +126,7 @@ class ChannelAttention(FusedOp[_SavedSublayer]):
 
     def __init__(self) -> None:
         self.native = NativeAttention(1, self.reference)
+        self.gpu = GpuChannelAttention(self)
 
     def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, weight, bias, pointwise, depthwise, *small = inputs

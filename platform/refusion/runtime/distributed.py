@@ -31,12 +31,24 @@ def average_over_workers(flat: Tensor) -> Tensor:
     The given vector stays as it is; a worker that is alone gets it back itself. The modules are not wrapped in DDP,
     whose hooks know nothing of meta-gradients (docs/method.md, "The exact meta-gradient").
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    mean = share_of_mean(flat)
+    if mean is None:
         return flat
-    # Dividing first makes the one copy, contiguous, that the all-reduce may overwrite.
-    mean = flat / dist.get_world_size()
-    dist.all_reduce(mean, op=dist.ReduceOp.SUM)
+    sum_over_workers(mean)
     return mean
+
+
+def share_of_mean(flat: Tensor) -> Tensor | None:
+    """Returns this worker's share of the mean over all workers, contiguous; None where it is alone."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    # Dividing first makes the one copy, contiguous, that the all-reduce may overwrite.
+    return flat / dist.get_world_size()
+
+
+def sum_over_workers(shares: Tensor) -> None:
+    """Adds every worker's tensor, in place: one all-reduce."""
+    dist.all_reduce(shares, op=dist.ReduceOp.SUM)
 
 
 def gather_on_all(value: T) -> list[T]:

@@ -22,10 +22,11 @@ from mlflow import MlflowClient
 from mlflow.db import upgrade as mlflow_db_upgrade
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from refusion.errors import UserError
+from refusion.errors import StoreAwayError, UserError
 from refusion.home import installed_command, refusion_home
+from refusion.tracking.drivers import install_command
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
@@ -33,9 +34,9 @@ _MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
 _LOCK_SECONDS = 300.0
 # So long an upgrade waits for those who read or write the file.
 _BUSY_SECONDS = 10.0
-# Packages whose names are not those of the modules that SQLAlchemy misses.
-_DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 _NAME_LIMIT = 255
+# As drivers of database servers spell that nobody answers, or not yet; all else is the address's own fault.
+_AWAY = ("Connection refused", "timeout expired", "starting up", "shutting down", "closed the connection", "timed out")
 _State = Literal["empty", "current", "older"]
 
 
@@ -188,12 +189,14 @@ def _state(uri: str) -> _State:
             revisions = MigrationContext.configure(connection).get_current_heads()
         engine.dispose()
     except ModuleNotFoundError as error:
-        package = _DRIVERS.get(str(error.name), error.name)
         raise UserError(
-            f"the MLflow store {redacted_database(uri)} needs a driver that is not installed: pip install {package}"
+            f"the MLflow store {redacted_database(uri)} needs a driver that is not installed: "
+            f"{install_command(str(error.name))}"
         ) from error
     except (SQLAlchemyError, ImportError) as error:
-        raise _unopened(uri, cause_of(error)) from error
+        unopened = _unopened(uri, cause_of(error))
+        away = isinstance(error, OperationalError) and any(text in str(error) for text in _AWAY)
+        raise StoreAwayError(str(unopened)) if away else unopened from error
     if not tables - {"alembic_version"}:
         return "empty"
     return _state_of(redacted_database(uri), tables, revisions)

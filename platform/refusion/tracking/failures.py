@@ -38,6 +38,7 @@ _BY_STATUS = {
     503: _BEHIND_A_PROXY,
     504: _BEHIND_A_PROXY,
 }
+_LATER = (429, 500, 502, 503, 504)
 _BY_TEXT = {
     "CERTIFICATE_VERIFY_FAILED": (
         "its certificate is not trusted here",
@@ -61,6 +62,12 @@ def cause_and_remedy(error: Exception) -> tuple[str, str]:
         if mark in text:
             return known
     return first_line(error), _UNSTARTED[1]
+
+
+def is_away(error: Exception) -> bool:
+    """Tells if a server that failed so does not answer, is overloaded or fails itself: it may answer later."""
+    status = _status_of(error, str(error))
+    return status in _LATER if status is not None else cause_and_remedy(error)[1] == _UNSTARTED[1]
 
 
 def warn_of(what: str, reason: str | None, say: Callable[[str], None]) -> None:

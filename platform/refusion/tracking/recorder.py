@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from PIL import Image
 
-from refusion.tracking.epochs import WITHIN_EPOCH, step_of
-from refusion.tracking.registry import MODEL_FILES, Version, register_version
-from refusion.tracking.retry_queue import RetryQueue
+from refusion.tracking.epochs import WITHIN_EPOCH
+from refusion.tracking.models.logging import MODEL_FILES
+from refusion.tracking.registry import Version
 from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
-from refusion.tracking.settings import TAG_LIMIT, safe_name, truncate
-from refusion.tracking.views.pictures import is_sheet, log_readable
+from refusion.tracking.settings import TAG_LIMIT, TAGS_PER_BATCH, safe_name, truncate
+from refusion.tracking.waiting.operations import CONTENT
+from refusion.tracking.waiting.spool import Lane, Spool
+from refusion.tracking.waiting.writer import Writer
 
 __all__ = ["TaskRecorder", "find_task_run", "start_task_run"]
 
@@ -46,60 +45,67 @@ def closed_on_failure(uri: str, run_id: str) -> Iterator[None]:
 
 
 class TaskRecorder:
-    """Writer to the run of one task (see ``start_task_run``), from one process.
+    """Writer to the run of one task (see ``start_task_run``).
 
-    No method raises because of MLflow. A failed write waits and is tried again with each later call, metrics
-    and tags in their order, pictures and models apart from them; ``unsent`` counts the writes missing in MLflow.
+    No method raises because of MLflow. Without ``waiting`` each call writes at once; what fails waits for later calls,
+    as long as this recorder lives. With ``waiting`` each only puts an entry there, on the disk, and
+    ``waiting.background`` or ``waiting.writer`` write it; no call waits for MLflow then.
 
     Args:
-        uri: the result of ``resolve_tracking_uri``.
-        run_id: the task's run.
+        uri: the result of ``resolve_tracking_uri``; without use where there is ``waiting``.
+        run_id: the task's run, or, with ``waiting``, its key there.
+        waiting: folder of entries.
+        once: an epoch is recorded once, so that a second record of it, as after a kill, is left out.
+        check: MLflow may have parts of what comes, as where a resumed job could not ask.
     """
 
-    def __init__(self, uri: str, run_id: str) -> None:
+    def __init__(
+        self, uri: str, run_id: str, waiting: Path | None = None, *, once: bool = False, check: bool = False
+    ) -> None:
         self.uri = uri
         self.run_id = run_id
-        self._records = RetryQueue(in_order=True)
-        self._files = RetryQueue(in_order=False)
+        self._waiting = waiting
+        self._flags = {"once": once, "check": check}
         self._last_epoch: tuple[int, int] | None = None
+        self._lost = 0
+
+    # Neither in __init__: the recorder may be pickled for its process.
+    @cached_property
+    def _spool(self) -> Spool:
+        if self._waiting is not None:
+            return Spool(self._waiting)
+        self._own = tempfile.TemporaryDirectory(prefix="refusion-waiting-", ignore_cleanup_errors=True)
+        return Spool(Path(self._own.name), durable=False)
 
     @cached_property
-    def _client(self) -> MlflowClient:
-        # Not in __init__: the recorder may be pickled for its process, and opening a store may fail.
-        return MlflowClient(tracking_uri=self.uri)
+    def writer(self) -> Writer | None:
+        """Writes at once; None where others write what waits."""
+        return None if self._waiting is not None else Writer(self.uri, self._spool)
 
     @property
     def unsent(self) -> int:
-        """Number of writes that still wait plus those that are lost."""
-        return self._records.unsent + self._files.unsent
-
-    @cached_property
-    def _tags(self) -> dict[str, str]:
-        # Asked when something is written, since the store may be away before.
-        return dict(self._client.get_run(self.run_id).data.tags)
+        """Number of writes that wait plus those that are lost."""
+        return self._spool.waiting + self._lost + len(self._spool.left_out)
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Writes metrics of one epoch, from 1 on (0: before the first step); a value may be NaN."""
         stamp = _now()
         self._last_epoch = (epoch, stamp)
-        self._send(f"metrics of epoch {epoch}", metrics, lambda: step_of(epoch, self._tags), stamp)
-        # Waiting pictures would otherwise wait until there are new ones.
-        if not self._records.waiting:
-            self._files.flush()
+        self._metrics(f"metrics of epoch {epoch}", metrics, {"epoch": epoch, "stamp": stamp})
 
     def within_epoch(self, steps: int, metrics: Mapping[str, float]) -> None:
         """Writes metrics within an epoch, named ``within/…``, at the number of steps that are done."""
         named = {f"{WITHIN_EPOCH}{name}": value for name, value in metrics.items()}
-        self._send(f"metrics after {steps} steps", named, lambda: steps, _now())
+        self._metrics(f"metrics after {steps} steps", named, {"steps": steps, "stamp": _now()})
 
-    def _send(self, what: str, metrics: Mapping[str, float], step: Callable[[], int], stamp: int) -> None:
+    def summary(self, metrics: Mapping[str, float]) -> None:
+        """Writes metrics of the whole run, at step 0; a later summary goes before an earlier one."""
+        self._metrics("summary", metrics, {"steps": 0, "stamp": _now(), "once": False})
+
+    def _metrics(self, what: str, metrics: Mapping[str, float], data: Mapping[str, Any]) -> None:
         values = [(safe_name(name), float(value)) for name, value in metrics.items()]
         for start in range(0, len(values), METRICS_PER_BATCH):
-            self._records.send(what, partial(self._metrics, values[start:][:METRICS_PER_BATCH], stamp, step))
-
-    def _metrics(self, values: list[tuple[str, float]], stamp: int, step: Callable[[], int]) -> None:
-        points = [Metric(name, value, stamp, step()) for name, value in values]
-        self._client.log_batch(self.run_id, metrics=points)
+            self._send("records", what, "metrics", {"values": values[start:][:METRICS_PER_BATCH], **data})
 
     def pictures(self, epoch: int, paths: Mapping[str, Path | str]) -> None:
         """Writes image files as step-stamped images, which the UI shows under a slider per key.
@@ -110,20 +116,8 @@ class TaskRecorder:
                 grey, all else becomes RGB; 16 bits become 8.
         """
         for key, path in paths.items():
-            what = f"picture {key} of epoch {epoch}"
-            try:
-                data = Path(path).read_bytes()
-            except OSError as error:
-                self._files.record_loss(what, error)
-                continue
-            self._files.send(what, partial(self._picture, epoch, safe_name(key), data, _now()), size=len(data))
-
-    def _picture(self, epoch: int, key: str, data: bytes, stamp: int) -> None:
-        step = step_of(epoch, self._tags)
-        if is_sheet(key):
-            log_readable(self._client, self.run_id, _pixels(data), key, step, stamp)
-            return
-        self._client.log_image(self.run_id, _pixels(data), key=key, step=step, timestamp=stamp, synchronous=True)
+            data = {"key": safe_name(key), "epoch": epoch, "stamp": _now()}
+            self._send("pictures", f"picture {key} of epoch {epoch}", "picture", data, {CONTENT: Path(path)})
 
     def dataset(self, name: str, pairs_digest: str, source: str, count: int, split: str) -> None:
         """Writes the data set of a training or validation, shown as ``NAME/SPLIT``.
@@ -136,95 +130,113 @@ class TaskRecorder:
             split: MLflow's context, such as ``training`` or ``validation``.
         """
         kind, where = ("code", {"tags": {"source": source}}) if source == "builtin" else ("local", {"uri": source})
-        entry = Dataset(
-            # MLflow keeps one entry per name and digest and run: without the split the second would vanish.
-            name=f"{name}/{split}",
-            digest=pairs_digest[:DIGEST_LIMIT],
-            source_type=kind,
-            source=json.dumps(where),
-            profile=json.dumps({"num_rows": count}),
-        )
-        tags = [InputTag("mlflow.data.context", split), InputTag("pairs_digest", pairs_digest)]
-        self._records.send(
-            f"dataset {name}", lambda: self._client.log_inputs(self.run_id, datasets=[DatasetInput(entry, tags)])
-        )
+        data = {
+            "name": f"{name}/{split}",
+            "digest": pairs_digest[:DIGEST_LIMIT],
+            "source_type": kind,
+            "source": where,
+            "profile": {"num_rows": count},
+            "tags": {"mlflow.data.context": split, "pairs_digest": pairs_digest},
+        }
+        self._send("records", f"dataset {name}", "dataset", data)
 
     def model(self, checkpoint_dir: Path, version: Version) -> str | None:
         """Logs and registers a checkpoint's fusion module as ``refusion-TASK``; see ``registry`` for the alias.
 
-        The files are copied first, so that a retry does not need the checkpoint to be kept.
+        The files are copied first, so that the checkpoint need not be kept for that.
 
         Returns:
-            The version's number, None if the store is away.
+            The version's number, None if it is written later.
         """
-        what, epoch = f"model of epoch {version.epoch}", version.epoch
+        epoch = version.epoch
         stamp = self._last_epoch[1] if self._last_epoch and self._last_epoch[0] == epoch else _now()
-        copy = tempfile.TemporaryDirectory(prefix="refusion-checkpoint-")
-        try:
-            for name in MODEL_FILES:
-                shutil.copy2(Path(checkpoint_dir) / name, copy.name)
-        except OSError as error:
-            copy.cleanup()
-            self._files.record_loss(what, error)
-            return None
-
-        def attempt() -> str:
-            number = register_version(self._client, Path(copy.name), version, stamp)
-            copy.cleanup()
-            return number
-
-        return self._files.send(what, attempt)
+        data = {"version": asdict(version), "stamp": stamp}
+        files = {name: Path(checkpoint_dir) / name for name in MODEL_FILES}
+        number = self._send("models", f"model of epoch {epoch}", "model", data, files)
+        return None if number is None else str(number)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Writes a file, or a folder's content, below ``folder`` of the run's artifacts."""
         path = Path(path)
-
-        def attempt() -> None:
-            if path.is_dir():
-                self._client.log_artifacts(self.run_id, str(path), folder)
-            else:
-                self._client.log_artifact(self.run_id, str(path.resolve(strict=True)), folder)
-
-        self._files.send(f"artifact {path.name}", attempt)
+        is_folder = path.is_dir()
+        files = {CONTENT: path} if is_folder else {f"{CONTENT}/{path.name}": path}
+        self._send("pictures", f"artifact {path.name}", "artifact", {"folder": folder, "is_folder": is_folder}, files)
 
     def text(self, text: str, file: str) -> None:
         """Writes a text as the artifact ``file``, replacing an older one."""
-        self._records.send(f"artifact {file}", lambda: self._client.log_text(self.run_id, text, file))
+        self._send("records", f"artifact {file}", "text", {"text": text, "file": file})
 
     def image(self, pixels: np.ndarray, file: str) -> None:
-        """Writes a picture, uint8, (H,W) or (H,W,3), as the artifact ``file``, replacing an older one."""
-        send = partial(self._client.log_image, self.run_id, pixels, artifact_file=file)
-        self._files.send(f"picture {file}", send, size=pixels.nbytes)
+        """Writes a picture, uint8, (H,W) or (H,W,3), as the artifact ``file``, a PNG, replacing an older one."""
+        folder, _, name = file.rpartition("/")
+        with io.BytesIO() as packed, Image.fromarray(pixels) as image:
+            image.save(packed, format="png")
+            files = {f"{CONTENT}/{name}": packed.getvalue()}
+        self._send("pictures", f"picture {file}", "artifact", {"folder": folder or None, "is_folder": False}, files)
+
+    def begin(self, description: Mapping[str, Any]) -> None:
+        """Begins the run, see ``waiting.opening.description``; it goes by its key from then on."""
+        self._send("records", f"run {description['run_name']}", "begin", description)
+
+    def views(self, experiment: str, tags: Mapping[str, str], pictures_of: Sequence[str] = ()) -> None:
+        """Writes the views of an experiment by its name, as ``write_views``; ``pictures_of`` are keys of runs."""
+        data = {"experiment": experiment, "tags": dict(tags), "pictures_of": list(pictures_of)}
+        # After the pictures that they show.
+        self._send("pictures", "the views", "views", data)
+
+    def tags(self, tags: Mapping[str, Any]) -> None:
+        """Writes tags, each at most 8000 characters of it."""
+        texts = [(name, truncate(str(value), TAG_LIMIT)) for name, value in tags.items()]
+        for start in range(0, len(texts), TAGS_PER_BATCH):
+            self._send("records", "tags", "tags", {"tags": dict(texts[start:][:TAGS_PER_BATCH])})
 
     def finish(self, status: Status = "FINISHED", tags: Mapping[str, Any] | None = None) -> None:
-        """Writes tags, closes the run, and tries for some seconds to write what still waits."""
-        texts = [RunTag(name, truncate(str(value), TAG_LIMIT)) for name, value in (tags or {}).items()]
-        if texts:
-            self._records.send("tags", lambda: self._client.log_batch(self.run_id, tags=texts))
-        end = _now()
-        self._records.send(f"status {status}", lambda: self._client.set_terminated(self.run_id, status, end))
+        """Writes tags, closes the run, and, where it writes at once, tries for some seconds to write what waits."""
+        self.tags(tags or {})
+        self._send("records", f"status {status}", "end", {"status": status, "end": _now()})
+        if self.writer is None:
+            return
         began = time.monotonic()
-        done = self._flush()
+        done = self.writer.flush(at_once=True)
         for pause in FINISH_PAUSES:
             if done or time.monotonic() - began > FINISH_TIMEOUT:
                 break
             time.sleep(pause)
-            done = self._flush()
+            done = self.writer.flush(at_once=True)
         if self.unsent:
             log.warning("%d writes to MLflow's run %s are missing there", self.unsent, self.run_id)
+        if not self._spool.waiting:
+            self._clear()
 
-    def _flush(self) -> bool:
-        return all([self._records.flush(at_once=True), self._files.flush(at_once=True)])
+    def _clear(self) -> None:
+        """Removes the folder of what waited; another write begins a new one."""
+        self._lost += len(self._spool.left_out)
+        self._own.cleanup()
+        for name in ("_spool", "writer"):
+            del self.__dict__[name]
+
+    def _send(
+        self,
+        lane: Lane,
+        what: str,
+        kind: str,
+        data: Mapping[str, Any],
+        files: Mapping[str, bytes | Path] | None = None,
+    ) -> object:
+        """Adds an entry, and writes it where nobody else does; returns the result then."""
+        try:
+            added = self._spool.add(lane, self.run_id, what, kind, {**self._flags, **data}, files)
+        except OSError as error:
+            # A full disk ends the training by its checkpoint, or not at all.
+            self._lost += 1
+            log.warning("%s cannot be kept for MLflow and is left out: %s", what, error)
+            return None
+        if self.writer is None:
+            return None
+        self.writer.flush()
+        return self.writer.result(added)
 
 
 def _now() -> int:
     """Returns milliseconds since 1970, MLflow's time stamp."""
     return time.time_ns() // 1_000_000
-
-
-def _pixels(data: bytes) -> np.ndarray:
-    """Returns an image file's pixels as uint8, (H,W) or (H,W,3): MLflow would stretch floats and refuse 16 bits."""
-    with Image.open(io.BytesIO(data)) as image:
-        if image.mode.startswith("I;16") or image.mode == "I":
-            return (np.asarray(image, dtype=np.uint32) // 257).astype(np.uint8)
-        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

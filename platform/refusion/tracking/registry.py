@@ -5,40 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Metric
-from mlflow.entities.logged_model import LoggedModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.epochs import NUMBERING, REGISTERED, epoch_of, step_of
 from refusion.tracking.failures import reason_of
-from refusion.tracking.models.signature import example, signature
-from refusion.tracking.provenance import installed_version
-from refusion.tracking.store import no_progress_bar, warnings_only
+from refusion.tracking.models.logging import logged_model
+from refusion.tracking.runs import TOKEN_TAG
 
 log = logging.getLogger(__name__)
 
 # The best so far, and the newest that was registered.
 BEST, CANDIDATE = "best", "candidate"
 LOGGED_NAME = "fusion"
-CHECKPOINT = "checkpoint"
-MODEL_FILES = ("fusion.safetensors", "settings.yaml")
 # Earlier versions scored the luminance before its colour was restored: those scores do not compare.
 _AS_SAVED = "as saved"
 _COMPARED = ("dataset_digest", "score_name", "convention", "scored")
-_CODE = Path(__file__).with_name("logged_model.py")
-_REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headless", "pillow")
 
 
 @dataclass(frozen=True)
@@ -141,30 +131,35 @@ def _has_another(client: MlflowClient, version: Version, step: int) -> bool:
     return any(point.step == step and point.value != version.score for point in history)
 
 
-def register_version(client: MlflowClient, checkpoint: Path, version: Version, stamp: int | None = None) -> str:
+def register_version(
+    client: MlflowClient,
+    checkpoint: Path,
+    version: Version,
+    stamp: int | None = None,
+    token: str = "",
+    *,
+    again: bool = False,
+) -> str:
     """Logs the checkpoint's fusion module as a model of its run, registers it, and gives it the alias if it is best.
 
     Args:
         checkpoint: folder with ``fusion.safetensors`` and ``settings.yaml``.
         stamp: time of the score in ms; that of the run's own metric, so that the same point is not stored twice.
+        token: of what is registered, so that another attempt finds how far the one before came.
+        again: there may have been such an attempt.
 
     Returns:
         The version's number.
     """
     run = client.get_run(version.run_id)
     name, tags = registered_name(version.task), version.tags() | {"run_name": str(run.info.run_name)}
+    if token:
+        tags |= {TOKEN_TAG: token}
     step = step_of(version.epoch, run.data.tags)
-    model = client.create_logged_model(
-        run.info.experiment_id, LOGGED_NAME, version.run_id, tags, params=run.data.params, model_type="image fusion"
-    )
-    try:
-        with no_progress_bar(), warnings_only("mlflow.pyfunc"):
-            _write_artifacts(client, model, checkpoint)
-    except Exception:
-        client.finalize_logged_model(model.model_id, "FAILED")
-        raise
-    client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, step)])
+    model = logged_model(client, run, LOGGED_NAME, checkpoint, tags, token if again else "")
+    logged = run.outputs.model_outputs if run.outputs else []
+    if not any(output.model_id == model.model_id for output in logged):
+        client.log_outputs(version.run_id, [LoggedModelOutput(model.model_id, step)])
     stamp = stamp or time.time_ns() // 1_000_000
     prefix = REGISTERED if _has_another(client, version, step) else ""
     metrics = [
@@ -173,16 +168,17 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
     client.log_batch(version.run_id, metrics=metrics)
     _ensure_registered(client, name, version.task)
     # The location, not models:/ID: for that MLflow would ask the process's global store, which may be another one.
-    created = client.create_model_version(
-        name,
-        model.artifact_location,
-        version.run_id,
-        tags,
-        description=_description(version, tags),
-        await_creation_for=0,
-        model_id=model.model_id,
+    number = _registered_before(client, name, version.run_id, token if again else "") or str(
+        client.create_model_version(
+            name,
+            model.artifact_location,
+            version.run_id,
+            tags,
+            description=_description(version, tags),
+            await_creation_for=0,
+            model_id=model.model_id,
+        ).version
     )
-    number = str(created.version)
     client.set_logged_model_tags(
         model.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])}
     )
@@ -193,6 +189,23 @@ def register_version(client: MlflowClient, checkpoint: Path, version: Version, s
         if earlier != number:
             client.delete_model_version(name, earlier)
     return number
+
+
+def _registered_before(client: MlflowClient, name: str, run_id: str, token: str) -> str | None:
+    if not token:
+        return None
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return next((str(one.version) for one in found if one.tags.get(TOKEN_TAG) == token), None)
+
+
+def is_registered(client: MlflowClient, version: Version) -> bool:
+    """Tells if a run's registered version is of this epoch or a later one."""
+    query = f"name = '{registered_name(version.task)}' and run_id = '{version.run_id}'"
+    return any(
+        epoch_of(int(one.tags["epoch"]), one.tags) >= version.epoch
+        for one in client.search_model_versions(query)
+        if "epoch" in one.tags
+    )
 
 
 def versions_of_run(client: MlflowClient, name: str, run_id: str) -> list[str]:
@@ -217,33 +230,6 @@ def registered_as(uri: str, task: str, run_id: str) -> str:
         log.warning("MLflow's store is away (%s)", reason_of(error))
         return ""
     return f"models:/{name}/{numbers[0]}; models:/{name}@{BEST} stays version {best}, {held}".rstrip(", ")
-
-
-def _write_artifacts(client: MlflowClient, model: LoggedModel, checkpoint: Path) -> None:
-    requirements = [f"{name}=={installed_version(name).partition('+')[0]}" for name in _REQUIREMENTS]
-    requirements.append(f"refusion-platform=={installed_version('refusion')}")
-    with tempfile.TemporaryDirectory(prefix="refusion-model-") as folder:
-        target = Path(folder) / "model"
-        # MLflow stores an artifact under its folder's own name.
-        stored = Path(folder) / CHECKPOINT
-        stored.mkdir()
-        for name in MODEL_FILES:
-            shutil.copy2(checkpoint / name, stored)
-        mlflow.pyfunc.save_model(
-            target,
-            python_model=_CODE,
-            artifacts={CHECKPOINT: str(stored)},
-            pip_requirements=requirements,
-            signature=signature(),
-            input_example=example(),
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                run_id=model.source_run_id,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-            ),
-        )
-        client.log_model_artifacts(model.model_id, str(target))
 
 
 def _ensure_registered(client: MlflowClient, name: str, task: str) -> None:

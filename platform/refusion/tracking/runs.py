@@ -25,8 +25,10 @@ PARENT_TAG = "mlflow.parentRunId"
 TASK_TAG = "task"
 ERROR_TAG = "error"
 STORAGE_TAG = "storage"
+# Of the entry that has begun a run or logged a model, so that it is found where the answer to its request was lost.
+TOKEN_TAG = "entry"
 METRICS_PER_BATCH = 1000
-_INHERITED = (COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, "mlflow.source.type")
+INHERITED = (COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, "mlflow.source.type")
 
 
 def start_job_run(
@@ -75,7 +77,7 @@ def start_task_run(
     if run_id is not None:
         reopen_run(uri, run_id, settings, tags)
         return run_id
-    inherited = {name: tag for name, tag in client.get_run(parent_run_id).data.tags.items() if name in _INHERITED}
+    inherited = {name: tag for name, tag in client.get_run(parent_run_id).data.tags.items() if name in INHERITED}
     own = {TASK_TAG: task, PARENT_TAG: parent_run_id}
     run_id = _create(client, experiment_id, run_name, provenance_tags() | inherited | tags | own)
     return _with_settings(client, run_id, settings, varied)
@@ -127,7 +129,7 @@ def close_abandoned(uri: str, experiment_id: str, is_abandoned: Callable[[str], 
     """
     client = MlflowClient(tracking_uri=uri)
     closed = []
-    running = _search(uri, experiment_id, "attributes.status = 'RUNNING'")
+    running = search_runs(uri, experiment_id, "attributes.status = 'RUNNING'")
     for run in running:
         folder = run.data.tags.get(STORAGE_TAG)
         if PARENT_TAG in run.data.tags or folder is None or not is_abandoned(folder):
@@ -142,7 +144,7 @@ def close_abandoned(uri: str, experiment_id: str, is_abandoned: Callable[[str], 
 
 def find_job_run(uri: str, experiment_id: str, run_name: str) -> str | None:
     """Returns the newest run of that name that has no parent, or None."""
-    found = _search(uri, experiment_id, f"attributes.run_name = {_quoted(run_name)}")
+    found = search_runs(uri, experiment_id, f"attributes.run_name = {_quoted(run_name)}")
     return next((run.info.run_id for run in found if PARENT_TAG not in run.data.tags), None)
 
 
@@ -152,10 +154,11 @@ def find_task_run(
     """Returns the newest run of that task below that parent with those tags, or None."""
     tags = {PARENT_TAG: parent_run_id, TASK_TAG: task, **(which or {})}
     query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    return next((run.info.run_id for run in _search(uri, experiment_id, query)), None)
+    return next((run.info.run_id for run in search_runs(uri, experiment_id, query)), None)
 
 
-def _search(uri: str, experiment_id: str, query: str) -> Sequence[Run]:
+def search_runs(uri: str, experiment_id: str, query: str) -> Sequence[Run]:
+    """Returns the runs of an experiment that MLflow's query finds, the newest first."""
     newest = ["attributes.start_time DESC"]
     client = MlflowClient(tracking_uri=uri)
     found: Sequence[Run] = client.search_runs(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from refusion.errors import UserError
+from refusion.errors import StoreAwayError, UserError
 from refusion.home import installed_command, refusion_home
 from refusion.tracking.database import (
     DATABASES,
@@ -30,7 +32,8 @@ from refusion.tracking.database import (
     sqlite_address,
     sqlite_file,
 )
-from refusion.tracking.failures import cause_and_remedy
+from refusion.tracking.drivers import require_artifact_driver
+from refusion.tracking.failures import cause_and_remedy, is_away
 from refusion.tracking.relocation import follow_artifacts
 
 SERVERS = ("http", "https")
@@ -38,6 +41,8 @@ SERVERS = ("http", "https")
 LOCAL_UI = "http://127.0.0.1:5000"
 # MLflow creates it by itself, with its artifacts in ./mlruns of the first process's working directory.
 _MLFLOWS_OWN_EXPERIMENT = "Default"
+_limits_lock = threading.Lock()
+_limited: Counter[str] = Counter()
 
 
 def resolve_tracking_uri(option: str | None) -> str:
@@ -132,13 +137,21 @@ def http_retry_limits(retries: int, seconds: int) -> Iterator[None]:
     The user's own settings in the environment go first.
     """
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": retries, "MLFLOW_HTTP_REQUEST_TIMEOUT": seconds}
-    added = {name: str(value) for name, value in limits.items() if name not in os.environ}
-    os.environ.update(added)
+    # MLflow reads them from the environment, which all threads share: the last one to leave takes them away.
+    with _limits_lock:
+        for name, value in limits.items():
+            if _limited[name] or name not in os.environ:
+                os.environ.setdefault(name, str(value))
+                _limited[name] += 1
+        ours = [name for name in limits if _limited[name]]
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        with _limits_lock:
+            for name in ours:
+                _limited[name] -= 1
+                if not _limited[name]:
+                    os.environ.pop(name, None)
 
 
 def open_store(uri: str, experiment: str) -> str:
@@ -152,8 +165,8 @@ def open_store(uri: str, experiment: str) -> str:
         experiment: name of the experiment.
 
     Raises:
-        UserError: the store cannot be reached (within seconds), opened or written, is of another version of MLflow,
-            or the experiment is deleted.
+        StoreAwayError: the store does not answer (within seconds).
+        UserError: it cannot be opened or written, is of another version of MLflow, or the experiment is deleted.
     """
     name = experiment.strip()
     local = is_database(uri)
@@ -168,12 +181,14 @@ def open_store(uri: str, experiment: str) -> str:
             found = client.get_experiment_by_name(name) or _create_experiment(client, uri, name, local)
     except MlflowException as error:
         cause, remedy = cause_and_remedy(error)
-        raise UserError(f"the MLflow store {redacted(uri)} cannot be used ({cause}): {remedy}") from error
+        kind = StoreAwayError if is_away(error) else UserError
+        raise kind(f"the MLflow store {redacted(uri)} cannot be used ({cause}): {remedy}") from error
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"the experiment {name!r} of {redacted(uri)} is deleted: restore it with "
             f"`{_restore_command(uri, str(found.experiment_id))}` or choose another --experiment"
         )
+    require_artifact_driver(found.artifact_location, f"the artifacts of the experiment {name!r}")
     return str(found.experiment_id)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,9 @@ from refusion.runtime.console import console
 from refusion.runtime.storage import Folder
 from refusion.tracking.epochs import epoch_metrics
 from refusion.training.checkpoints import METRICS_FILE
-from refusion.training.job import run_job
+from refusion.training.job import FinishedJob, run_job
 from refusion.training.manifest import RunRequest
-from refusion.training.recording import BEST
+from refusion.training.record.recording import BEST
 from refusion.training.task_run import FINAL
 
 
@@ -30,7 +31,7 @@ class TrainingResult:
         run_name: of the job; ``train(resume=run_name)`` goes on with it.
         tracking_uri: MLflow's store.
         metrics: one row per task and epoch: columns ``task``, ``epoch`` (0: untrained), losses, rates, and scores
-            by their names.
+            by their names; without rows where MLflow's server is away.
         best: one row per task: columns ``task``, and what its best epoch measured.
         checkpoints: by task, the folders ``final`` and ``best``, each of which `load_module` takes.
     """
@@ -92,7 +93,7 @@ def train(
     failed = [f"{outcome.task}: {outcome.error}" for outcome in job.outcomes if not outcome.succeeded]
     if failed:
         raise RuntimeError(f"{'; '.join(failed)} (go on with refusion.train(resume={job.run_name!r}))")
-    tables = {task: epoch_metrics(job.tracking_uri, run_id) for task, run_id in job.run_ids.items()}
+    tables = {task: _metrics(job, run_id) for task, run_id in job.run_ids.items()}
     for task, table in tables.items():
         table.insert(0, "task", task)
     checkpoints = {
@@ -103,3 +104,15 @@ def train(
     best = pd.DataFrame([{"task": task, **json.loads(file.read_text())} for task, file in files.items()])
     metrics = pd.concat(tables.values(), ignore_index=True)
     return TrainingResult(job.run_name, job.tracking_uri, metrics, best, checkpoints)
+
+
+def _metrics(job: FinishedJob, run_id: str) -> pd.DataFrame:
+    """Returns a task's table; without rows, and a warning, where MLflow does not have all."""
+    if not job.waiting:
+        return epoch_metrics(job.tracking_uri, run_id)
+    warnings.warn(
+        f"MLflow does not have {job.waiting} writes of the run {job.run_name}: its numbers are not in `metrics`, "
+        "python jobs/runs.py --write-waiting writes them",
+        stacklevel=3,
+    )
+    return pd.DataFrame({"epoch": []})

@@ -23,13 +23,15 @@ from refusion.runtime.distributed import Shard
 
 T = TypeVar("T")
 
+_STEPS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Drawn:
     """Parts of a batch as they were drawn on the host: crops of both kinds, or where in the device's memory they are.
 
     Attributes:
-        images: (parts·B, 2, H, W) crops, or (parts·B, 4) windows of `device_store.DevicePlanes`.
+        images: (parts·B, 2, H, W) crops, or (parts·B, 3) windows of `device_store.DevicePlanes`.
         noise: (parts·B, 1, H, W) or windows; None where the channel has no noise.
         parts: K + 1 of a meta-iteration, of which the last is meta-test; 1 of a fusion update.
     """
@@ -66,7 +68,7 @@ class Batches:
     @cached_property
     def _noise(self) -> DevicePlanes:
         field = noise_field(self.settings.seed, self.task)
-        return DevicePlanes([self.settings.objective.channel_noise * field[None]], self.device)
+        return DevicePlanes([[self.settings.objective.channel_noise * field]], self.device)
 
     @property
     def crop(self) -> int:
@@ -75,6 +77,11 @@ class Batches:
 
     def draw(self, phase: Phase, step: int, parts: int = 1) -> Drawn:
         """Draws the batch of a step on the host: what may be done ahead, in another thread."""
+        drawn = self._drawn(phase, step, parts)
+        noise = None if drawn.noise is None else self._pinned(drawn.noise)
+        return Drawn(self._pinned(drawn.images), noise, parts)
+
+    def _drawn(self, phase: Phase, step: int, parts: int) -> Drawn:
         batch = self.settings.images.batch
         positions = [part * batch + position for part in range(parts) for position in self.shard.of(batch)]
         seed = self.settings.seed
@@ -84,9 +91,9 @@ class Batches:
         else:
             images = self.on_device.windows(mine, self.crop)
         if self.settings.objective.channel_noise == 0:
-            return Drawn(self._pinned(images), None, parts)
+            return Drawn(images, None, parts)
         noise = self._noise.windows(plan_noise(seed, self.task, phase, step, positions), self.crop)
-        return Drawn(self._pinned(images), self._pinned(noise), parts)
+        return Drawn(images, noise, parts)
 
     def _plans(self, phase: Phase, step: int, positions: Sequence[int]) -> list[CropPlan]:
         seed, batch, count = self.settings.seed, self.settings.images.batch, len(self.indices)
@@ -106,14 +113,41 @@ class Batches:
 
         B is this worker's shard. The parts are disjoint where the subset has at least parts·B pairs in the whole.
         """
-        images = drawn.images.to(self.device, non_blocking=True)
+        return self.cut(drawn.images, drawn.noise, drawn.parts)
+
+    def cut(self, images: Tensor, noise: Tensor | None, parts: int) -> tuple[Tensor, Tensor | None]:
+        """Returns the same of what `draw` has put into ``images`` and ``noise``; a graph may hold it."""
+        images = images.to(self.device, non_blocking=True)
         if self.on_device is not None:
             images = self.on_device.cut(images, self.crop)
-        images = images.view(drawn.parts, -1, *images.shape[1:])
-        if drawn.noise is None:
+        images = images.view(parts, -1, *images.shape[1:])
+        if noise is None:
             return images, None
-        noise = self._noise.cut(drawn.noise.to(self.device, non_blocking=True), self.crop)
-        return images, noise.view(drawn.parts, -1, *noise.shape[1:])
+        noise = self._noise.cut(noise.to(self.device, non_blocking=True), self.crop)
+        return images, noise.view(parts, -1, *noise.shape[1:])
+
+    def ahead(self, phase: Phase, steps: range, parts: int = 1, waits: Waits | None = None) -> Iterator[Drawn]:
+        """Yields what `draw` gives for each step, drawn ahead in a thread.
+
+        Where the device holds the pairs, the windows of many steps go there at once.
+        """
+        if self.on_device is None:
+            yield from read_ahead(lambda step: self.draw(phase, step, parts), steps, waits)
+            return
+        firsts = range(steps.start, steps.stop, _STEPS_AT_ONCE)
+        ends = {first: min(first + _STEPS_AT_ONCE, steps.stop) for first in firsts}
+        for many in read_ahead(lambda first: self._draw_many(phase, range(first, ends[first]), parts), firsts, waits):
+            images, noise = (None if all_ is None else all_.to(self.device, non_blocking=True) for all_ in many)
+            assert images is not None
+            for index in range(len(images)):
+                yield Drawn(images[index], None if noise is None else noise[index], parts)
+
+    def _draw_many(self, phase: Phase, steps: range, parts: int) -> tuple[Tensor, Tensor | None]:
+        """Windows of several steps, (steps, parts·B, 3) each."""
+        drawn = [self._drawn(phase, step, parts) for step in steps]
+        noise = [one.noise for one in drawn if one.noise is not None]
+        images = self._pinned(torch.stack([one.images for one in drawn]))
+        return images, self._pinned(torch.stack(noise)) if noise else None
 
     def meta(self, step: int, inner_steps: int) -> tuple[Tensor, Tensor]:
         """Returns meta-train (K, B, 2, H, W) and meta-test (B, 2, H, W) batches of a meta-iteration."""

@@ -13,33 +13,24 @@ from queue import Empty, SimpleQueue
 from rich.console import Console
 
 from refusion.config.layers import for_task
-from refusion.config.settings import BUILTIN, Settings
+from refusion.config.settings import Settings
 from refusion.home import job_command
 from refusion.images.dataset import TaskPairs, digests, pair_digests
-from refusion.metrics import METRICS
-from refusion.metrics.listing import metric_tags
 from refusion.runtime import cluster
 from refusion.runtime.console import wrapped
 from refusion.runtime.ending import described, next_steps, path_or_uri, same_form
-from refusion.runtime.lifetime.claims import abandoned
 from refusion.runtime.lifetime.interruption import terminated_is_interrupted
 from refusion.runtime.progress_board import LastRows, start_progress_board, tell
 from refusion.runtime.storage import Folder
 from refusion.tracking import runs
 from refusion.tracking.database import upgrade_database
-from refusion.tracking.epochs import run_counts_from_zero
-from refusion.tracking.failures import warn_of
-from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import registered_as
-from refusion.tracking.store import open_store
-from refusion.tracking.views.write import describe_run, pages, write_views
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.display import beginning, progress, results
 from refusion.training.display.report import Ended, Report, written
 from refusion.training.display.room import WithRoom
-from refusion.training.epochs.sound import set_damaged_aside
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
-from refusion.training.recording import BEST, Recording
+from refusion.training.record.job_record import JOB, JobRecord
+from refusion.training.record.recording import BEST
 from refusion.training.task_run import FINAL, Outcome, run_task, usable_checkpoint
 
 
@@ -48,7 +39,8 @@ class FinishedJob:
     """End of a job, whether or not its tasks succeeded.
 
     Attributes:
-        run_ids: of the tasks' runs in MLflow, by task.
+        run_ids: of the tasks' runs in MLflow, by task; empty where that has not begun them.
+        waiting: number of writes that MLflow does not have yet.
     """
 
     run_name: str
@@ -56,6 +48,7 @@ class FinishedJob:
     tracking_uri: str
     run_ids: Mapping[str, str]
     outcomes: Sequence[Outcome]
+    waiting: int = 0
 
 
 def train_all(request: RunRequest, console: Console, report: Report | None = None) -> int:
@@ -98,20 +91,17 @@ def _run(
     manifest.require_storage()
     if request.upgrade_store:
         say(upgrade_database(manifest.tracking_uri))
-    experiment_id = open_store(manifest.tracking_uri, manifest.experiment)
-    warn_of("the views", write_views(manifest.tracking_uri, experiment_id, tags=metric_tags(METRICS)), say)
+    record = JobRecord(manifest, say)
+    record.connect()
     there = cluster.connect()
     threads = settings.threads or there.default_threads(len(settings.tasks) * settings.worker_counts[-1])
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
     if not manifest.resumed:  # After all that may be refused, since the claim makes the folder.
         held.enter_context(manifest.claimed(say))
-    for name in runs.close_abandoned(manifest.tracking_uri, experiment_id, lambda uri: bool(abandoned(Folder(uri)))):
-        say(f"run {name}: its job is gone; it is closed as killed in MLflow")
-
-    parent = _parent_run(manifest, settings, experiment_id)
-    job = _Job(manifest, settings, pairs, experiment_id, parent, threads, report)
+    job = _Job(manifest, settings, pairs, record, threads, report)
     try:
+        record.begin(settings)
         manifest.save(settings, of_splits, each)
         at_once = min(runs_at_once, len(pairs))
         for plan in beginning.plan_lines(settings, pairs):
@@ -126,22 +116,15 @@ def _run(
         # Where nobody listens any more, as after SIGHUP.
         with suppress(OSError):
             job.say_next(console)
+        record.close(interrupted=True)
         raise
     except BaseException:
         job.close("FAILED")
+        record.close(interrupted=True)
         raise
-    run_ids = {task: recording.run_id for task, recording in job.recordings.items()}
-    return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes)
-
-
-def _parent_run(manifest: RunManifest, settings: Settings, experiment_id: str) -> str:
-    plain = settings.model_dump(mode="json")
-    found = runs.find_job_run(manifest.tracking_uri, experiment_id, manifest.name) if manifest.resumed else None
-    if found is not None:
-        runs.reopen_run(manifest.tracking_uri, found, plain)
-        return found
-    tags = {"kind": "train", "convention": "authors", runs.STORAGE_TAG: manifest.folder.uri}
-    return runs.start_job_run(manifest.tracking_uri, experiment_id, manifest.name, plain, tags)
+    record.close()
+    run_ids = {task: record.run_id(task) for task in record.recordings}
+    return FinishedJob(manifest.name, manifest.folder, manifest.tracking_uri, run_ids, outcomes, record.waiting)
 
 
 @dataclass
@@ -149,13 +132,11 @@ class _Job:
     manifest: RunManifest
     settings: Settings
     pairs: list[TaskPairs]
-    experiment_id: str
-    parent: str
+    record: JobRecord
     threads: int
     report: Report | None
 
     def __post_init__(self) -> None:
-        self.recordings: dict[str, Recording] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.scores: list[dict[str, str | float]] = []
         self.closed = False
@@ -166,10 +147,9 @@ class _Job:
         self.progress_board = start_progress_board()
         waiting: SimpleQueue[TaskPairs] = SimpleQueue()
         for pairs in self.pairs:
-            epochs = for_task(self.settings, pairs.task).schedule.epochs
-            tell(self.progress_board, pairs.task, epochs=epochs)
-            # All before the first begins: when a waiting task gets its turn, the store may be away for a moment.
-            self.recordings[pairs.task] = self._recording(pairs)
+            settings = for_task(self.settings, pairs.task)
+            tell(self.progress_board, pairs.task, epochs=settings.schedule.epochs)
+            self.record.begin_task(pairs, settings, self.progress_board)
             waiting.put(pairs)
 
         def work() -> None:
@@ -189,7 +169,7 @@ class _Job:
         return [self.outcomes[pairs.task] for pairs in self.pairs]
 
     def _one(self, pairs: TaskPairs) -> Outcome:
-        recording = self.recordings[pairs.task]
+        recording = self.record.recordings[pairs.task]
         try:
             settings = for_task(self.settings, pairs.task)
             outcome = run_task(settings, pairs, self.threads, recording, self.manifest.folder, self.progress_board)
@@ -198,42 +178,9 @@ class _Job:
             tell(self.progress_board, pairs.task, state="failed", message=outcome.error)
         # An interrupted job has closed the run already, and its trainings fail as Ray goes.
         if not self.closed:
-            recorder = TaskRecorder(recording.tracking_uri, recording.run_id)
+            recorder = self.record.recorder(pairs.task)
             recorder.finish(*(("FINISHED",) if outcome.succeeded else ("FAILED", {"error": outcome.error})))
         return outcome
-
-    def _recording(self, pairs: TaskPairs) -> Recording:
-        uri, settings = self.manifest.tracking_uri, for_task(self.settings, pairs.task)
-        damaged = set_damaged_aside(self.manifest.folder / pairs.task) if self.manifest.resumed else []
-        run_name = f"{pairs.task} · {self.manifest.name}"
-        plain = settings.model_dump(mode="json")
-        tags = {"kind": "task", "convention": "authors"}
-        run_id = runs.start_task_run(uri, self.experiment_id, self.parent, pairs.task, run_name, plain, tags)
-        recorder = TaskRecorder(uri, run_id)
-        found = digests(pairs)
-        recorder.dataset(pairs.task, found["train"], pairs.folder, len(pairs.train), "training")
-        recorder.dataset(pairs.task, found["val"], pairs.folder, len(pairs.val), "validation")
-        for listed, file in ((pairs.skipped, "skipped_pairs.txt"), (pairs.notes, "notes_on_pairs.txt")):
-            if listed:
-                runs.log_text(uri, run_id, "".join(f"{one.file}: {one.what}\n" for one in listed), file)
-        recording = Recording(
-            pairs.task,
-            uri,
-            run_id,
-            (self.manifest.folder / pairs.task).uri,
-            settings.schedule.epochs,
-            settings.validation.best_by,
-            pairs.val,
-            "builtin" if settings.data == BUILTIN else "folder",
-        )
-        if self.manifest.resumed:
-            recording = recording.resumed(self.progress_board)
-            for note in damaged:
-                self.progress_board.note.remote(pairs.task, note)
-            if run_counts_from_zero(uri, run_id):
-                note = "MLflow goes on to count this run's epochs from 0, as an earlier version began it"
-                self.progress_board.note.remote(pairs.task, note)
-        return recording
 
     def tell(self, outcomes: list[Outcome], console: Console) -> None:
         """Record and print the results and what can be done next."""
@@ -241,19 +188,17 @@ class _Job:
         failed = [outcome for outcome in outcomes if not outcome.succeeded]
         say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         console.print(results.result_table(ended))
+        settled = self.record.settled()
         for result in ended:
             say(results.ending(result))
-            where = registered_as(self.manifest.tracking_uri, result.task, self.recordings[result.task].run_id)
+            where = self.record.registered(result.task)
             if where:
                 say(f"{result.task}: registered as {where}")
-        uri = self.manifest.tracking_uri
-        summary = {result.task: results.summary(result) for result in ended}
         self.scores = results.result_rows(ended)
-        warn_of("the summary", runs.log_results(uri, self.parent, summary, self.scores), say)
-        shown = [self.recordings[result.task].run_id for result in ended]
-        warn_of("the views", write_views(uri, self.experiment_id, pictures_of=shown), say)
+        self.record.results({result.task: results.summary(result) for result in ended}, self.scores)
         self.close("FAILED" if failed else "FINISHED")
-        self.page = written(self.report, Ended.of(self.manifest, self.parent), console)
+        if settled and self.record.settled():
+            self.page = written(self.report, Ended.of(self.manifest, self.record.run_id(JOB)), console)
         self.say_next(console)
 
     def _result(self, outcome: Outcome) -> results.Result:
@@ -265,8 +210,7 @@ class _Job:
 
     def say_next(self, console: Console) -> None:
         """Print the job's last lines: where its pictures and its page are, and the commands that go on from here."""
-        uri, say = self.manifest.tracking_uri, partial(console.print, markup=False, highlight=False, soft_wrap=True)
-        look = pages(uri, self.experiment_id, ("tasks", "pictures"), self.parent)
+        say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         folders = ((pairs, usable_checkpoint(self.manifest.folder / pairs.task)) for pairs in self.pairs)
         found = next(((pairs, folder) for pairs, folder in folders if folder is not None), None)
         unfinished = sum(outcome.succeeded for outcome in self.outcomes.values()) < len(self.pairs)
@@ -274,14 +218,14 @@ class _Job:
         steps = {
             "report (this run beside earlier ones)": self.page,
             "pictures": path_or_uri((found[1] / PICTURES).uri) if found and (found[1] / PICTURES).exists() else None,
-            "look at it in MLflow (scores, pictures, this run)": look,
+            "look at it in MLflow (scores, pictures, this run)": self.record.pages(),
             "fuse with this model (here the val pictures)": self._fuse(*found) if found else None,
             "resume this run": resume if unfinished else None,
         }
         lines = next_steps(steps)
         for line in lines:
             say(line)
-        warn_of("the description", describe_run(uri, self.parent, described(self.scores, lines)), say)
+        self.record.describe(described(self.scores, lines))
 
     def _fuse(self, pairs: TaskPairs, checkpoint: Folder) -> list[str]:
         sources = [word for side in "ab" for word in (f"--{side}", str(Path(getattr(pairs.val[0], side)).parent))]
@@ -290,8 +234,5 @@ class _Job:
 
     def close(self, status: runs.Status) -> None:
         """Close the parent run, and those of tasks that were cut short."""
-        uri, self.closed = self.manifest.tracking_uri, True
-        for task, recording in self.recordings.items():
-            if task not in self.outcomes:
-                TaskRecorder(uri, recording.run_id).finish(status)
-        TaskRecorder(uri, self.parent).finish(status)
+        self.closed = True
+        self.record.finish(status, [task for task in self.record.recordings if task not in self.outcomes])

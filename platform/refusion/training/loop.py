@@ -17,6 +17,7 @@ from refusion.images.dataset import evenly_spaced
 from refusion.images.device_store import DevicePlanes, pairs_on_device
 from refusion.images.pairs import dataset_digest
 from refusion.images.store import PairStore
+from refusion.meta.functional import Average
 from refusion.meta.objective import loss_at, reward_of
 from refusion.meta.state import TrainingState
 from refusion.meta.steps import Step
@@ -27,6 +28,7 @@ from refusion.tracking.comparison.scores import AVERAGE, TRAINED
 from refusion.training.batches import Batches
 from refusion.training.epochs.cost import EpochCost
 from refusion.training.epochs.latest import LatestCheckpoint
+from refusion.training.epochs.looks import Looks
 from refusion.training.epochs.measuring import measure_steps
 from refusion.training.epochs.pace import Pace, Stopwatch
 from refusion.training.epochs.phases import run_phases, steps_of_epoch
@@ -38,8 +40,6 @@ from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
 
-# Steps between two checks of the numbers: each waits for the device.
-_CHECK_EVERY = 10
 # A meta-iteration costs about this many fusion updates; only the share of the work that is done depends on it.
 _META_COST = 3.0
 # … and on this share of an epoch being spent on its validation.
@@ -124,10 +124,9 @@ class TaskTraining:
         self._set_up()
         schedule = self.settings.schedule
         graphs = StepGraphs(state, self.device, self.note)
-        graphs.captures &= self.shard.world == 1
         while state.epoch < schedule.epochs:
             epoch, cost = state.epoch, EpochCost(self.device.type == "cuda")
-            numbers = self._train_epoch(state, graphs)
+            numbers = self.train_epoch(state, graphs)
             measured, average, is_best = Measured(), Measured(), False
             if self._plans[epoch].val_pairs:
                 indices = self._val_indices(epoch)
@@ -148,13 +147,13 @@ class TaskTraining:
         pairs = self._on_device(epoch)
         return Batches(self.train, self.settings, self.task, self.shard, self.device, epoch, pairs)
 
-    def _step(self, epoch: int) -> Step:
+    def _step(self, epoch: int, average: Average = average_over_workers) -> Step:
         settings = self.settings
         return Step(
             loss_at(settings.objective, epoch, settings.schedule.epochs),
             reward_of(settings.objective),
             settings.images.swap,
-            average_over_workers,
+            average,
             settings.schedule.inner_steps_at(epoch),
             settings.meta.space == "image",
         )
@@ -163,7 +162,9 @@ class TaskTraining:
         """Puts the pairs into a GPU's memory where they fit, once per size of the crops."""
         crop = at(self.settings.images.crop, epoch)
         if self.device.type == "cuda" and crop not in self.held:
-            self.held[crop] = pairs_on_device(self.train, crop, self.device, self.settings.images.cache_mb << 20)
+            free, _ = torch.cuda.mem_get_info(self.device)
+            limit = min(self.settings.images.device_cache_mb << 20, free // 2)
+            self.held[crop] = pairs_on_device(self.train, crop, self.device, limit)
         return self.held.get(crop)
 
     def _set_up(self) -> None:
@@ -226,9 +227,10 @@ class TaskTraining:
         numbers[PAIRS] = len(indices)
         return measured, numbers | {"time/validation_seconds": time.perf_counter() - started}
 
-    def _train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:
+    def train_epoch(self, state: TrainingState, graphs: StepGraphs) -> dict[str, float]:
+        """Take the steps of the state's epoch that are not done yet; returns its numbers but for the scores."""
         epoch = state.epoch
-        batches, step, plan = self._batches(epoch), self._step(epoch), self._plans[epoch]
+        batches, step, plan = self._batches(epoch), self._step(epoch, graphs.average), self._plans[epoch]
         signals = EpochSignals(state, step, self.shard, plan.meta_iterations, plan.fusion_updates)
         sums = EpochSums(signals, self.device)
         sums.restore(state.within)
@@ -236,11 +238,12 @@ class TaskTraining:
 
         skips = Skips(self.task, self.settings.schedule.max_skipped, plan, batches, sums.skipped, state, self.note)
 
+        looks = Looks(self.device.type == "cuda", self.shard.world)
+
         def after(phase: Phase, numbers: dict[str, float]) -> None:
             done, of = steps_of_epoch(state)[phase], plan.count(phase)
             due = self.latest is not None and self.latest.is_due_after(state.steps)
-            # Each look at the numbers waits for the device.
-            if due or done % _CHECK_EVERY == 0 or done in (1, of):
+            if due or looks.is_due(done, of):
                 self._check(state, phase, done, of)
                 skips.check(phase)
                 stopwatch.lap(phase, plan.cost(phase), done)

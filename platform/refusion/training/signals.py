@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,9 @@ from refusion.meta.steps import Step
 from refusion.networks.loss_proposal import propose
 from refusion.runtime.distributed import Shard, average_over_workers
 from refusion.training.reports import Losses
+
+Images = Callable[[], tuple[Tensor, Tensor | None]]
+"""Gives a step's images (parts, B, 2, H, W) and the channel's noise for them, where somebody looks."""
 
 PREFIX = "signal/"
 # Two meta-gradients of half a batch cost as much as a meta-iteration, so that this is a share of 4 % at most.
@@ -45,8 +48,8 @@ class EpochSignals:
     sums: Losses = field(default_factory=lambda: Losses(prefix=PREFIX))
     previous: Tensor | None = None
 
-    def after_meta_iteration(self, done: int, images: Tensor, noise: Tensor | None, inner_rate: float) -> None:
-        """Looks at the meta-gradient that iteration number ``done`` (from 1) has found for these images."""
+    def after_meta_iteration(self, done: int, drawn: Images, inner_rate: float) -> None:
+        """Looks at the meta-gradient that iteration number ``done`` (from 1) has found for the images drawn for it."""
         latest = self.state.outer.latest.clone()
         self.sums.add({"meta_gradient_norm": norm(latest)})
         if self.previous is not None:
@@ -54,14 +57,15 @@ class EpochSignals:
         self.previous = latest
         looks = min(self.iterations // _ITERATIONS_PER_LOOK, _MOST_LOOKS)
         if done - 1 in evenly_spaced(self.iterations, looks):
-            halves = self._halves(images, noise, inner_rate)
+            halves = self._halves(*drawn(), inner_rate)
             if halves is not None:
                 self.sums.add({"half_batch_cosine": cosine(*halves)})
 
     @torch.no_grad()
-    def before_fusion_update(self, done: int, images: Tensor) -> None:
+    def before_fusion_update(self, done: int, drawn: Images) -> None:
         """Looks at the weights proposed for the images (1, B, 2, H, W) of fusion update number ``done`` (from 1)."""
         if self.iterations and done - 1 in evenly_spaced(self.fusion_steps, _MOST_LOOKS):
+            images, _ = drawn()
             self.sums.add(weight_signals(propose(self.state.loss_proposal, images[0], swap=False), images[0]))
 
     def _halves(self, images: Tensor, noise: Tensor | None, inner_rate: float) -> tuple[Tensor, Tensor] | None:

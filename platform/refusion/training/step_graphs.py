@@ -1,4 +1,4 @@
-"""Steps of a training as CUDA graphs: captured once per shape and coefficients, then replayed.
+"""Steps of a training as CUDA graphs: captured once per shape and K, then replayed.
 
 A small step is thousands of kernels of microseconds each, and a GPU waits for their launches most of the time. A graph
 launches them all at once; numbers and order of the operations stay the same.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from refusion.meta.adam import put_back, snapshot
 from refusion.meta.state import TrainingState
+from refusion.runtime.distributed import average_over_workers, share_of_mean, sum_over_workers
+from refusion.training.cuda_graphs import CudaRecording, Recording
 
 Step = Callable[..., dict[str, Tensor]]
 Input = Tensor | float | None
@@ -25,12 +28,13 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class _Captured:
-    """One step: its graph, and the memory of its inputs and results."""
+    """One step: its record, and the memory of its inputs and results. What the step refers to stays alive with it."""
 
     def __init__(
-        self, graph: torch.cuda.CUDAGraph, inputs: dict[str, Tensor | None], results: dict[str, Tensor]
+        self, record: Recording, step: Step, inputs: dict[str, Tensor | None], results: dict[str, Tensor]
     ) -> None:
-        self.graph = graph
+        self.record = record
+        self.step = step
         self.inputs = inputs
         self.results = results
 
@@ -43,7 +47,7 @@ class _Captured:
                 place.copy_(value, non_blocking=True)
             else:
                 place.fill_(value)
-        self.graph.replay()
+        self.record.replay()
         return self.results
 
 
@@ -54,27 +58,36 @@ class StepGraphs:
         state: which the steps change; its tensors must stay where they are while graphs are in use.
         device: of the training.
         note: called once with a line of text where steps cannot be captured.
+        recording: makes a record; CUDA graphs on a GPU, and elsewhere none, unless given.
     """
 
-    def __init__(self, state: TrainingState, device: torch.device, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        device: torch.device,
+        note: Callable[[str], None],
+        recording: Callable[[], Recording] | None = None,
+    ) -> None:
         self.state = state
         self.device = device
         self.note = note
-        self.captures = device.type == "cuda"
+        self._make = recording or partial(CudaRecording, device)
+        self.captures = recording is not None or device.type == "cuda"
         self._captured: dict[Hashable, _Captured] = {}
+        self._open: Recording | None = None
 
     def run(self, key: Hashable, step: Step, **inputs: Input) -> dict[str, Tensor]:
         """Runs a step and returns its losses, which are valid until the next run.
 
         Args:
             key: equal where the same graph serves: the phase, and all numbers that the step does not take as inputs.
-            step: takes the inputs by name; numbers among them reach it as tensors of no dimension on a GPU.
+            step: takes the inputs by name; numbers among them reach it as float64 tensors of no dimension on a GPU. It
+                averages over workers by `average`.
             inputs: tensors of the same shapes for the same key, numbers, or None.
         """
         if not self.captures:
             return step(**inputs)
         outer = self.state.outer
-        key = (key, outer.count)
         after = (outer.count + 1) % outer.settings.accumulate
         if key not in self._captured:
             try:
@@ -90,29 +103,36 @@ class StepGraphs:
             outer.count = after
         return results
 
+    def average(self, flat: Tensor) -> Tensor:
+        """Returns the mean over all workers, as `average_over_workers`; the all-reduce is left between two graphs."""
+        mean = None if self._open is None else share_of_mean(flat)
+        if self._open is None or mean is None:
+            return average_over_workers(flat)
+        self._open.apart(partial(sum_over_workers, mean))
+        return mean
+
     def _capture(self, step: Step, inputs: dict[str, Input]) -> _Captured:
         places = {name: self._place(value) for name, value in inputs.items()}
-        saved = _Saved(self.state)
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self.device))
+        saved, record = _Saved(self.state), self._make()
         try:
-            with torch.cuda.stream(stream):
+            with record.warming_up():
                 for _ in range(_WARM_UPS):
                     step(**places)
                     saved.put_back()
-            torch.cuda.current_stream(self.device).wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                results = step(**places)
+            self._open = record
+            results = record.record(partial(step, **places))
         finally:
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+            self._open = None
             self.state.outer.count = saved.count
-        return _Captured(graph, places, results)
+        return _Captured(record, step, places, results)
 
     def _place(self, value: Input) -> Tensor | None:
         if value is None:
             return None
-        return value.clone() if isinstance(value, Tensor) else torch.full((), value, device=self.device)
+        if isinstance(value, Tensor):
+            return value.to(self.device, copy=True)
+        # In float64, so that products with other numbers round once, as without a graph.
+        return torch.full((), value, dtype=torch.float64, device=self.device)
 
 
 class _Saved:

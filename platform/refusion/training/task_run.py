@@ -21,7 +21,7 @@ from refusion.training.checkpoints import METRICS_FILE
 from refusion.training.display.room import WAITS
 from refusion.training.epochs.latest import LATEST
 from refusion.training.epochs.sound import newest_sound, set_damaged_aside
-from refusion.training.recording import BEST, Recording, RecordingCallback
+from refusion.training.record.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
 FINAL = "final"

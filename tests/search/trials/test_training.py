@@ -138,7 +138,8 @@ def test_a_checkpoint_holds_numbers_settings_and_pictures_of_each_task(
         settings = yaml.safe_load((tmp_path / task / "settings.yaml").read_text())
         assert (settings["task"], settings["objective"]["alpha"]) == (task, 0.5)
         found = sorted(path.relative_to(tmp_path / task).as_posix() for path in (tmp_path / task).rglob("*.png"))
-        assert found == ["pictures/fused/scene_1.png", "pictures/weights/scene_1.png"]
+        pictures = ("fused/scene_1", f"sheet/{task}", "weights/scene_1")
+        assert found == [f"pictures/{name}.png" for name in pictures]
 
 
 def test_a_checkpoint_of_other_networks_is_refused(plan: Callable[..., TrialPlan], tmp_path: Path) -> None:

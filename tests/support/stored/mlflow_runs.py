@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,17 +71,25 @@ def _picture(job: int, epoch: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 def server(uri: str, log: Path) -> Iterator[str]:
     """MLflow's server of that store at a free port of loopback; yields its address."""
     (port,) = free_ports(1)
+    with serving(uri, log, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def serving(uri: str, log: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """MLflow's server at that port of loopback, in a session of its own, from when it answers on."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    arguments = [*command, "--port", str(port), "--workers", "1"]
     with log.open("w") as out, subprocess.Popen(
-        [*command, "--port", str(port), "--workers", "1"], env=environment, stdout=out, stderr=out, cwd=log.parent
+        arguments, env=environment, stdout=out, stderr=out, cwd=log.parent, start_new_session=True
     ) as served:  # fmt: skip
         try:
-            address = f"http://127.0.0.1:{port}"
-            _wait(f"{address}/health", served, log)
-            yield address
+            _wait(f"http://127.0.0.1:{port}/health", served, log)
+            yield served
         finally:
-            served.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(served.pid, signal.SIGKILL)
 
 
 def _wait(address: str, served: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:

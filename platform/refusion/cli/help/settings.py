@@ -48,7 +48,7 @@ def allowed(field: FieldInfo) -> tuple[str, str]:
     """Returns a setting's values as they are written, such as ``N`` or ``linear|constant``, and their limits in words.
 
     >>> allowed(Settings.model_fields["precision"]), allowed(Settings.model_fields["workers"])
-    (('float32|bfloat16', ''), ('N|LEAST..MOST', 'at least 1'))
+    (('float32|tf32|bfloat16', ''), ('N|LEAST..MOST', 'at least 1'))
     """
     written, limits = _values(field.annotation, field.metadata)
     return "|".join(dict.fromkeys(written)), ", ".join(dict.fromkeys(limits))

@@ -3,6 +3,7 @@
 python jobs/runs.py                       # those of $REFUSION_HOME
 python jobs/runs.py --prune               # shows what others have superseded, asks, deletes it, says what that freed
 python jobs/runs.py --close               # closes those whose job is gone
+python jobs/runs.py --write-waiting       # writes to MLflow what waits since its server was away
 python jobs/runs.py --json                # for programs; or --csv
 """
 
@@ -35,18 +36,24 @@ def runs(arguments: Sequence[str], description: str) -> int:
     parser.add_argument("--prune", action="store_true", help="delete what is superseded, after showing it")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     parser.add_argument("--close", action="store_true", help="close runs and sweeps whose job is gone")
+    parser.add_argument("--write-waiting", action="store_true", help="write to MLflow what waits since it was away")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store, for --write-waiting [that of each run]")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print a list of objects")
     shown.add_argument("--csv", action="store_true", help="print a row for each task of each run")
     options = parser.parse_args(list(arguments))
     if options.prune and (options.json or options.csv):
         raise UserError("--prune asks and answers in words: leave --json and --csv out")
+    if options.tracking_uri and not options.write_waiting:
+        raise UserError("--tracking-uri says where --write-waiting writes: give both, or neither")
     from rich.console import Console
 
     from refusion.inventory import show
 
     console = Console()
     found = _found(options.storage)
+    if options.write_waiting:
+        return _write_waiting(found, options.tracking_uri, console)
     if options.close:
         _close(found, Console(stderr=True))
         found = _found(options.storage)
@@ -78,6 +85,24 @@ def _found(storage: str | None) -> list[Entry]:
         *entries(given or RunManifest.default_storage(), "run"),
         *entries(given or SweepManifest.default_storage(), "sweep"),
     ]
+
+
+def _write_waiting(found: Sequence[Entry], uri: str | None, console: Console) -> int:
+    from refusion.inventory.waiting import write_waiting
+    from refusion.tracking.store import resolve_tracking_uri
+
+    say = partial(console.print, markup=False, soft_wrap=True, highlight=False)
+    store = None if uri is None else resolve_tracking_uri(uri)
+    behind = [entry for entry in found if entry.waiting]
+    left = 0
+    for entry in behind:
+        if entry.state == "running":
+            say(f"{entry.kind} {entry.name}: {entry.owner} is at work on it and writes what waits")
+            continue
+        left += write_waiting(entry, store, say)
+    if not behind:
+        say("nothing waits for MLflow")
+    return 1 if left else 0
 
 
 def _close(found: Sequence[Entry], console: Console) -> None:

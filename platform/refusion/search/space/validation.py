@@ -34,6 +34,7 @@ _SHARED = {
     "compile": "it is about speed, not about what is learned",
     "precision": "all trials must compute alike to be compared",
     "images.cache_mb": "it is about memory, not about what is learned",
+    "images.device_cache_mb": "it is about memory, not about what is learned",
     "schedule.epochs": "it is the budget that all trials share: set it for the whole sweep",
     "validation": "all trials must be measured alike to be compared",
     "checkpoints": "the sweep keeps the checkpoints that it needs",

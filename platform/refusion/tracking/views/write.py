@@ -48,22 +48,34 @@ def write_views(
     Returns:
         None, or in one line why they could not be written: no training waits for its views.
     """
-    client = MlflowClient(tracking_uri=uri)
     try:
-        there = client.get_experiment(experiment_id).tags
-        states = view_states(varied, _pictures(client, pictures_of))
-        wanted = {TAG + name: json.dumps(state) for name, state in states.items()} | dict(tags or {})
-        for name, given in (("sweep", varied), ("pictures", pictures_of)):
-            if not given and TAG + name in there:
-                del wanted[TAG + name]
-        if there.get(NOTE_TAG, _TITLE).startswith(_TITLE):
-            wanted[NOTE_TAG] = _description(experiment_id)
-        for name, value in wanted.items():
-            if there.get(name) != value:
-                client.set_experiment_tag(experiment_id, name, value)
+        put_views(uri, experiment_id, varied=varied, pictures_of=pictures_of, tags=tags)
     except (MlflowException, OSError, SQLAlchemyError) as error:
         return reason_of(error)
     return None
+
+
+def put_views(
+    uri: str,
+    experiment_id: str,
+    *,
+    varied: Sequence[str] = (),
+    pictures_of: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Writes them as ``write_views``, and raises what MLflow raises."""
+    client = MlflowClient(tracking_uri=uri)
+    there = client.get_experiment(experiment_id).tags
+    states = view_states(varied, _pictures(client, pictures_of))
+    wanted = {TAG + name: json.dumps(state) for name, state in states.items()} | dict(tags or {})
+    for name, given in (("sweep", varied), ("pictures", pictures_of)):
+        if not given and TAG + name in there:
+            del wanted[TAG + name]
+    if there.get(NOTE_TAG, _TITLE).startswith(_TITLE):
+        wanted[NOTE_TAG] = _description(experiment_id)
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 def _pictures(client: MlflowClient, run_ids: Sequence[str]) -> dict[str, int]:

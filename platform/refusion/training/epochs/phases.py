@@ -11,10 +11,12 @@ from torch import Tensor
 
 from refusion.config.per_epoch import at
 from refusion.config.settings import Settings
+from refusion.meta.adam import Number, as_factor
 from refusion.meta.skipping import SKIPPED
 from refusion.meta.state import TrainingState
 from refusion.meta.steps import Step
-from refusion.training.batches import Batches, read_ahead
+from refusion.objectives import FusionLoss
+from refusion.training.batches import Batches
 from refusion.training.epochs.plan import EpochPlan, Kind
 from refusion.training.epochs.skipped import Phase
 from refusion.training.epochs.sums import EpochSums
@@ -77,42 +79,80 @@ def run_phases(
     }
     outer_ratio, speed = at(settings.outer.ratio, epoch), _Speed(settings.images.batch)
 
+    calls = _Calls(state, batches, one)
+    shared = dict(zip(("alpha", "beta"), coefficients, strict=True)) if isinstance(one.loss, FusionLoss) else {}
+    # A function of the user's may look at its coefficients, which so are no inputs of a graph.
+    fixed = () if shared else coefficients
+
     first = state.epoch_start[0]
     steps = range(state.meta_steps, first + plan.meta_iterations)
-    ahead = read_ahead(lambda s: batches.draw("meta", s, plan.parts), steps, sums.waits)
-    for step, drawn in zip(steps, ahead, strict=True):
+    for step, drawn in zip(steps, batches.ahead("meta", steps, plan.parts, sums.waits), strict=True):
         position = epoch + (step - first) / plan.meta_iterations
         inner_rate = schedule.inner_rate_at(position)
-        images, noise = batches.ready(drawn)
         found = graphs.run(
-            ("meta", plan.inner_steps, batches.crop, coefficients),
-            partial(one.meta, state),
-            images=images,
-            noise=noise,
+            ("meta", plan.inner_steps, batches.crop, fixed, state.outer.completes),
+            partial(calls.meta, plan.parts),
+            images=drawn.images,
+            noise=drawn.noise,
             inner_rate=inner_rate,
             outer_rate=outer_ratio * schedule.rate_at(position),
+            **shared,
         )
         _count(sums, "meta", step, found)
-        sums.signals.after_meta_iteration(step - first + 1, images, noise, inner_rate)
+        sums.signals.after_meta_iteration(step - first + 1, partial(batches.ready, drawn), inner_rate)
         state.meta_steps = step + 1
         numbers["images_per_second"] = speed.after(plan.parts)
         after("meta", numbers)
 
     first = state.epoch_start[1]
     steps = range(state.fusion_steps, first + plan.fusion_updates)
-    ahead = read_ahead(lambda s: batches.draw("fusion", s), steps, sums.waits)
-    for step, drawn in zip(steps, ahead, strict=True):
-        images, noise = batches.ready(drawn)
-        sums.signals.before_fusion_update(step - first + 1, images)
+    for step, drawn in zip(steps, batches.ahead("fusion", steps, waits=sums.waits), strict=True):
+        sums.signals.before_fusion_update(step - first + 1, partial(batches.ready, drawn))
         found = graphs.run(
-            ("fusion", batches.crop, coefficients),
-            partial(one.fusion, state),
-            images=images,
-            noise=noise,
+            ("fusion", batches.crop, fixed),
+            calls.fusion,
+            images=drawn.images,
+            noise=drawn.noise,
             rate=schedule.rate_at(epoch + (step - first) / plan.fusion_updates),
+            **shared,
         )
         _count(sums, "fusion", step, found)
         state.fusion_steps = step + 1
         numbers["images_per_second"] = speed.after(1)
         after("fusion", numbers)
+    # A GPU is behind what was asked of it, but for here: the last step was waited for.
+    if speed.pairs:
+        numbers["images_per_second"] = speed.after(0)
     return numbers
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """Steps as a graph holds them: of crops, or of their places in the device's memory, and of tensors in all else."""
+
+    state: TrainingState
+    batches: Batches
+    step: Step
+
+    def meta(
+        self,
+        parts: int,
+        images: Tensor,
+        noise: Tensor | None,
+        inner_rate: Number,
+        outer_rate: Number,
+        **coefficients: Number,
+    ) -> dict[str, Tensor]:
+        """Runs a meta-iteration."""
+        step = self._weighted(coefficients)
+        return step.meta(self.state, *self.batches.cut(images, noise, parts), inner_rate, outer_rate)
+
+    def fusion(self, images: Tensor, noise: Tensor | None, rate: Number, **coefficients: Number) -> dict[str, Tensor]:
+        """Runs a fusion update."""
+        return self._weighted(coefficients).fusion(self.state, *self.batches.cut(images, noise, 1), rate)
+
+    def _weighted(self, coefficients: dict[str, Number]) -> Step:
+        if not coefficients:
+            return self.step
+        like = next(self.state.fusion.parameters())
+        return self.step.weighted(**{name: as_factor(value, like) for name, value in coefficients.items()})

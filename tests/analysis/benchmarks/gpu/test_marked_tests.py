@@ -3,13 +3,24 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import pytest
-from gpu.marked_tests import ROOT, marked_files, row_of
+from gpu.marked_tests import ROOT, marked_files, rows_of
 
-REPORT = """<?xml version="1.0"?><testsuites><testsuite tests="4" failures="1" errors="1" skipped="{skipped}">
-<testcase name="good"/><testcase name="wrong"><failure/></testcase><testcase name="torn"><error/></testcase>
-<testcase name="left"><skipped/></testcase></testsuite></testsuites>"""
-GOOD = '<testsuites><testsuite tests="3" failures="0" errors="0" skipped="{skipped}"/></testsuites>'
+SAID = """============================= test session starts ==============================
+collecting ... collected 9 items / 1 error
+
+tests/a/test_x.py::test_good PASSED                                      [ 10%]
+tests/a/test_x.py::test_wrong[1-2] FAILED                                [ 20%]
+tests/a/test_x.py::test_torn ERROR                                       [ 30%]
+tests/b/test_y.py::test_good[a b] PASSED                                 [ 60%]
+tests/b/test_y.py::test_left SKIPPED (needs a CUDA device)               [ 90%]
+
+==================================== ERRORS ====================================
+E   ModuleNotFoundError: No module named 'mlflow'
+=========================== short test summary info ============================
+ERROR tests/c/test_z.py
+ERROR tests/d/test_w.py - SyntaxError: invalid syntax
+1 failed, 2 passed in 3.00s
+"""
 
 
 def test_the_files_are_those_with_the_marker() -> None:
@@ -20,26 +31,25 @@ def test_the_files_are_those_with_the_marker() -> None:
     assert Path(__file__).relative_to(ROOT) not in files
 
 
-def test_what_failed_is_named() -> None:
-    row = row_of("tests/test_x.py", REPORT.format(skipped=1), "")
-    assert (row.value, row.unit, row.note) == (1, "of 4 passed", "FAILED: wrong, torn")
+def test_each_file_has_a_row_of_what_passed_and_failed() -> None:
+    files = ["tests/a/test_x.py", "tests/b/test_y.py", "tests/c/test_z.py", "tests/d/test_w.py"]
+    rows = {row.what: row for row in rows_of(SAID.splitlines(), files)}
+    assert list(rows) == files
+    first, second, third, fourth = rows.values()
+    assert (first.value, first.unit, first.note) == (1, "of 3 passed", "FAILED: test_wrong[1-2], test_torn")
+    assert (second.value, second.unit, second.note) == (1, "of 2 passed", "1 skipped")
+    assert math.isnan(third.value)
+    assert third.note == "not run: No module named 'mlflow'"
+    assert fourth.note == "not run: SyntaxError: invalid syntax"
 
 
-@pytest.mark.parametrize(("skipped", "passed", "note"), [(0, 3, ""), (2, 1, "2 skipped")])
-def test_passed_and_skipped_are_counted(skipped: int, passed: int, note: str) -> None:
-    row = row_of("tests/test_x.py", GOOD.format(skipped=skipped), "3 passed")
-    assert (row.value, row.unit, row.note) == (passed, "of 3 passed", note)
+def test_what_was_measured_before_the_end_is_there() -> None:
+    rows = rows_of(iter(SAID.splitlines()[:8]), ["tests/a/test_x.py"])
+    assert next(rows).what == "tests/a/test_x.py"
 
 
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        ("E   ModuleNotFoundError: No module named 'mlflow'\n1 error", "No module named 'mlflow'"),
-        ("/usr/bin/python: No module named pytest\n", "/usr/bin/python: No module named pytest"),
-        ("", "pytest said nothing"),
-    ],
-)
-def test_files_that_cannot_be_run_say_why(said: str, reason: str) -> None:
-    row = row_of("tests/test_x.py", "", said)
-    assert math.isnan(row.value)
-    assert row.note == f"not run: {reason}"
+def test_without_a_word_that_is_said() -> None:
+    (row,) = rows_of([], ["tests/a/test_x.py"])
+    assert row.note == "not run: pytest said nothing"
+    (row,) = rows_of(["/usr/bin/python: No module named pytest\n"], ["tests/a/test_x.py"])
+    assert row.note == "not run: /usr/bin/python: No module named pytest"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from gpu import on_gpu
 from gpu.on_gpu import BUDGETS, WHOLE, main, run_section
-from gpu.steps import PARTS, TEXTBOOK
+from gpu.steps import PARTS
 
 SCRIPT = Path(__file__).resolve().parents[4] / "analysis" / "benchmarks" / "on_gpu.sh"
 
@@ -36,14 +36,17 @@ def test_the_dry_run_measures_every_section(tmp_path: Path) -> None:
     found = json.loads(out.read_text())
     rows = found["rows"]
     assert found["device"] == "cpu"
-    assert {row["section"] for row in rows} == set(BUDGETS)
+    assert {row["section"] for row in rows} == {*BUDGETS, "targets"}
     assert all(row["value"] is not None or row["note"] for row in rows)
     assert not any("cut off" in row["note"] for row in rows)
-    for section in ("step", "kernels", "bandwidth"):
+    for section, ways in (("step", {"eager", "graph"}), ("kernels", {"eager"}), ("bandwidth", {"eager"})):
         for part in PARTS:
             of_part = [row for row in rows if row["section"] == section and row["what"].startswith(part)]
-            assert {TEXTBOOK, "eager"} <= {row["what"].split(", ", 3)[-1] for row in of_part}
+            assert ways <= {row["what"].split(", ", 3)[-1] for row in of_part}
             assert all(row["value"] > 0 for row in of_part)
+    assert {"torch", "cuda", "triton", "python"} == set(found["versions"])
+    assert all(row["note"].endswith("not measured") for row in rows if row["section"] == "targets")
+    assert found["seconds"] < WHOLE
     assert "× textbook" in done.stdout
     for row in rows:
         assert f"{row['section']}: " in done.stdout

@@ -52,7 +52,7 @@ def convolve_vjp(
     """
     if _no_derivative(grad, x, weight):
         found = _launch(grad, weight, x if weight_needs_grad else None, reverse=True)
-        return found[0], found[1]
+        return found[0], found[1] if weight_needs_grad else None
     grad_weight = _Sums.apply(grad, x) if weight_needs_grad else None
     return _Convolution.apply(grad, weight, True), grad_weight
 

@@ -28,7 +28,7 @@ NEAR = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
 def kernel(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
     pytest.importorskip("triton")
-    import refusion.ops.triton_depthwise as module
+    import refusion.ops.kernels.depthwise as module
 
     torch.manual_seed(3)
     return module

@@ -15,7 +15,7 @@ from refusion.ops.layer_norm import EPS
 def kernels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
     pytest.importorskip("triton")
-    import refusion.ops.triton_layer_norm as module
+    import refusion.ops.kernels.layer_norm as module
 
     torch.manual_seed(7)
     return module

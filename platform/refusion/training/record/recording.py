@@ -29,7 +29,6 @@ from refusion.tracking.comparison.scores import means_file, scores_file, with_fa
 from refusion.tracking.epochs import without_baselines
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
-from refusion.tracking.runs import recorded_epochs
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, SCORES_FILE, read_metrics
 from refusion.training.display.results import Result, result_rows
 from refusion.training.epochs.sound import fault_of
@@ -47,25 +46,28 @@ class Recording:
     """Place where one task's run is recorded.
 
     Attributes:
+        run: key of the task's run, among the writes that wait.
+        waiting: folder of those on this machine.
         val: the pairs that a validation measures all or some of.
         recorded: epochs that MLflow has already; one of them that must be trained again is not written twice.
+        check: MLflow may have others too, since it could not be asked.
     """
 
     task: str
     tracking_uri: str
-    run_id: str
+    run: str
+    waiting: str
     folder: str
     epochs: int
     best_by: str
     val: Sequence[Pair]
     data_kind: Literal["builtin", "folder"]
     recorded: frozenset[int] = frozenset()
+    check: bool = False
 
     def resumed(self, progress_board: Any) -> Recording:
         """Returns the record of a run that goes on: what MLflow has of it is not written twice, what it lacks now."""
-        known = (recorded_epochs(self.tracking_uri, self.run_id, name) for name in ("rate", self.best_by))
-        begun = replace(self, recorded=frozenset().union(*known))
-        return replace(begun, recorded=RecordingCallback(begun, progress_board).make_up())
+        return RecordingCallback(replace(self, check=True), progress_board).made_up()
 
 
 class RecordingCallback(UserCallback):
@@ -91,7 +93,11 @@ class RecordingCallback(UserCallback):
     def recorder(self) -> TaskRecorder:
         """Made in the controller's process, at the first use."""
         if self._recorder is None:
-            self._recorder = TaskRecorder(self.recording.tracking_uri, self.recording.run_id)
+            recording = self.recording
+            place = Path(recording.waiting)
+            self._recorder = TaskRecorder(
+                recording.tracking_uri, recording.run, place, once=True, check=recording.check
+            )
         return self._recorder
 
     def after_report(
@@ -131,11 +137,11 @@ class RecordingCallback(UserCallback):
             changes["best"] = (epoch, scores[best_by])
         self.progress_board.update.remote(self.recording.task, **changes)
 
-    def make_up(self) -> frozenset[int]:
+    def made_up(self) -> Recording:
         """Record the kept epochs that MLflow does not have: a killed job had stored, not yet recorded them.
 
         Returns:
-            All that it has then.
+            The recording with all that it has then.
         """
         recorded = set(self.recording.recorded)
         task_folder = Folder(self.recording.folder)
@@ -160,7 +166,7 @@ class RecordingCallback(UserCallback):
                     self._keep_best(folder, epoch, numbers)
                 if scores:
                     self._means({**numbers, "epoch": epoch})
-        return frozenset(recorded)
+        return replace(self.recording, recorded=frozenset(recorded))
 
     def _beats_best(self, numbers: Mapping[str, float]) -> bool:
         """Returns true where no kept best is of the same pairs and better."""
@@ -222,7 +228,7 @@ class RecordingCallback(UserCallback):
         pairs, digest = self._validated(numbers)
         version = Version(
             recording.task,
-            recording.run_id,
+            recording.run,
             epoch,
             recording.best_by,
             own_scores(numbers),

@@ -1,0 +1,1 @@
+"""Triton kernels for a GPU; importing one needs Triton."""

@@ -1,0 +1,232 @@
+"""LayerNorm over the channels of each pixel and the pointwise convolution behind it as one Triton kernel.
+
+The normalised maps are never written: what a backward pass needs of them it computes from x, mean and reciprocal
+deviation again.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+# Fixed: trying others out would take its time in the middle of a CUDA graph's capture.
+_ROWS, _OUTPUTS, _WARPS = 64, 64, 4
+_MOST_CHANNELS = 128
+_MOST_PARTIAL_SUMS = 128
+
+
+def serves(x: torch.Tensor, pointwise: torch.Tensor) -> bool:
+    """Tells whether the kernels run on x (..., C) and a weight (outputs, C, 1, 1): float32, both."""
+    same = x.dtype == pointwise.dtype == torch.float32
+    return same and 16 <= x.shape[-1] <= _MOST_CHANNELS and 0 < x.numel() < 2**31
+
+
+def value(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, pointwise: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns the convolved maps (..., outputs), and mean and reciprocal deviation of each row, (..., 1).
+
+    Args:
+        x: (..., C).
+        weight, bias: of the norm, (C).
+        pointwise: (outputs, C, 1, 1).
+        eps: of the norm.
+    """
+    x, flat = x.contiguous(), pointwise.flatten(1).contiguous()
+    outputs, channels = flat.shape
+    rows = x.numel() // channels
+    out = x.new_empty((*x.shape[:-1], outputs))
+    mean, rstd = (x.new_empty((*x.shape[:-1], 1)) for _ in range(2))
+    with torch.cuda.device_of(x):
+        _value[(triton.cdiv(rows, _ROWS),)](
+            *(x, weight.contiguous(), bias.contiguous(), flat, out, mean, rstd, rows, channels, outputs, eps),
+            ROWS=_ROWS,
+            CHANNELS=triton.next_power_of_2(channels),
+            OUTPUTS=_OUTPUTS,
+            num_warps=_WARPS,
+        )
+    return out, mean, rstd
+
+
+def vjp(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    pointwise: torch.Tensor,
+    mean: torch.Tensor,
+    rstd: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns the gradients in x, weight, bias and pointwise from that in the convolved maps (..., outputs).
+
+    Sums over the pixels are the same each time: each program writes its own, which are then added in their order.
+    """
+    x, grad, flat = x.contiguous(), grad.contiguous(), pointwise.flatten(1).contiguous()
+    outputs, channels = flat.shape
+    rows = x.numel() // channels
+    blocks = triton.cdiv(rows, _ROWS)
+    steps = triton.cdiv(blocks, _MOST_PARTIAL_SUMS)
+    programs = triton.cdiv(blocks, steps)
+    padded = triton.next_power_of_2(channels)
+    grad_x = torch.empty_like(x)
+    sums = x.new_empty((2, programs, channels))
+    partial_sums = x.new_empty((programs, outputs, channels))
+    sizes = {"ROWS": _ROWS, "CHANNELS": padded, "OUTPUTS": _OUTPUTS, "STEPS": steps, "num_warps": _WARPS}
+    with torch.cuda.device_of(x):
+        _vjp[(programs,)](
+            *(grad, x, weight.contiguous(), flat, mean, rstd, grad_x, sums[0], sums[1], rows, channels, outputs),
+            **sizes,
+        )
+        _pointwise_sums[programs, triton.cdiv(outputs, _OUTPUTS)](
+            *(grad, x, weight.contiguous(), bias.contiguous(), mean, rstd, partial_sums, rows, channels, outputs),
+            **sizes,
+        )
+    grad_weight, grad_bias = sums.sum(dim=1).unbind()
+    return grad_x, grad_weight, grad_bias, partial_sums.sum(dim=0).view(pointwise.shape)
+
+
+@triton.jit
+def _value(
+    x: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    pointwise: tl.tensor,
+    out: tl.tensor,
+    mean: tl.tensor,
+    rstd: tl.tensor,
+    rows: tl.tensor,
+    channels: tl.tensor,
+    outputs: tl.tensor,
+    eps: tl.tensor,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+) -> None:
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, CHANNELS)
+    is_channel = channel < channels
+    mask = (row < rows)[:, None] & is_channel[None, :]
+    values = tl.load(x + row.to(tl.int64)[:, None] * channels + channel[None, :], mask=mask, other=0.0)
+    average = tl.sum(values, axis=1) / channels
+    centred = tl.where(is_channel[None, :], values - average[:, None], 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1) / channels + eps)
+    factor = tl.load(weight + channel, mask=is_channel, other=0.0)
+    offset = tl.load(bias + channel, mask=is_channel, other=0.0)
+    normed = centred * scale[:, None] * factor[None, :] + offset[None, :]
+    for first in range(0, outputs, OUTPUTS):
+        output = first + tl.arange(0, OUTPUTS)
+        is_output = output < outputs
+        taken = tl.load(
+            pointwise + output[None, :] * channels + channel[:, None],
+            mask=is_channel[:, None] & is_output[None, :],
+            other=0.0,
+        )
+        product = tl.dot(normed, taken, input_precision="ieee")
+        place = row.to(tl.int64)[:, None] * outputs + output[None, :]
+        tl.store(out + place, product, mask=(row < rows)[:, None] & is_output[None, :])
+    tl.store(mean + row, average, mask=row < rows)
+    tl.store(rstd + row, scale, mask=row < rows)
+
+
+@triton.jit
+def _vjp(
+    grad: tl.tensor,
+    x: tl.tensor,
+    weight: tl.tensor,
+    pointwise: tl.tensor,
+    mean: tl.tensor,
+    rstd: tl.tensor,
+    grad_x: tl.tensor,
+    weight_sums: tl.tensor,
+    bias_sums: tl.tensor,
+    rows: tl.tensor,
+    channels: tl.tensor,
+    outputs: tl.tensor,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    STEPS: tl.constexpr,
+) -> None:
+    program = tl.program_id(0)
+    channel = tl.arange(0, CHANNELS)
+    is_channel = channel < channels
+    factor = tl.load(weight + channel, mask=is_channel, other=0.0)
+    of_weight = tl.zeros((CHANNELS,), tl.float32)
+    of_bias = tl.zeros((CHANNELS,), tl.float32)
+    for step in range(STEPS):
+        row = (program * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        mask = (row < rows)[:, None] & is_channel[None, :]
+        place = row.to(tl.int64)[:, None] * channels + channel[None, :]
+        given = tl.zeros((ROWS, CHANNELS), tl.float32)
+        for first in range(0, outputs, OUTPUTS):
+            output = first + tl.arange(0, OUTPUTS)
+            is_output = output < outputs
+            from_output = tl.load(
+                grad + row.to(tl.int64)[:, None] * outputs + output[None, :],
+                mask=(row < rows)[:, None] & is_output[None, :],
+                other=0.0,
+            )
+            taken = tl.load(
+                pointwise + output[:, None] * channels + channel[None, :],
+                mask=is_output[:, None] & is_channel[None, :],
+                other=0.0,
+            )
+            given += tl.dot(from_output, taken, input_precision="ieee")
+        average = tl.load(mean + row, mask=row < rows, other=0.0)
+        scale = tl.load(rstd + row, mask=row < rows, other=0.0)
+        values = tl.load(x + place, mask=mask, other=0.0)
+        scaled = tl.where(mask, (values - average[:, None]) * scale[:, None], 0.0)
+        weighted = given * factor[None, :]
+        along = tl.sum(weighted * scaled, axis=1) / channels
+        level = tl.sum(weighted, axis=1) / channels
+        tl.store(grad_x + place, scale[:, None] * (weighted - level[:, None] - scaled * along[:, None]), mask=mask)
+        of_weight += tl.sum(given * scaled, axis=0)
+        of_bias += tl.sum(given, axis=0)
+    into = program * channels + channel
+    tl.store(weight_sums + into, of_weight, mask=is_channel)
+    tl.store(bias_sums + into, of_bias, mask=is_channel)
+
+
+@triton.jit
+def _pointwise_sums(
+    grad: tl.tensor,
+    x: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    mean: tl.tensor,
+    rstd: tl.tensor,
+    partial_sums: tl.tensor,
+    rows: tl.tensor,
+    channels: tl.tensor,
+    outputs: tl.tensor,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    STEPS: tl.constexpr,
+) -> None:
+    """The gradient in the pointwise weight of some rows and some outputs."""
+    program = tl.program_id(0)
+    channel = tl.arange(0, CHANNELS)
+    is_channel = channel < channels
+    output = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
+    is_output = output < outputs
+    factor = tl.load(weight + channel, mask=is_channel, other=0.0)
+    offset = tl.load(bias + channel, mask=is_channel, other=0.0)
+    total = tl.zeros((OUTPUTS, CHANNELS), tl.float32)
+    for step in range(STEPS):
+        row = (program * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        mask = (row < rows)[:, None] & is_channel[None, :]
+        average = tl.load(mean + row, mask=row < rows, other=0.0)
+        scale = tl.load(rstd + row, mask=row < rows, other=0.0)
+        values = tl.load(x + row.to(tl.int64)[:, None] * channels + channel[None, :], mask=mask, other=0.0)
+        normed = (values - average[:, None]) * scale[:, None] * factor[None, :] + offset[None, :]
+        normed = tl.where(mask, normed, 0.0)
+        from_output = tl.load(
+            grad + row.to(tl.int64)[None, :] * outputs + output[:, None],
+            mask=is_output[:, None] & (row < rows)[None, :],
+            other=0.0,
+        )
+        total += tl.dot(from_output, normed, input_precision="ieee")
+    place = (program.to(tl.int64) * outputs + output)[:, None] * channels + channel[None, :]
+    tl.store(partial_sums + place, total, mask=is_output[:, None] & is_channel[None, :])

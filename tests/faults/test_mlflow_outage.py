@@ -1,0 +1,143 @@
+"""MLflow's server gone from before a job to after it, hanging and gone in its midst, and a job killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from broken.jobs import LIMIT, Place, train, wait_for
+from broken.records import Server, record
+
+from refusion.cli.looking.runs import runs
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 4
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(LIMIT)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("server"))
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def arguments(place: Place, server: Server) -> Callable[[str], list[str]]:
+    """Command line of a small job of one worker that records in that server, a picture in each epoch."""
+
+    def of(name: str) -> list[str]:
+        own = place.arguments(
+            name,
+            workers="1",
+            schedule__epochs=str(EPOCHS),
+            checkpoints__keep=str(EPOCHS + 1),
+            validation__every="1",
+            validation__pictures="1",
+        )
+        return [*own, "--tracking-uri", server.uri]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    server: Server, arguments: Callable[[str], list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    log = tmp_path_factory.mktemp("undisturbed") / "log.txt"
+    ended = train(arguments("undisturbed"), lambda: None, lambda: True, log)
+    assert ended.status == 0 and "--write-waiting" not in ended.text, ended.text
+    found = record(server.uri, "undisturbed")
+    assert found["task"]["steps"]["rate"] == list(range(1, EPOCHS + 1)) and found["versions"]
+    return found
+
+
+def epochs(place: Place, name: str, least: int) -> Callable[[], bool]:
+    return lambda: sum((folder / "metrics.json").exists() for folder in place.task(name).glob("epoch_*")) >= least
+
+
+def test_gone_for_the_whole_run(
+    place: Place,
+    server: Server,
+    arguments: Callable[[str], list[str]],
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.kill()
+    ended = train(arguments("gone"), lambda: None, lambda: True, tmp_path / "log.txt")
+    text = ended.text.replace("\n", "")
+    assert ended.status == 0
+    assert "(it does not answer)" in text and "the training begins without it" in text
+    assert "writes of this run yet" in text and "--write-waiting" in text and "Traceback" not in text
+    assert runs(["--write-waiting"], "") == 1
+    server.start()
+    capsys.readouterr()
+    assert runs(["--write-waiting"], "") == 0
+    assert f"writes are in {server.uri} now" in capsys.readouterr().out
+    assert record(server.uri, "gone") == undisturbed
+    assert runs(["--write-waiting"], "") == 0
+    assert "nothing waits for MLflow" in capsys.readouterr().out
+    assert record(server.uri, "gone") == undisturbed
+
+
+def test_hanging_and_gone_in_its_midst_while_the_training_goes_on(
+    place: Place,
+    server: Server,
+    arguments: Callable[[str], list[str]],
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    def away() -> None:
+        server.hang()
+        # No answer comes, and the epochs go on.
+        wait_for(epochs(place, "hanging", EPOCHS - 1))
+        server.kill()
+        server.start()
+
+    ended = train(arguments("hanging"), away, epochs(place, "hanging", 1), tmp_path / "log.txt")
+    assert ended.status == 0, ended.text
+    # A server that comes up slowly may be missed by the job's bounded wait.
+    assert runs(["--write-waiting"], "") == 0
+    assert record(server.uri, "hanging") == undisturbed
+
+
+def test_a_job_killed_while_the_server_hangs_is_resumed(
+    place: Place,
+    server: Server,
+    arguments: Callable[[str], list[str]],
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["RAY_ADDRESS"] = "local"
+    command = [sys.executable, str(ROOT / "jobs" / "train_all_tasks.py"), *arguments("killed")]
+    with (tmp_path / "first.txt").open("wb") as log:
+        job = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    wait_for(lambda: epochs(place, "killed", 1)() or job.poll() is not None)
+    server.hang()
+    wait_for(lambda: epochs(place, "killed", 2)() or job.poll() is not None)
+    assert job.poll() is None, (tmp_path / "first.txt").read_text()
+    family = [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    job.wait()
+    assert list((place.task("killed").parent / "waiting" / "records").iterdir())
+    server.go_on()
+    ended = train(["--resume", "killed"], lambda: None, lambda: True, tmp_path / "again.txt")
+    assert ended.status == 0, ended.text
+    assert "writes to MLflow wait since the run's last part; they go first" in ended.text.replace("\n", "")
+    assert runs(["--write-waiting"], "") == 0
+    assert record(server.uri, "killed") == undisturbed
