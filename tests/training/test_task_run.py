@@ -19,8 +19,8 @@ from refusion.training import task_run
 from refusion.training.checkpoints import save_checkpoint
 
 
-class Board:
-    """Takes notes as the progress board's handle does."""
+class NotesTaken:
+    """Takes notes as the handle of `ProgressBoard` does."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -31,7 +31,7 @@ class Run:
     """A task's folder with checkpoints, and trainers that end as the test says, one after the other."""
 
     def __init__(self, tiny: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings, self.folder, self.board = tiny, folder / "IVIF", Board()
+        self.settings, self.folder, self.progress_board = tiny, folder / "IVIF", NotesTaken()
         names = ["epoch_00001", "epoch_00002"]
         for name in names:
             (self.folder / name).mkdir(parents=True)
@@ -55,7 +55,7 @@ class Run:
     def train(self, *ends: Exception | None) -> str:
         self.ends = iter(ends)
         recording = SimpleNamespace(name="begun", resumed=lambda _: SimpleNamespace(name="resumed"))
-        assignment: Any = SimpleNamespace(task="IVIF", progress_board=self.board)
+        assignment: Any = SimpleNamespace(task="IVIF", progress_board=self.progress_board)
         return task_run._train(assignment, self.settings, Folder(str(self.folder.parent)), recording)  # type: ignore[arg-type]
 
 
@@ -73,7 +73,7 @@ def test_the_damaged_one_is_set_aside_and_the_task_goes_on_in_the_same_record(ru
     assert run.train(damaged(), None) == ""
     assert run.recordings == ["begun", "resumed"]
     assert recorded_checkpoints((run.folder / CHECKPOINTS_FILE).read_text()) == ["epoch_00001"]
-    (note,) = run.board.notes
+    (note,) = run.progress_board.notes
     assert "epoch_00002/fusion.safetensors: is damaged" in note and note.endswith("goes on from epoch_00001")
 
 
@@ -85,7 +85,7 @@ def test_a_task_without_a_whole_one_ends_and_names_each(run: Run) -> None:
 
 def test_one_that_cannot_be_read_for_another_reason_ends_the_task(run: Run) -> None:
     assert run.train(damaged()) == "epoch_00002/fusion.safetensors: is damaged"
-    assert run.board.notes == []
+    assert run.progress_board.notes == []
 
 
 def test_other_failures_end_it_as_before(run: Run) -> None:
