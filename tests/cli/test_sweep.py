@@ -45,6 +45,14 @@ def refusal(*arguments: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("--workers", "--workers-per-trial"), ("--worker", "--workers-per-trial"), ("--tasks", "--task")],
+)
+def test_a_setting_that_a_sweep_says_otherwise_is_answered_with_its_own_option(option: str, meant: str) -> None:
+    assert refusal(option, "2") == f"there is no option {option}; did you mean {meant}?"
+
+
 def test_a_sweep_file_gives_base_space_and_options(file: Path) -> None:
     request = asked("--config", str(file))
     assert request.options == {"task": ["MIF"], "trials": 3, "max_concurrent": 2, "search": "grid"}
@@ -74,6 +82,7 @@ def test_every_option_of_a_sweep_is_one_of_the_command() -> None:
         "task": ["all"], "trials": "9", "objective": "SSIM,Qabf:2", "search": "random", "sampler": "gp",
         "scheduler": "hyperband", "grace": "2", "reduction": "4", "interval": "3", "max_concurrent": "5",
         "workers_per_trial": "2", "gpu_per_trial": "1.0", "held_out": "0.25", "warm_start": ["one", "two"],
+        "trials_per_gpu": "3",
     }  # fmt: skip
     arguments: list[str] = []
     for name, value in given.items():

@@ -14,7 +14,7 @@ from sweep_jobs import job, records
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(LIMIT)]
 
-EPOCHS = 8
+EPOCHS = 5
 BASE = {
     "schedule": {"epochs": EPOCHS, "meta_iterations": 2, "fusion_steps": 3},
     "images": {"crop": 16, "batch": 2},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -138,13 +137,3 @@ def test_no_warning_comes_of_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "highest"), done.stderr
-
-
-def test_options_of_the_commands(tmp_path: Path) -> None:
-    from refusion.cli.audit import _parser as audit
-    from refusion.cli.evaluate import _parser as evaluate
-
-    common = ["--task", "IVIF", "--data", str(tmp_path), "--out", str(tmp_path / "x.csv")]
-    for parser in (audit(""), evaluate("")):
-        assert parser.parse_args(common).precision == "float32"
-        assert parser.parse_args([*common, "--precision", "tf32"]).precision == "tf32"

@@ -29,10 +29,10 @@ from rich.table import Table
 from samples import Places, sample
 
 _TINY = {
-    "data": "builtin", "workers": "1", "threads": "1", "schedule.epochs": "1", "schedule.meta_iterations": "1",
+    "data": "builtin", "threads": "1", "schedule.epochs": "1", "schedule.meta_iterations": "1",
     "schedule.fusion_steps": "1", "images.crop": "32", "images.batch": "1", "network.width": "8",
     "network.reconstruction_width": "8", "network.heads": "2", "network.blocks": "1", "validation.images": "1",
-    "validation.pictures": "1", "validation.at_start": "false", "start": "random",
+    "validation.pictures": "1", "validation.at_start": "false", "network.start": "random",
 }  # fmt: skip
 _SPACE = "space: {schedule.rate.value: {low: 1.0e-4, high: 1.0e-2, log: true}}\n"
 _AFTER, _SECONDS = "after", "seconds"
@@ -116,8 +116,7 @@ def _trials(count: int, places: Places, folder: Path) -> Iterator[dict[str, floa
     file, records = folder / "sweep.yaml", folder / "home" / "sweeps" / "soak" / "trials"
     file.write_text(_SPACE, encoding="utf-8")
     words = [*_words(_TINY), "--config", str(file), "--task", "IVIF", "--no-compile", "--run-name", "soak"]
-    words = [word for word in words if word not in ("--start", "random")]
-    words += ["--trials", str(count), "--search", "random", "--scheduler", "none", "--network.start", "random"]
+    words += ["--trials", str(count), "--search", "random", "--scheduler", "none"]
     status: list[int] = []
 
     def search() -> None:

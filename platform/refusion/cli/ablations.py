@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from refusion.ablations.variants import VARIANTS, find_variants
 from refusion.cli.options import Parser, parse_dotted
+from refusion.cli.shared.config_file import config_file
 from refusion.config.layers import check
 from refusion.config.presets import read_config
 
@@ -50,7 +51,9 @@ def read_plan(arguments: Sequence[str], description: str = "") -> Plan:
     parser = Parser(description, settings=True)
     parser.add_argument("--task", "--tasks", nargs="+", required=True, metavar="T", help="fusion tasks")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder with TASK/{train,val}/{a,b}, or 'builtin'")
-    parser.add_argument("--config", type=Path, metavar="BASE.yaml", help="settings of `learned`, or a preset's name")
+    parser.add_argument(
+        "--config", type=config_file, metavar="BASE.yaml", help="settings of `learned`, or a preset's name"
+    )
     names = ", ".join(VARIANTS)
     parser.add_argument(
         "--variants", nargs="+", metavar="NAME", help=f"what to compare with `learned`: {names} [all but … alone]"

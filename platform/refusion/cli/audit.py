@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from refusion.audit.options import FitOptions
 from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
-from refusion.cli.shared.precision import add_precision_option
+from refusion.cli.shared.precision import add_precision_option, check_precision
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.trust import add_trust_options, trusted_code
 
@@ -53,6 +53,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         UserError: an option is unknown, lacks its value, or has one out of its range.
     """
     given = _parser(description).parse_args(list(arguments))
+    check_precision(given.precision, given.device != "cpu", "--device cuda")
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
     del given.range, given.max_megapixels, given.map

@@ -15,7 +15,7 @@ from refusion.cli.adapting import add_adapt_options
 from refusion.cli.help.settings import facts_text
 from refusion.cli.options import AddMethods, Parser, positive
 from refusion.cli.shared.checking import add_check_option, check_folders, check_split, without_check
-from refusion.cli.shared.precision import add_precision_option
+from refusion.cli.shared.precision import add_precision_option, check_precision
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.shared.store import add_store_options, upgrade_if_asked
 from refusion.cli.trust import add_trust_options, trusted_code
@@ -67,6 +67,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> Request:
         and not any(kind == "checkpoint" for kind, _ in given.methods)
     ):
         raise UserError("--tracking-uri goes with --experiment NAME, or with a --checkpoint in MLflow")
+    check_precision(given.precision, given.gpu, "--gpu")
     given.trust_code = trusted_code(given)
     given.reading = reading_from(given)
     given.split = _SPLIT if given.split is None or "=" in given.split else given.split

@@ -18,7 +18,7 @@ from refusion.cli.adapting import add_adapt_options
 from refusion.cli.options import Parser
 from refusion.cli.shared.checking import add_check_option, check_folders
 from refusion.cli.shared.many import add_folder_options, check_folder_options
-from refusion.cli.shared.precision import add_precision_option
+from refusion.cli.shared.precision import add_precision_option, check_precision
 from refusion.cli.shared.results import add_result_options, result_from
 from refusion.cli.shared.sources import add_source_options, reading_from
 from refusion.cli.shared.stacks import add_sources, take_sources
@@ -57,6 +57,7 @@ def fuse(arguments: Sequence[str], description: str) -> int:
     add_check_option(parser)
     options = parser.parse_args(list(arguments))
     check_folder_options(options)
+    check_precision(options.precision, options.device != "cpu", "--device cuda")
     task, reading, result = find_task(options.task), reading_from(options), result_from(options)
     take_sources(options, task.name)
     video, rate = video_is_asked(options), rate_from(options)

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -90,12 +90,15 @@ def print_with_replacements() -> None:
             stream.reconfigure(encoding="utf-8" if _SUBMITTED in os.environ else None, errors="replace")
 
 
-def parse_dotted(rest: Sequence[str], others: Collection[str] = ()) -> list[dict[str, Any]]:
+def parse_dotted(
+    rest: Sequence[str], others: Collection[str] = (), instead: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """``--section.key value`` arguments as nested mappings, one each and in their order; values are read as YAML.
 
     Args:
         rest: the arguments.
         others: the command's own options, which one that is not understood may have meant.
+        instead: settings without a dot that the command does not take, and its own option for each.
 
     Raises:
         UserError: an argument is no option, or an option lacks its value.
@@ -108,7 +111,7 @@ def parse_dotted(rest: Sequence[str], others: Collection[str] = ()) -> list[dict
             raise UserError(f"{option!r} is not understood: settings are written --section.key value (see --help)")
         name, equals, value = option.removeprefix("--").partition("=")
         if "." not in name:
-            raise UserError(_unknown_option(name, others))
+            raise UserError(_unknown_option(name, others, instead or {}))
         if not equals:
             if not arguments or arguments[0].startswith("--"):
                 raise UserError(f"--{name} lacks its value")
@@ -123,7 +126,7 @@ def parse_dotted(rest: Sequence[str], others: Collection[str] = ()) -> list[dict
     return changes
 
 
-def _unknown_option(name: str, others: Collection[str] = ()) -> str:
+def _unknown_option(name: str, others: Collection[str], instead: Mapping[str, str]) -> str:
     """Returns the sentence on an option that is not there: the settings of that name in sections, or similar ones."""
     settings = [leaf for leaf, _ in leaves(Settings)]
     dashed = name.replace("-", "_")
@@ -133,7 +136,7 @@ def _unknown_option(name: str, others: Collection[str] = ()) -> str:
     options = [option.removeprefix("--") for option in others] + [leaf.replace("_", "-") for leaf in settings]
     near = inside or difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if near:
-        *first, last = (f"--{leaf}" for leaf in near)
+        *first, last = (instead.get(leaf, f"--{leaf}") for leaf in near)
         meant = f"{', '.join(first)} or {last}" if first else last
         return f"there is no option --{name}; did you mean {meant}?"
     return f"there is no option --{name}; --help lists all options"

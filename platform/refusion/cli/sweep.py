@@ -27,6 +27,7 @@ from refusion.cli.options import (
     parse_dotted,
 )
 from refusion.cli.shared.checking import add_check_option, check_settings, without_check
+from refusion.cli.shared.config_file import config_file
 from refusion.config.layers import check, read_settings_file
 from refusion.config.presets import read_preset, settings_file
 from refusion.config.settings import BUILTIN
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = ("base", "space", "sweep")
 # A sweep has options of its own for these.
-_OWN = ("tasks", "workers")
+_OWN = {"tasks": "--task", "workers": "--workers-per-trial"}
 _WRITTEN = {"scheduler": "KIND", "objective": "METRICS"}
 
 
@@ -94,7 +95,9 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
     """Returns the arguments of each ``SweepRequest``, as `read_requests`."""
     parser = Parser(description, settings=True)
     search = parser.add_argument_group("search")
-    search.add_argument("--config", type=Path, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]")
+    search.add_argument(
+        "--config", type=config_file, metavar="FILE.yaml", help="sweep file: space, base and sweep [a preset]"
+    )
     add_preset_option(search)
     _add_own_options(search)
     search.add_argument("--one-per-task", action="store_true", help="a sweep for each task instead of one for all")
@@ -105,7 +108,7 @@ def read_parts(arguments: Sequence[str], description: str) -> list[dict[str, Any
     given = {name: getattr(options, name) for name in SweepOptions.model_fields if getattr(options, name) is not None}
     if "task" in given:
         given["task"] = _tasks(given["task"])
-    changes = [given_options(options), *parse_dotted(rest, parser.option_names())]
+    changes = [given_options(options), *parse_dotted(rest, parser.option_names(), _OWN)]
     part = {"options": given, "changes": changes, "given": changes, **given_job_options(options)}
     if options.resume is None or options.config is not None:
         part = _with_file(part, options.config)

@@ -10,7 +10,6 @@ python jobs/train_all_tasks.py --resume 20260131-120000-ab12                # go
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refusion.cli.options import (
@@ -23,6 +22,7 @@ from refusion.cli.options import (
     parse_dotted,
 )
 from refusion.cli.shared.checking import add_check_option, check_settings, without_check
+from refusion.cli.shared.config_file import config_file
 from refusion.config.layers import check
 from refusion.config.presets import read_config, read_preset
 
@@ -57,7 +57,7 @@ def read_request(arguments: Sequence[str], description: str = "") -> RunRequest:
     """
     parser = Parser(description, settings=True)
     files = parser.add_argument_group("settings from a file, below those of the command line")
-    files.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings, or a preset's name")
+    files.add_argument("--config", type=config_file, metavar="FILE.yaml", help="settings, or a preset's name")
     add_preset_option(files)
     add_plain_options(parser)
     add_job_options(parser, "run")
