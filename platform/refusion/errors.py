@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class DamagedCheckpointError(UserError):
+    """A checkpoint cannot be gone on from, so that a training goes on from the one before it; one sentence."""
+
+
 class StoreAwayError(UserError):
     """Raised where MLflow's store does not answer, but may do so later."""
 

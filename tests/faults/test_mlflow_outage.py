@@ -16,6 +16,8 @@ from broken.jobs import LIMIT, Place, train, wait_for
 from broken.records import Server, record
 
 from refusion.cli.looking.runs import runs
+from refusion.tracking.comparison.scores import means_file
+from refusion.tracking.waiting.spool import Spool
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 4
@@ -63,6 +65,13 @@ def undisturbed(
 
 def epochs(place: Place, name: str, least: int) -> Callable[[], bool]:
     return lambda: sum((folder / "metrics.json").exists() for folder in place.task(name).glob("epoch_*")) >= least
+
+
+def recorded(spool: Spool, epoch: int) -> bool:
+    """Tells if an epoch waits with the last that is recorded of it."""
+    waiting = [(entry.what, entry.data.get("epoch")) for entry in spool.entries("records")]
+    numbers = [place for place, (_, of) in enumerate(waiting) if of == epoch]
+    return any(what == f"artifact {means_file('IVIF')}" for what, _ in waiting[numbers[0] :]) if numbers else False
 
 
 def test_gone_for_the_whole_run(
@@ -125,7 +134,8 @@ def test_a_job_killed_while_the_server_hangs_is_resumed(
         job = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     wait_for(lambda: epochs(place, "killed", 1)() or job.poll() is not None)
     server.hang()
-    wait_for(lambda: epochs(place, "killed", 2)() or job.poll() is not None)
+    spool = Spool(place.task("killed").parent / "waiting")
+    wait_for(lambda: recorded(spool, 2) or job.poll() is not None)
     assert job.poll() is None, (tmp_path / "first.txt").read_text()
     family = [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]
     for member in family:
@@ -134,7 +144,7 @@ def test_a_job_killed_while_the_server_hangs_is_resumed(
         except psutil.NoSuchProcess:
             continue
     job.wait()
-    assert list((place.task("killed").parent / "waiting" / "records").iterdir())
+    assert recorded(spool, 2)
     server.go_on()
     ended = train(["--resume", "killed"], lambda: None, lambda: True, tmp_path / "again.txt")
     assert ended.status == 0, ended.text

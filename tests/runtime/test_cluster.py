@@ -52,6 +52,14 @@ def test_as_many_runs_as_fit_go_side_by_side(workers: int, threads: int, runs: i
     assert LAPTOP.concurrent_runs(wanted(workers), threads) == runs
 
 
+@pytest.mark.parametrize(("workers", "runs"), [("1..4", 2), ("2..8", 1), ("8..16", 1)])
+def test_of_a_range_there_is_room_for_all_or_for_one_run_with_fewer(workers: str, runs: int) -> None:
+    elastic = Settings(workers=workers, images=ImagesSettings(batch=16))
+    assert LAPTOP.concurrent_runs(elastic, 1) == runs
+    with pytest.raises(UserError, match=rf"--workers {workers}: a task needs {elastic.worker_counts[0]} × 16 CPUs"):
+        LAPTOP.concurrent_runs(elastic, 16)
+
+
 def test_workers_are_not_split_over_machines() -> None:
     """Two machines of 3 CPUs have room for two workers of 2 threads, not for three."""
     assert Cluster((Node(3, 0), Node(3, 0))).concurrent_runs(wanted(1), 2) == 2

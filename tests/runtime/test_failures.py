@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from refusion.runtime.failures import reason_of
+from refusion.errors import DamagedCheckpointError, UserError
+from refusion.runtime.failures import cause_of, reason_of
 
 
 class LostWorkersError(Exception):
@@ -32,3 +33,12 @@ def test_the_innermost_cause_is_told_in_one_line() -> None:
 def test_a_failure_without_a_text_is_told_by_its_name_once() -> None:
     assert reason_of(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert reason_of(OSError("OSError: disk full")) == "OSError: disk full"
+
+
+def test_what_is_passed_on_is_found_whatever_it_stood_for() -> None:
+    damaged = DamagedCheckpointError("epoch_00002/state.pt: is damaged")
+    damaged.__cause__ = UserError("state.pt: is damaged")
+    assert cause_of(WrappedError(WrappedError(damaged))) is damaged
+    assert reason_of(WrappedError(damaged)) == str(damaged)
+    lost = LostWorkersError({0: damaged})
+    assert cause_of(lost) is lost

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from refusion.runtime import ports
-from refusion.runtime.ports import free_ports
+from refusion.runtime.ports import answers, free_ports
 
 
 def test_free_ports_are_different_and_outside_of_those_of_rays_workers() -> None:
@@ -23,3 +23,14 @@ def test_a_port_on_which_something_listens_is_left_out(monkeypatch: pytest.Monke
         with pytest.raises(OSError, match="no 1 free ports"):
             free_ports(1)
     assert free != taken
+
+
+def test_what_listens_answers() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        assert not answers(address)
+        listening.listen()
+        assert answers(address)
+    assert not answers(None)
+    assert answers("ray://somewhere")

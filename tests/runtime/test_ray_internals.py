@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import ray.train
 from ray._private import ray_constants, services
 from ray._private.utils import get_ray_address_file, read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config
@@ -17,7 +19,11 @@ from ray.autoscaler._private.command_runner import DockerCommandRunner
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal import constants
 from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.execution.scaling_policy import autoscaling_coordinator_client
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    autoscaling_coordinator_client,
+)
 from ray.tune import tune as tunes_run
 from ray.tune.experiment import Trial
 from ray.tune.schedulers.pb2 import PB2
@@ -140,3 +146,39 @@ def test_no_process_is_started_for_datasets_of_ray_data() -> None:
     ours = [type(each) for each in ray_internals.torch_trainer(print)._create_default_callbacks()]
     assert DatasetsCallback in theirs
     assert ours == [each for each in theirs if each is not DatasetsCallback]
+
+
+def test_an_elastic_training_takes_the_largest_number_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of machines of which one does not answer."""
+    decided: dict[str, Any] = {}
+    monkeypatch.setattr(TorchTrainer, "_initialize_and_run_controller", lambda _, **given: decided.update(given))
+    ports = {"a": 7001, "b": 7002, "gone": 7003}
+    nodes = [
+        {"NodeID": name, "NodeManagerAddress": "10.0.0.1", "NodeManagerPort": port, "Alive": True}
+        for name, port in ports.items()
+    ]
+    monkeypatch.setattr(ray_internals.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray_internals, "answers", lambda address: address != "10.0.0.1:7003")
+    scaling = ray.train.ScalingConfig(num_workers=(2, 8), resources_per_worker={"CPU": 2})
+    trainer = ray_internals.torch_trainer(print, counts=(2, 4, 8), scaling_config=scaling)
+    trainer._initialize_and_run_controller(scaling_policy="Ray's own", failure_policy="as it is")
+    policy = decided.pop("scaling_policy")
+    assert isinstance(policy, ElasticScalingPolicy) and decided == {"failure_policy": "as it is"}
+    rooms = [{"a": 4, "b": 2, "gone": 8}, {"a": 4, "b": 6}, {"a": 2}, {"a": 64}]
+    found = [policy._count_possible_workers({node: {"CPU": cpus} for node, cpus in room.items()}) for room in rooms]
+    assert found == [2, 4, 0, 8]
+    # Where there is no room it is not asked again at once.
+    monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
+    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"a": {"CPU": 2.0}})
+    began = time.monotonic()
+    assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision)
+    assert time.monotonic() - began >= 1
+    parameters = set(inspect.signature(ElasticScalingPolicy._count_possible_workers).parameters)
+    assert parameters == {"self", "reserved_resources"}
+
+
+def test_a_training_with_one_number_of_workers_keeps_rays_own_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: dict[str, Any] = {}
+    monkeypatch.setattr(TorchTrainer, "_initialize_and_run_controller", lambda _, **given: decided.update(given))
+    ray_internals.torch_trainer(print, counts=(2,))._initialize_and_run_controller(scaling_policy="Ray's own")
+    assert decided == {"scaling_policy": "Ray's own"}

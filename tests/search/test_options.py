@@ -56,6 +56,10 @@ def test_options_survive_yaml() -> None:
         ({"interval": 0}, "--interval must be at least 1 (it is 0)"),
         ({"max_concurrent": 0}, "--max-concurrent must be at least 1 (it is 0)"),
         ({"workers_per_trial": 0}, "--workers-per-trial must be at least 1 (it is 0)"),
+        (
+            {"workers_per_trial": "1..2"},
+            "--workers-per-trial 1..2: a trial keeps its number of workers; give one number (ranges are for trainings)",
+        ),
         ({"gpu_per_trial": 0}, "--gpu-per-trial must be greater than 0 (it is 0)"),
         ({"gpu_per_trial": 2}, "--gpu-per-trial must be less than or equal to 1 (it is 2)"),
         ({"gpu_per_trial": "nan"}, "--gpu-per-trial must be a finite number (it is 'nan')"),

@@ -207,3 +207,14 @@ def test_beginning_again_keeps_what_is_known(sweep: Begin) -> None:
     first.history[1] = {"Qabf": 0.5}
     assert state.begin(1, {}) is first
     assert journal_of(state)[1] == first
+
+
+def test_an_epoch_that_is_trained_again_is_in_mlflow_once(recorded: Begin) -> None:
+    """After the loss of a process whose newest checkpoint was damaged."""
+    state = recorded()
+    train(state, 1, 0.5, 0.6)
+    state.reported(1, 2, {"Qabf": 0.6, "loss/fusion": 0.5}, 0.25)
+    state.reported(1, 3, {"Qabf": 0.7, "loss/fusion": 0.25}, 0.25)
+    client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
+    points = client.get_metric_history(state.recorder(1).run_id, "Qabf")
+    assert [point.value for point in points] == [0.5, 0.6, 0.7]

@@ -22,6 +22,7 @@ from refusion.config.schedules import (
     kinds,
     of_kind,
 )
+from refusion.config.workers import Workers, is_range, worker_counts
 from refusion.errors import UserError
 from refusion.tasks import TaskName
 
@@ -154,7 +155,9 @@ class Settings(Section):
         DEFAULT_MEGAPIXELS, gt=0, description="pixels that a picture may have, in millions, and bytes eight times that"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of crops, order and initial weights")
-    workers: int = Field(1, ge=1, description="Ray Train workers per task")
+    workers: Workers = Field(
+        1, description="Ray Train workers per task; LEAST..MOST: as many as there is room for, also when that changes"
+    )
     threads: int | None = Field(None, ge=1, description="CPUs and torch threads per worker; default what fits")
     gpu: bool = Field(False, description="one GPU per worker, NCCL instead of gloo")
     recompute: bool = Field(
@@ -199,11 +202,17 @@ class Settings(Section):
             raise ValueError(str(error)) from error
         return text
 
+    @property
+    def worker_counts(self) -> tuple[int, ...]:
+        """Numbers of workers with which a task may train, ascending: each divides the batch."""
+        return worker_counts(self.workers, self.images.batch)
+
     @model_validator(mode="after")
     def _batch_divides(self) -> Settings:
-        if self.images.batch % self.workers:
+        if not self.worker_counts:
+            of = "one of the numbers of workers in" if is_range(self.workers) else "workers"
             raise ValueError(
-                f"images.batch ({self.images.batch}) must be a multiple of workers ({self.workers}), "
+                f"images.batch ({self.images.batch}) must be a multiple of {of} ({self.workers}), "
                 "so that every worker averages over equally many pairs"
             )
         return self

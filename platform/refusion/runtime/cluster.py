@@ -22,7 +22,7 @@ from refusion.errors import MachineError, UserError
 from refusion.import_path import import_environment
 from refusion.runtime import TRAIN_V2, ray_internals
 from refusion.runtime.lifetime.interruption import handlers_kept
-from refusion.runtime.ports import free_ports
+from refusion.runtime.ports import answers, free_ports
 
 # More threads than this bring one worker nothing at usual crop sizes.
 _MOST_THREADS = 16
@@ -63,7 +63,7 @@ class Cluster:
         return max(1, min(int(cpus // max(runs, 1)), int(largest), _MOST_THREADS))
 
     def concurrent_runs(self, settings: Settings, threads: int) -> int:
-        """Number of runs of ``settings.workers`` workers that fit side by side.
+        """Number of runs that fit side by side, each with all its workers; one where there is room for its fewest.
 
         Raises:
             UserError: none fits; names what a run needs and what the cluster has.
@@ -71,16 +71,16 @@ class Cluster:
         if settings.gpu and not any(node.gpus for node in self.nodes):
             raise UserError("--gpu: there is no GPU in this cluster; leave --gpu out or join a node that has one")
         places = sum(node.workers(threads, settings.gpu) for node in self.nodes)
-        runs = places // settings.workers
-        if runs == 0:
+        least, most = settings.worker_counts[0], settings.worker_counts[-1]
+        if places < least:
             each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and 1 GPU" if settings.gpu else "")
             cpus, gpus = (sum(getattr(node, kind) for node in self.nodes) for kind in ("cpus", "gpus"))
             raise UserError(
-                f"--workers {settings.workers}: a task needs {settings.workers} × {each}, but this cluster "
+                f"--workers {settings.workers}: a task needs {least} × {each}, but this cluster "
                 f"({cpus:g} CPUs, {gpus:g} GPUs) has room for {places} such worker{'' if places == 1 else 's'}; "
                 "ask for fewer --workers or --threads, or add nodes"
             )
-        return runs
+        return max(1, places // most)
 
 
 def connect() -> Cluster:
@@ -208,20 +208,6 @@ def _close_to_others() -> None:
     # Unset, it would be announced in two lines that this cluster has a token.
     os.environ["RAY_AUTH_MODE"] = "token"
     ray_internals.reload_auth()
-
-
-def answers(address: str | None) -> bool:
-    """Tells whether something listens at ``host:port``; true for other forms of address, which Ray checks."""
-    if address is None:
-        return False
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        return True
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
-            return True
-    except OSError:
-        return False
 
 
 def look() -> Cluster:

@@ -43,18 +43,28 @@ def is_fault_of_disk(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _LASTING_OF_DISKS
 
 
+def cause_of(failure: BaseException) -> BaseException:
+    """Returns what an exception of a worker, a trial or a controller passes on, which is itself where it is nothing."""
+    if isinstance(failure, UserError | MachineError | TrainingDivergedError):
+        return failure
+    for name in ("cause", "__cause__", "controller_failure"):
+        cause = getattr(failure, name, None)
+        if isinstance(cause, BaseException):
+            return cause_of(cause)
+    return failure
+
+
 def reason_of(failure: BaseException) -> str:
     """Innermost cause in one line: users look for what happened, not for where it was passed on."""
-    if isinstance(failure, UserError | MachineError | TrainingDivergedError):
-        return str(failure)
     failures = getattr(failure, "worker_failures", None)
     if failures:
         rank, first = next(iter(failures.items()))
         return f"worker {rank}: {reason_of(first)}"
-    for name in ("cause", "__cause__", "controller_failure"):
-        cause = getattr(failure, name, None)
-        if isinstance(cause, BaseException):
-            return reason_of(cause)
+    cause = cause_of(failure)
+    if cause is not failure:
+        return reason_of(cause)
+    if isinstance(failure, UserError | MachineError | TrainingDivergedError):
+        return str(failure)
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     text = lines[-1] if lines else ""
     name = type(failure).__name__

@@ -31,3 +31,17 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def answers(address: str | None) -> bool:
+    """Tells whether something listens at ``host:port``; true for other forms of address, which Ray checks."""
+    if address is None:
+        return False
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return True
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
+            return True
+    except OSError:
+        return False

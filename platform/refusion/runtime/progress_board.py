@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 @dataclass
@@ -78,11 +79,13 @@ class ProgressBoard:
 
 
 def start_progress_board() -> Any:
-    """Handle of a new actor, which takes no CPU from the workers and lives as long as the job.
+    """Handle of a new actor on this node, which takes no CPU from the workers and lives as long as the job.
 
     One whose process is lost is started again, without its rows, which the next reports fill.
     """
-    actor = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1)
+    # With another node it would be lost while the job goes on.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
     return actor(ProgressBoard).remote()
 
 

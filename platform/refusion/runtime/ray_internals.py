@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray._private import ray_constants
 from ray._private.utils import read_ray_address
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayActorError
+
+from refusion.runtime.ports import answers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,11 +125,12 @@ def pb2_proposal(process: PB2, table: pd.DataFrame, trial: Any, donor: Any) -> d
     return dict(config)
 
 
-def torch_trainer(*given: Any, **named: Any) -> TorchTrainer:
+def torch_trainer(*given: Any, counts: Sequence[int] = (), **named: Any) -> TorchTrainer:
     """Ray Train's trainer without the process that shares out datasets of Ray Data, which it starts even for none.
 
     Args:
         given, named: arguments of ``ray.train.torch.TorchTrainer``; not ``datasets``.
+        counts: numbers of workers of a training in which that may change, ascending; see `elastic_policy`.
     """
     # Importing Ray Train takes long.
     from ray.train.torch import TorchTrainer
@@ -137,7 +142,42 @@ def torch_trainer(*given: Any, **named: Any) -> TorchTrainer:
         def _create_default_callbacks(self) -> list[Any]:
             return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
 
+        def _initialize_and_run_controller(self, **own: Any) -> Any:
+            if len(counts) > 1:
+                own["scaling_policy"] = elastic_policy(counts, self.scaling_config)
+            return super()._initialize_and_run_controller(**own)
+
     return Trainer(*given, **named)
+
+
+def elastic_policy(counts: Sequence[int], scaling: Any) -> Any:
+    """Returns a scaling policy of Ray Train that takes the largest of these numbers of workers there is room for.
+
+    Ray Train takes any number within ``ScalingConfig.num_workers``, and has no setting for which. After a machine is
+    lost it counts on it for up to 20 s, and would then wait for a minute for workers that cannot come: this one asks
+    for the cluster as it stands.
+
+    Args:
+        counts: of workers, ascending; the first and the last are those of the ``ScalingConfig``.
+        scaling: that ``ScalingConfig``.
+    """
+    from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision
+
+    class Among(ElasticScalingPolicy):
+        """Decides, beside the controller, on one of the numbers."""
+
+        def _count_possible_workers(self, reserved_resources: Mapping[str, Mapping[str, float]]) -> int:
+            room = super()._count_possible_workers(answering(reserved_resources))
+            return max((count for count in counts if count <= room), default=0)
+
+        def make_decision_for_non_running_worker_group(self) -> Any:
+            decision = super().make_decision_for_non_running_worker_group()
+            if isinstance(decision, NoopDecision):
+                # The controller asks again at once, which would take a CPU for as long as there is no room.
+                time.sleep(1)
+            return decision
+
+    return Among(scaling)
 
 
 @contextmanager
@@ -169,6 +209,16 @@ def losses_counted_once() -> Iterator[None]:
         yield
     finally:
         tunes_run.TuneController = tunes_own
+
+
+def answering(resources: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Returns the resources of those machines, by their ids at Ray, whose raylets can be reached.
+
+    Ray takes up to half a minute to count a machine as dead that is gone without a word.
+    """
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    raylets = {node["NodeID"]: f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}" for node in alive}
+    return {node: own for node, own in resources.items() if node in raylets and answers(raylets[node])}
 
 
 def recorded_checkpoints(record: str) -> list[str] | None:

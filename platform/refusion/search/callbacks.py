@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from refusion.runtime.failures import reason_of
 from refusion.search.state import SweepState
 from refusion.search.trials.multi_worker import CHECKPOINT_PATH
-from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM
+from refusion.search.trials.trainable import EPOCH, NOTE, NUMBER, PROBLEM
 
 # Numbers that Tune itself adds to each result.
 _TUNES_OWN = (
@@ -129,6 +129,8 @@ class Events(_StaysHere, tune.Callback):
         if result.get(PROBLEM):
             self.problems[number] = str(result[PROBLEM])
             return
+        if result.get(NOTE):
+            self.say(f"trial {number}: {result[NOTE]}")
         epoch = int(result[EPOCH])
         self.state.reported(number, epoch, _numbers(result), float(result.get("seconds", 0.0)))
         if result.get(CHECKPOINT_PATH):

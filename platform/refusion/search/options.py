@@ -131,6 +131,10 @@ def _sentence(item: Any) -> str:
         return f"there is no option {name} of a sweep (see --help)"
     if item["type"] == "too_short":
         return f"{name} needs at least one value"
+    if name == "--workers-per-trial" and ".." in str(item["input"]):
+        return (
+            f"{name} {item['input']}: a trial keeps its number of workers; give one number (ranges are for trainings)"
+        )
     if item["type"] == "tuple_type":
         return f"{name} must be a list (it is {item['input']!r})"
     message = str(item["msg"]).replace("Input should be", "must be").replace("greater than or equal to", "at least")

@@ -57,6 +57,8 @@ class SweepState:
         self.space: Space = self.manifest.space
         self.recorders: dict[int, TaskRecorder] = {}
         self._owed: dict[int, set[int]] = {}
+        # Epochs of each trial that MLflow has: one that is trained again after a loss is not written twice.
+        self._written: dict[int, set[int]] = {}
         self.fresh: dict[int, float] = {}
         self._begun: dict[int, tuple[float, float]] = {}
         self._lock = threading.Lock()
@@ -146,9 +148,10 @@ class SweepState:
         if recorder is None:
             self._owed[number] = owed
             return
-        history = self.records[number].history
-        for epoch in sorted(owed & history.keys()):
+        history, written = self.records[number].history, self._written.setdefault(number, set())
+        for epoch in sorted((owed & history.keys()) - written):
             recorder.epoch(epoch, self._told(number, epoch, history[epoch]))
+            written.add(epoch)
 
     def _told(self, number: int, epoch: int, numbers: Mapping[str, float]) -> dict[str, float]:
         """Numbers of an epoch for MLflow; the score is that of the moment, among the trials that have come as far."""
@@ -215,13 +218,13 @@ class SweepState:
         tasks = manifest.options.task
         every_epoch = _EVERY_EPOCH if len(tasks) == 1 else f"{tasks[0]}/{_EVERY_EPOCH}"
         for number, record in self.records.items():
-            if not record.history or (record.ended and endings.get(number) == record.ended):
+            if record.ended and (not record.history or endings.get(number) == record.ended):
                 continue
             recorder = self.recorder(number)
             if recorder is None:
                 continue
-            written = recorded_epochs(manifest.tracking_uri, recorder.run_id, every_epoch)
-            self._write(number, {epoch for epoch in record.history if epoch not in written})
+            self._written[number] = recorded_epochs(manifest.tracking_uri, recorder.run_id, every_epoch)
+            self._write(number, record.history.keys())
             if record.ended:
                 self._finish(number)
 

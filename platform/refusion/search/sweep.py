@@ -36,6 +36,7 @@ from refusion.search.suggest.earlier import known_trials
 from refusion.search.suggest.queue import SuggestionQueue, trial_count
 from refusion.search.trials.placement import Placement, find_placement
 from refusion.search.trials.records import to_go_on
+from refusion.search.trials.sound import forget_damaged
 from refusion.search.trials.trainable import rows_of
 from refusion.search.trials.training import TrialPlan
 from refusion.search.tuning import tune_trials
@@ -102,9 +103,10 @@ def _run(
         failed = write_views(manifest.tracking_uri, experiment_id, varied=varied, tags=metric_tags(METRICS))
         warn_of("the views", failed, say)
         state.records = manifest.journal.read() if manifest.resumed else {}
-        going_on = to_go_on(
-            state.records, manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None
-        )
+        interval = manifest.options.interval if manifest.options.scheduler in PBT_KINDS else None
+        for line in forget_damaged(state.records, interval, manifest.options.task):
+            say(line)
+        going_on = to_go_on(state.records, interval)
         state.records |= going_on
         for number, record in state.records.items():
             for epoch, numbers in record.history.items():

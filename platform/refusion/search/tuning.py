@@ -59,7 +59,7 @@ def tune_trials(
         )
         trainable = tune.with_parameters(multi_worker_trial, plan=plan, worker_plan=worker_plan)
     else:
-        trainable = _trainable(plan, progress_board, placement.together)
+        trainable = _trainable(plan, progress_board, (manifest.folder / part).uri, placement.together)
     scheduler = make_scheduler(
         options.scheduler,
         state.scoreboard,
@@ -90,7 +90,7 @@ def tune_trials(
             name=part,
             **manifest.folder.for_ray(),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0 if multi_worker else manifest.base.retries),
+            failure_config=tune.FailureConfig(max_failures=manifest.base.retries),
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=0 if multi_worker else 1, num_to_keep=None if pbt else 2
             ),
@@ -109,8 +109,8 @@ def tune_trials(
         tuner.fit()
 
 
-def _trainable(plan: TrialPlan, progress_board: Any, together: int) -> Any:
-    given = {"plan": plan, "progress_board": progress_board}
+def _trainable(plan: TrialPlan, progress_board: Any, folder: str, together: int) -> Any:
+    given = {"plan": plan, "progress_board": progress_board, "folder": folder}
     if together == 1:
         return tune.with_parameters(Trial, **given)
     return tune.with_parameters(StackedTrial, **given, hosts=start_hosts(plan, progress_board, together))

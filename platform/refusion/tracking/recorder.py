@@ -107,16 +107,17 @@ class TaskRecorder:
         for start in range(0, len(values), METRICS_PER_BATCH):
             self._send("records", what, "metrics", {"values": values[start:][:METRICS_PER_BATCH], **data})
 
-    def pictures(self, epoch: int, paths: Mapping[str, Path | str]) -> None:
+    def pictures(self, epoch: int, paths: Mapping[str, Path | str], *, again: bool = False) -> None:
         """Writes image files as step-stamped images, which the UI shows under a slider per key.
 
         Args:
             epoch: from 1 on.
             paths: from the key, such as ``fused/NAME`` or ``weights/NAME``, to a file that Pillow reads. Grey stays
                 grey, all else becomes RGB; 16 bits become 8.
+            again: MLflow may have those of this epoch.
         """
         for key, path in paths.items():
-            data = {"key": safe_name(key), "epoch": epoch, "stamp": _now()}
+            data = {"key": safe_name(key), "epoch": epoch, "stamp": _now(), **self._checked(again)}
             self._send("pictures", f"picture {key} of epoch {epoch}", "picture", data, {CONTENT: Path(path)})
 
     def dataset(self, name: str, pairs_digest: str, source: str, count: int, split: str) -> None:
@@ -140,17 +141,17 @@ class TaskRecorder:
         }
         self._send("records", f"dataset {name}", "dataset", data)
 
-    def model(self, checkpoint_dir: Path, version: Version) -> str | None:
+    def model(self, checkpoint_dir: Path, version: Version, *, again: bool = False) -> str | None:
         """Logs and registers a checkpoint's fusion module as ``refusion-TASK``; see ``registry`` for the alias.
 
-        The files are copied first, so that the checkpoint need not be kept for that.
+        The files are copied first, so that the checkpoint need not be kept for that. ``again``: MLflow may have it.
 
         Returns:
             The version's number, None if it is written later.
         """
         epoch = version.epoch
         stamp = self._last_epoch[1] if self._last_epoch and self._last_epoch[0] == epoch else _now()
-        data = {"version": asdict(version), "stamp": stamp}
+        data = {"version": asdict(version), "stamp": stamp, **self._checked(again)}
         files = {name: Path(checkpoint_dir) / name for name in MODEL_FILES}
         number = self._send("models", f"model of epoch {epoch}", "model", data, files)
         return None if number is None else str(number)
@@ -214,6 +215,9 @@ class TaskRecorder:
         self._own.cleanup()
         for name in ("_spool", "writer"):
             del self.__dict__[name]
+
+    def _checked(self, again: bool) -> dict[str, bool]:
+        return {"check": True} if again else {}
 
     def _send(
         self,

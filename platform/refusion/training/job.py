@@ -27,6 +27,7 @@ from refusion.tracking.database import upgrade_database
 from refusion.training.checkpoints import PICTURES, measured
 from refusion.training.display import beginning, progress, results
 from refusion.training.display.report import Ended, Report, written
+from refusion.training.display.room import WithRoom
 from refusion.training.manifest import RunManifest, RunRequest, open_manifest
 from refusion.training.record.job_record import JOB, JobRecord
 from refusion.training.record.recording import BEST
@@ -93,7 +94,7 @@ def _run(
     record = JobRecord(manifest, say)
     record.connect()
     there = cluster.connect()
-    threads = settings.threads or there.default_threads(len(settings.tasks) * settings.workers)
+    threads = settings.threads or there.default_threads(len(settings.tasks) * settings.worker_counts[-1])
     runs_at_once = there.concurrent_runs(settings, threads)
     settings = settings.model_copy(update={"threads": threads})
     if not manifest.resumed:  # After all that may be refused, since the claim makes the folder.
@@ -163,7 +164,8 @@ class _Job:
         threads = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
         for thread in threads:
             thread.start()
-        progress.watch(console, LastRows(self.progress_board), lambda: any(thread.is_alive() for thread in threads))
+        rows = WithRoom(LastRows(self.progress_board), self.settings, self.threads)
+        progress.watch(console, rows, lambda: any(thread.is_alive() for thread in threads))
         return [self.outcomes[pairs.task] for pairs in self.pairs]
 
     def _one(self, pairs: TaskPairs) -> Outcome:

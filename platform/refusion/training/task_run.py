@@ -10,21 +10,23 @@ import ray.train
 import ray.train.torch
 
 from refusion.config.settings import Settings
+from refusion.errors import DamagedCheckpointError, UserError
 from refusion.images.dataset import TaskPairs
-from refusion.runtime.failures import reason_of
+from refusion.runtime.failures import cause_of, reason_of
 from refusion.runtime.progress_board import tell
 from refusion.runtime.ray_internals import torch_trainer
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.display.room import WAITS
 from refusion.training.epochs.latest import LATEST
-from refusion.training.epochs.sound import newest_sound
+from refusion.training.epochs.sound import newest_sound, set_damaged_aside
 from refusion.training.record.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
 FINAL = "final"
-# Its processes load PyTorch, which takes some ten seconds; on a cluster that grows, a machine may have to come first.
-WAITS = "Ray starts its worker processes"
+# Seconds between two looks at whether a task may have more workers; to give it them costs its steps since a checkpoint.
+LOOK_FOR_ROOM = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,36 +53,61 @@ def run_task(
     task = pairs.task
     tell(progress_board, task, state="starting", message=WAITS, epochs=settings.schedule.epochs)
     assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
-    trainer = torch_trainer(
-        train_worker,
-        train_loop_config={"assignment": assignment},
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
-            use_gpu=settings.gpu,
-            resources_per_worker={"CPU": threads} | ({"GPU": 1} if settings.gpu else {}),
-        ),
-        run_config=ray.train.RunConfig(
-            name=task,
-            **run_folder.for_ray(),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
-            failure_config=ray.train.FailureConfig(max_failures=settings.retries),
-            callbacks=[RecordingCallback(recording, progress_board)],
-            # Ray's own news of every report would drown ours.
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
-            worker_runtime_env={"env_vars": worker_environment(threads)},
-        ),
-    )
-    error = ""
-    try:
-        trainer.fit()
-    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
-        error = reason_of(failure)
+    error = _train(assignment, settings, run_folder, recording)
     final = keep_final(run_folder / task)
     if not error and final is None:
         error = "no epoch was finished"
     tell(progress_board, task, state="failed" if error else "done", message=error)
     return Outcome(task, error, final.uri if final else None)
+
+
+def _train(assignment: Assignment, settings: Settings, run_folder: Folder, recording: Recording) -> str:
+    """Train until the end, past checkpoints that turn out to be damaged; returns the reason of a failure, or ""."""
+    task, progress_board = assignment.task, assignment.progress_board
+    while True:
+        try:
+            _trainer(assignment, settings, run_folder, recording).fit()
+        except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
+            if not isinstance(cause_of(failure), DamagedCheckpointError):
+                return reason_of(failure)
+            try:
+                told = set_damaged_aside(run_folder / task)
+            except UserError as none_left:
+                return str(none_left)
+            if not told:
+                return reason_of(failure)
+            for note in told:
+                progress_board.note.remote(task, note)
+            recording = recording.resumed(progress_board)
+        else:
+            return ""
+
+
+def _trainer(assignment: Assignment, settings: Settings, run_folder: Folder, recording: Recording) -> Any:
+    """Returns a trainer of the task, from its newest checkpoint on."""
+    threads, counts = assignment.threads, settings.worker_counts
+    return torch_trainer(
+        train_worker,
+        counts=counts,
+        train_loop_config={"assignment": assignment},
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=(counts[0], counts[-1]) if len(counts) > 1 else counts[0],
+            elastic_resize_monitor_interval_s=LOOK_FOR_ROOM,
+            use_gpu=settings.gpu,
+            resources_per_worker={"CPU": threads} | ({"GPU": 1} if settings.gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=assignment.task,
+            **run_folder.for_ray(),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.checkpoints.keep),
+            failure_config=ray.train.FailureConfig(max_failures=settings.retries),
+            callbacks=[RecordingCallback(recording, assignment.progress_board)],
+            # Ray's own news of every report would drown ours.
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            worker_runtime_env={"env_vars": worker_environment(threads)},
+        ),
+    )
 
 
 def keep_final(task_folder: Folder) -> Folder | None:

@@ -25,8 +25,9 @@ from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.storage import Folder
 from refusion.tracking.comparison.scores import scores_text
 from refusion.tracking.system import system_metrics
-from refusion.training.checkpoints import EPOCH, PICTURES, SCORES_FILE, load_checkpoint, save_checkpoint, saved_best_by
+from refusion.training.checkpoints import EPOCH, PICTURES, SCORES_FILE, save_checkpoint
 from refusion.training.epochs.latest import LatestCheckpoint
+from refusion.training.epochs.start import group_note, load_newest
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import WITHIN, EpochReport, Progress
 
@@ -84,18 +85,14 @@ def train_worker(config: dict[str, Any]) -> None:
     device = ray.train.torch.get_device() if settings.gpu else torch.device("cpu")
     make_available(settings.data, Path(assignment.folder))
     state = TrainingState(settings, assignment.task, device)
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            load_checkpoint(Path(folder), state)
-            if saved_best_by(Path(folder)) != settings.validation.best_by:
-                # Scores by another metric do not compare: the best is chosen anew.
-                state.best_score = None
+    load_newest(ray.train.get_checkpoint(), state, settings)
     reporter = _ProgressReporter(assignment, speaks=shard.rank == 0)
     latest = LatestCheckpoint(
         Folder(assignment.task_folder), settings, assignment.task, shard, reporter.note, _record_within
     )
     state = latest.newer_than(state) or state
+    if note := group_note(state, settings, shard.world):
+        reporter.note(note)
     train, cache = [Pair(**pair) for pair in assignment.train], settings.images.cache_mb << 20
     training = TaskTraining(
         settings,

@@ -76,6 +76,11 @@ class Place:
         return parent, child
 
 
+def says(text: str, sentence: str) -> bool:
+    """Tells if a sentence is in a console's text, however that was wrapped."""
+    return "".join(sentence.split()) in "".join(text.split())
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 1200) -> None:
     """Waits until it is true."""
     deadline = time.monotonic() + seconds

@@ -210,3 +210,19 @@ def test_what_belongs_to_a_run_that_was_refused_is_left_out(job: Job) -> None:
     job.recorder("MIF").epoch(1, {"Qabf": 0.5})
     job.write()
     assert len(job.spool.left_out) == 1 and "could not be begun" in job.spool.left_out[0]
+
+
+def test_an_epoch_that_is_trained_again_has_its_pictures_and_its_model_once(
+    job: Job, tmp_path: Path, checkpoint: Path, version: Callable[..., Version]
+) -> None:
+    picture = tmp_path / "p.png"
+    Image.fromarray(np.zeros((4, 6), dtype=np.uint8)).save(picture)
+    job.begin()
+    for again in (False, True):
+        recorder = job.recorder("MIF")
+        recorder.pictures(1, {"fused/p": picture, "sheet/MIF": picture}, again=again)
+        recorder.model(checkpoint, version("MIF", "MIF", 1, 0.5), again=again)
+    job.write()
+    found = job.found()
+    assert set(found[f"MIF {job.name}"]["images"].values()) == {1} and found[f"MIF {job.name}"]["images"].total() == 4
+    assert (found["models"], found["versions"]) == ([("1", "READY")], ["1"])

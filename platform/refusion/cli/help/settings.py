@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Tag
 from pydantic.fields import FieldInfo
 
 from refusion.config.import_kind import OrImportPath
 from refusion.config.layers import leaves
 from refusion.config.per_epoch import PIECEWISE
 from refusion.config.settings import Settings
+from refusion.config.workers import read_workers
 
 _INDENT, _COLUMN, _NARROWEST = 2, 34, 60
 _EPOCH_FORM = "{{0: {0}, EPOCH: {0}}}"
@@ -47,7 +48,7 @@ def allowed(field: FieldInfo) -> tuple[str, str]:
     """Returns a setting's values as they are written, such as ``N`` or ``linear|constant``, and their limits in words.
 
     >>> allowed(Settings.model_fields["precision"]), allowed(Settings.model_fields["workers"])
-    (('float32|tf32|bfloat16', ''), ('N', 'at least 1'))
+    (('float32|tf32|bfloat16', ''), ('N|LEAST..MOST', 'at least 1'))
     """
     written, limits = _values(field.annotation, field.metadata)
     return "|".join(dict.fromkeys(written)), ", ".join(dict.fromkeys(limits))
@@ -122,6 +123,8 @@ def _values(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[list[str], l
     imports = [one.func for one in metadata if isinstance(one, AfterValidator) and isinstance(one.func, OrImportPath)]
     if imports:
         return [*imports[0].builtin, imports[0].form], limits
+    if any(isinstance(one, BeforeValidator) and one.func is read_workers for one in metadata):
+        return ["N", "LEAST..MOST"], ["at least 1"]
     if any(isinstance(one, Tag) and one.tag == PIECEWISE for one in metadata) or origin is tuple:
         inner, inner_limits = _values(_of_piecewise(arguments))
         form = _EPOCH_FORM.format(inner[0]) if _is_piecewise(arguments) else f"{'|'.join(inner)} …"

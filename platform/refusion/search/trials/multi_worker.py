@@ -17,17 +17,21 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from refusion.errors import TrainingDivergedError
+from refusion.errors import DamagedCheckpointError, TrainingDivergedError, UserError
 from refusion.images.dataset import make_available
 from refusion.runtime.distributed import Shard, use_threads
-from refusion.runtime.failures import lasting_failure, reason_of
+from refusion.runtime.failures import cause_of, lasting_failure, reason_of
 from refusion.runtime.ray_internals import WORKER_POLL_SECONDS, WORKER_START_SECONDS, torch_trainer
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
 from refusion.search.trials.records import trial_name
+from refusion.search.trials.sound import fault_of_trial
 from refusion.search.trials.trainable import EPOCH, NUMBER, PROBLEM, START, VALUES, ProgressReporter
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
+from refusion.training.epochs.sound import set_damaged_aside
 
+# Ray shows on the sweep's console what a trial's process logs as a warning.
+_LOG = logging.getLogger(__name__)
 # Key of Tune's results under which a trial of several workers reports its checkpoint's folder.
 CHECKPOINT_PATH = "checkpoint_path"
 # Shown while Ray Train waits for a trial's workers' resources.
@@ -90,10 +94,45 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
         plan: what all trials share.
         worker_plan: how such trials are run.
     """
-    gpu = bool(plan.base["gpu"])
     os.environ.update(_RAY_TRAINS_SETTINGS)
     worker_plan.progress_board.update.remote(str(config[NUMBER]), phase=WAITING)
-    trainer = torch_trainer(
+    try:
+        while not _trained(config, plan, worker_plan):
+            pass
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError, UserError) as failure:
+        # Ray Train has tried again as often as it was told; Tune does so only where this process is lost.
+        tune.report({NUMBER: config[NUMBER], EPOCH: 0, PROBLEM: f"failed: {reason_of(failure)}"})
+
+
+def _trained(config: dict[str, Any], plan: TrialPlan, worker_plan: MultiWorkerPlan) -> bool:
+    """Train until the end, or until a checkpoint turns out to be damaged, which is then set aside; true at the end.
+
+    Raises:
+        UserError: all its checkpoints are damaged.
+        ray.train.TrainingFailedError: trying again has not helped.
+    """
+    try:
+        _trainer(config, plan, worker_plan).fit()
+    except ray.train.TrainingFailedError as failure:
+        if not isinstance(cause_of(failure), DamagedCheckpointError):
+            raise
+        folder = Folder(worker_plan.storage) / _run_name(config, worker_plan)
+        told = set_damaged_aside(folder, lambda checkpoint: fault_of_trial(checkpoint, plan.pairs.keys()))
+        if not told:
+            raise
+        for line in told:
+            _LOG.warning("trial %d: %s", config[NUMBER], line)
+        return False
+    return True
+
+
+def _run_name(config: dict[str, Any], worker_plan: MultiWorkerPlan) -> str:
+    return f"{worker_plan.attempt}-{trial_name(config[NUMBER])}"
+
+
+def _trainer(config: dict[str, Any], plan: TrialPlan, worker_plan: MultiWorkerPlan) -> ray.train.torch.TorchTrainer:
+    gpu = bool(plan.base["gpu"])
+    return torch_trainer(
         train_worker,
         train_loop_config={"config": config, "plan": plan, "worker_plan": worker_plan},
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -103,7 +142,7 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
             resources_per_worker={"CPU": plan.threads} | ({"GPU": 1} if gpu else {}),
         ),
         run_config=ray.train.RunConfig(
-            name=f"{worker_plan.attempt}-{trial_name(config[NUMBER])}",
+            name=_run_name(config, worker_plan),
             **Folder(worker_plan.storage).for_ray(),
             failure_config=ray.train.FailureConfig(max_failures=int(plan.base["retries"])),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
@@ -112,11 +151,6 @@ def multi_worker_trial(config: dict[str, Any], plan: TrialPlan, worker_plan: Mul
             worker_runtime_env={"env_vars": worker_environment(plan.threads)},
         ),
     )
-    try:
-        trainer.fit()
-    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
-        # Ray Train has tried again as often as it was told; Tune need not.
-        tune.report({NUMBER: config[NUMBER], EPOCH: 0, PROBLEM: f"failed: {reason_of(failure)}"})
 
 
 def train_worker(loop_config: dict[str, Any]) -> None:
@@ -135,12 +169,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     training: TrialTraining | None = None
     try:
         training = TrialTraining(TrialCache(plan), config[VALUES], shard, device, reporter)
-        newest = ray.train.get_checkpoint()
-        if newest is None and config.get(START):
-            newest = ray.train.Checkpoint(**Folder(config[START]).as_checkpoint())
-        if newest is not None:
-            with newest.as_directory() as folder:
-                training.load(Path(folder))
+        _load(training, config)
         goes_on = True
         while goes_on and not training.done:
             _report_epoch(training, shard, number)
@@ -148,6 +177,25 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     except TrainingDivergedError as error:
         # On all workers at the same step; what only one of them meets is raised, which ends the others too.
         ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"diverged: {error}"})
+
+
+def _load(training: TrialTraining, config: dict[str, Any]) -> None:
+    """Put the newest checkpoint into a training, else the one that the trial starts from, if there is one.
+
+    Raises:
+        DamagedCheckpointError: the newest cannot be gone on from.
+    """
+    newest = ray.train.get_checkpoint()
+    found = newest or (ray.train.Checkpoint(**Folder(config[START]).as_checkpoint()) if config.get(START) else None)
+    if found is None:
+        return
+    try:
+        with found.as_directory() as folder:
+            training.load(Path(folder))
+    except (UserError, OSError) as error:
+        if newest is None:
+            raise
+        raise DamagedCheckpointError(str(error)) from error
 
 
 def _report_epoch(training: TrialTraining, shard: Shard, number: dict[str, Any]) -> None:

@@ -17,11 +17,13 @@ from refusion.images.dataset import make_available
 from refusion.runtime.distributed import use_threads
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import keep_freed_memory
+from refusion.search.trials.sound import sound_before
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
+from refusion.training.epochs.sound import on_this_machine
 from refusion.training.reports import Progress
 
 # Keys of a trial's configuration and of its results.
-NUMBER, VALUES, START, EPOCH, PROBLEM = "number", "values", "start", "epoch", "problem"
+NUMBER, VALUES, START, EPOCH, PROBLEM, NOTE = "number", "values", "start", "epoch", "problem", "note"
 # Least seconds between two reports to the progress board.
 _TELL_EVERY = 1.0
 
@@ -75,14 +77,23 @@ class Trial(tune.Trainable):
     instead of an exception, on which Tune would try again.
     """
 
-    def setup(self, config: dict[str, Any], plan: TrialPlan | None = None, progress_board: Any = None) -> None:
-        """Once per process; ``plan`` and ``progress_board`` come by ``tune.with_parameters``."""
+    def setup(
+        self, config: dict[str, Any], plan: TrialPlan | None = None, progress_board: Any = None, folder: str = ""
+    ) -> None:
+        """Once per process; what follows the configuration comes by ``tune.with_parameters``.
+
+        Args:
+            config: of the first trial.
+            plan: of all trials.
+            progress_board: shows what trials do.
+            folder: in which Tune keeps the trials' folders, with their checkpoints.
+        """
         assert plan is not None
         logging.getLogger("ray").setLevel(logging.WARNING)
         use_threads(plan.threads)
         keep_freed_memory()
         make_available(str(plan.base["data"]), Path(plan.data_folder))
-        self.plan, self.progress_board = plan, progress_board
+        self.plan, self.progress_board, self.folder = plan, progress_board, folder
         self.cache = TrialCache(plan)
         self._begin(config)
 
@@ -93,7 +104,7 @@ class Trial(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.number = int(config[NUMBER])
-        self.problem = ""
+        self.problem = self.note = ""
         try:
             self.training = self.make_training(config[VALUES])
             if config.get(START):
@@ -123,10 +134,12 @@ class Trial(tune.Trainable):
             return self._ended(f"diverged: {error}")
         except UserError as error:
             return self._ended(f"failed: {error}")
+        noted, self.note = {NOTE: self.note} if self.note else {}, ""
         return {
             NUMBER: self.number,
             EPOCH: self.training.epoch,
             **numbers,
+            **noted,
             "seconds": time.monotonic() - started,
             "done": self.training.done,
         }
@@ -143,6 +156,28 @@ class Trial(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from a checkpoint of this trial, or of the one from which PBT lets it go on."""
         self.training.load(Path(checkpoint))
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Go on from the checkpoint of Tune's choice, or from the newest sound one before it where it is damaged."""
+        try:
+            super().restore(checkpoint_path)
+        except (UserError, OSError) as error:
+            self._restore_before(
+                Path(checkpoint_path.checkpoint.path), str(error).removesuffix("; take another checkpoint")
+            )
+
+    def _restore_before(self, damaged: Path, fault: str) -> None:
+        self._begin(self.config)
+        earlier = sound_before(Folder(self.folder) / damaged.parent.name / damaged.name, self.plan.pairs.keys())
+        if earlier is not None and not self.problem:
+            with on_this_machine(earlier) as folder:
+                self.training.load(folder)
+        where = (
+            f"goes on from its epoch {self.training.epoch}"
+            if not self.problem and self.training.epoch
+            else "begins anew"
+        )
+        self.note = f"{fault}; {where}"
 
 
 def rows_of(progress_board: Any) -> dict[int, Any]:

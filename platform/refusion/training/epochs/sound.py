@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,19 +54,25 @@ def listed_checkpoints(task_folder: Folder) -> list[str]:
     return [name for name in names if name.startswith(EPOCH)] if listed is None else listed
 
 
-def newest_sound(task_folder: Folder) -> tuple[Folder | None, dict[str, str]]:
+def newest_sound(
+    task_folder: Folder, find_fault: Callable[[Folder], str | None] = fault_of
+) -> tuple[Folder | None, dict[str, str]]:
     """Returns the newest checkpoint that nothing is wrong with, and what is wrong with those after it, by name."""
     faults: dict[str, str] = {}
     for name in reversed(listed_checkpoints(task_folder)):
-        fault = fault_of(task_folder / name)
+        fault = find_fault(task_folder / name)
         if fault is None:
             return task_folder / name, faults
         faults[name] = fault
     return None, faults
 
 
-def set_damaged_aside(task_folder: Folder) -> list[str]:
+def set_damaged_aside(task_folder: Folder, find_fault: Callable[[Folder], str | None] = fault_of) -> list[str]:
     """Rename the newest checkpoints of a task as far as they are damaged, so that it goes on from the one before.
+
+    Args:
+        task_folder: of Ray Train, with its record.
+        find_fault: returns what is wrong with a checkpoint, or None.
 
     Returns:
         A sentence on each, for the user.
@@ -74,7 +80,7 @@ def set_damaged_aside(task_folder: Folder) -> list[str]:
     Raises:
         UserError: there are checkpoints, and none is whole.
     """
-    newest, faults = newest_sound(task_folder)
+    newest, faults = newest_sound(task_folder, find_fault)
     listed = listed_checkpoints(task_folder)
     if faults and newest is None:
         raise UserError(

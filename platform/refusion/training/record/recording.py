@@ -65,6 +65,10 @@ class Recording:
     recorded: frozenset[int] = frozenset()
     check: bool = False
 
+    def resumed(self, progress_board: Any) -> Recording:
+        """Returns the record of a run that goes on: what MLflow has of it is not written twice, what it lacks now."""
+        return RecordingCallback(replace(self, check=True), progress_board).made_up()
+
 
 class RecordingCallback(UserCallback):
     """Ray Train calls this in the controller's process, on the driver's machine; workers never talk to MLflow.
@@ -185,7 +189,8 @@ class RecordingCallback(UserCallback):
     def _pictures(self, folder: Path, epoch: int) -> None:
         pictures = folder / PICTURES
         found = {str(path.relative_to(pictures).with_suffix("")): path for path in pictures.rglob("*.png")}
-        self.recorder.pictures(epoch, found)
+        # An epoch that is trained again after a kill has the same ones.
+        self.recorder.pictures(epoch, found, again=epoch in self.recording.recorded)
         self._sources([pair for pair in self.recording.val if f"fused/{pair.name}" in found])
 
     def _sources(self, pairs: Sequence[Pair]) -> None:
@@ -240,7 +245,7 @@ class RecordingCallback(UserCallback):
             logger.warning("%s: epoch %d is not kept as the best: %s", recording.task, epoch, error)
             return
         (Folder(recording.folder) / BEST).replace_by(Folder(str(folder)))
-        self.recorder.model(folder, version)
+        self.recorder.model(folder, version, again=epoch in recording.recorded)
 
     def after_exception(
         self,

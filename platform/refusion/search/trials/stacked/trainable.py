@@ -76,11 +76,16 @@ class StackedTrial(Trial):
     """Trial in a slot of a host on the node, and the GPU, where Ray has given it a share."""
 
     def setup(
-        self, config: dict[str, Any], plan: TrialPlan | None = None, progress_board: Any = None, hosts: Any = None
+        self,
+        config: dict[str, Any],
+        plan: TrialPlan | None = None,
+        progress_board: Any = None,
+        folder: str = "",
+        hosts: Any = None,
     ) -> None:
         """As `Trial.setup`, with the actor that knows the hosts."""
         self.hosts = hosts
-        super().setup(config, plan, progress_board)
+        super().setup(config, plan, progress_board, folder)
 
     def make_training(self, values: Mapping[str, Any]) -> HostedTraining:
         """The training, in the host."""
