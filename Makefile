@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 # Besides, what tests and docs need.
 $(DEV): $(READY)
 	@echo "Installing what tests and docs need into $(VENV), once …"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs,medical,video,postgres]'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs,medical,video]'
 	@touch $@
 
 train: $(READY)
