@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import ray
+from ray._private import utils
 from ray.cluster_utils import Cluster
 
 from refusion.runtime import cluster
@@ -27,7 +29,9 @@ class TwoNodes:
     def add(self) -> None:
         """Bring the other node back, where it is not there."""
         if self.other is None:
-            self.other = self.of.add_node(num_cpus=_CPUS)
+            # A thread may bring it back, and there Ray's handler of SIGTERM cannot be set.
+            with patch.object(utils, "set_sigterm_handler"):
+                self.other = self.of.add_node(num_cpus=_CPUS)
 
     def lose(self) -> None:
         """Kill all processes of the other node."""
