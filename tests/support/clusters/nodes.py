@@ -8,7 +8,6 @@ from typing import Any
 from unittest.mock import patch
 
 import ray
-from ray._private import utils
 from ray.cluster_utils import Cluster
 
 from refusion.runtime import cluster
@@ -30,7 +29,7 @@ class TwoNodes:
         """Bring the other node back, where it is not there."""
         if self.other is None:
             # A thread may bring it back, and there Ray's handler of SIGTERM cannot be set.
-            with patch.object(utils, "set_sigterm_handler"):
+            with patch("signal.signal"):
                 self.other = self.of.add_node(num_cpus=_CPUS)
 
     def lose(self) -> None:
