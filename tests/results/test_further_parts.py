@@ -27,7 +27,9 @@ def test_parts_without_files_are_left(sources: Sources) -> None:
 def test_adapted_and_one_for_all_are_compared_with_ours(sources: Sources, folder: Path) -> None:
     (folder / "adapted").mkdir()
     scores = frame(0, 0.4).rename_axis("name").reset_index().assign(convention="authors")
-    scores.to_csv(folder / "adapted" / "MFIF.csv", index=False)
+    as_they_come = frame(0, 0.3).rename_axis("name").reset_index().assign(convention="authors", method="ours")
+    both = pd.concat([as_they_come, scores.assign(method="ours-adapted")])
+    both.to_csv(folder / "adapted" / "MFIF.csv", index=False)
     # Ours has a bonus of 0.3.
     adapted = sources.part("adapted")
     assert adapted is not None and "+0.1000 \\[+0.1000, +0.1000\\]" in adapted

@@ -24,7 +24,9 @@ def adapted_part(folder: Path, ours: OfTask) -> str | None:
     for task in TASKS:
         file, before = folder / "adapted" / f"{task}.csv", ours(task)
         if file.is_file() and before is not None:
-            by_task[task] = (before, read_score_file(file)[0].frame)
+            scored = read_score_file(file)
+            # Beside them stand the same modules as they come.
+            by_task[task] = (before, next((one for one in scored if one.name.endswith("-adapted")), scored[0]).frame)
     return paired_table("Adapted to the pictures", ("as they come", "adapted"), by_task, ()) if by_task else None
 
 
