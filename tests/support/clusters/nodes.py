@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -23,14 +24,19 @@ class TwoNodes:
     def __init__(self, of: Cluster) -> None:
         self.of = of
         self.other: Any = None
+        self._threads = ThreadPoolExecutor(1)
         self.add()
 
     def add(self) -> None:
         """Bring the other node back, where it is not there."""
         if self.other is None:
-            # A thread may bring it back, and there Ray's handler of SIGTERM cannot be set.
-            with patch("signal.signal"):
-                self.other = self.of.add_node(num_cpus=_CPUS)
+            # Its processes end with the thread that started them.
+            self.other = self._threads.submit(self._start).result()
+
+    def _start(self) -> Any:
+        # Where Ray cannot set its handler of SIGTERM.
+        with patch("signal.signal"):
+            return self.of.add_node(num_cpus=_CPUS)
 
     def lose(self) -> None:
         """Kill all processes of the other node."""
