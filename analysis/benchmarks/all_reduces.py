@@ -13,7 +13,7 @@ import torch
 
 from refusion.meta.steps import Step
 from refusion.runtime.distributed import average_over_workers
-from refusion.training import loop
+from refusion.training import step_graphs
 
 META, FUSION = "meta-iteration", "fusion update"
 
@@ -48,5 +48,5 @@ class AllReduces:
         with ExitStack() as stack:
             for name, phase in (("meta", META), ("fusion", FUSION)):
                 stack.enter_context(patch.object(Step, name, self.noted(phase, getattr(Step, name))))
-            stack.enter_context(patch.object(loop, "average_over_workers", self))
+            stack.enter_context(patch.object(step_graphs, "average_over_workers", self))
             yield

@@ -20,12 +20,12 @@ def test_what_a_process_comes_to_hold_is_seen(samples: ModuleType, tmp_path: Pat
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait)
     thread.start()
-    held = bytearray(b"x" * (40 << 20))
+    held = bytearray(b"x" * (200 << 20))
     with (places.temporary / "left").open("w"), (places.temporary / "other").open("w"):
         after = samples.sample(places)
     ended.set()
     thread.join()
     grown = {name: after[name] - before[name] for name in after}
     assert grown["temporary files"] == 2 and grown["driver: handles"] == 2 and grown["driver: threads"] == 1
-    assert grown["driver: MiB"] > 30 and len(held) == 40 << 20
+    assert grown["driver: MiB"] > 100 and len(held) == 200 << 20
     assert after["driver: processes"] == 1 and after["raylet: processes"] == 0
