@@ -16,6 +16,8 @@ Kind = Literal["fused", "checkpoint", "baseline"]
 _MODEL_SCHEMES = ("models:", "runs:")
 # RUN/TASK/final holds a finished run's module.
 _FINAL = "final"
+# Ends the name of a module that is adapted to the pictures first, after the name of the same as it comes.
+ADAPTED = "-adapted"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def with_adapted(methods: Sequence[Method]) -> list[Method]:
     """
     if all(method.kind != "checkpoint" for method in methods):
         raise UserError("--adapt goes with --checkpoint: there is no module to adapt")
-    pairs = [(method, replace(method, name=f"{method.name}-adapted", adapted=True)) for method in methods]
+    pairs = [(method, replace(method, name=f"{method.name}{ADAPTED}", adapted=True)) for method in methods]
     return refuse_equal_names([one for pair in pairs for one in (pair if pair[0].kind == "checkpoint" else pair[:1])])
 
 

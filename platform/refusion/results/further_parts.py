@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from refusion.ablations.variants import LEARNED
+from refusion.evaluation.methods import ADAPTED
 from refusion.metrics import METRICS
 from refusion.results.ablation_table import learning_table, read_ablations
 from refusion.results.paired_table import paired_table
@@ -26,7 +27,7 @@ def adapted_part(folder: Path, ours: OfTask) -> str | None:
         if file.is_file() and before is not None:
             scored = read_score_file(file)
             # Beside them stand the same modules as they come.
-            by_task[task] = (before, next((one for one in scored if one.name.endswith("-adapted")), scored[0]).frame)
+            by_task[task] = (before, next((one for one in scored if one.name.endswith(ADAPTED)), scored[0]).frame)
     return paired_table("Adapted to the pictures", ("as they come", "adapted"), by_task, ()) if by_task else None
 
 

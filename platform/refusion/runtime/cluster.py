@@ -44,6 +44,11 @@ class Node:
         return min(by_cpu, int(self.gpus)) if gpu else by_cpu
 
 
+def size_of_worker(threads: int, gpu: bool) -> str:
+    """Returns in words what one worker takes."""
+    return f"{threads} CPU{'s' if threads > 1 else ''}" + (" and 1 GPU" if gpu else "")
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Machines that are present, and machines that an autoscaler would add."""
@@ -73,7 +78,7 @@ class Cluster:
         places = sum(node.workers(threads, settings.gpu) for node in self.nodes)
         least, most = settings.worker_counts[0], settings.worker_counts[-1]
         if places < least:
-            each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and 1 GPU" if settings.gpu else "")
+            each = size_of_worker(threads, settings.gpu)
             cpus, gpus = (sum(getattr(node, kind) for node in self.nodes) for kind in ("cpus", "gpus"))
             raise UserError(
                 f"--workers {settings.workers}: a task needs {least} × {each}, but this cluster "

@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
-from mlflow import MlflowClient, MlflowException
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, ViewType
-from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.epochs import NUMBERING, epoch_of
-from refusion.tracking.failures import reason_of
 from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
 from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, truncate
 
@@ -201,19 +199,3 @@ def log_table(uri: str, run_id: str, rows: Sequence[Mapping[str, Any]], file: st
     """Writes rows as the CSV artifact ``file``, which the UI shows as a table, replacing an older one."""
     # MLflow's own log_table appends to an older file, so that a resumed job would list each task twice.
     log_text(uri, run_id, pd.DataFrame(rows).to_csv(index=False), file)
-
-
-def log_results(
-    uri: str, run_id: str, summary: Mapping[str, Mapping[str, float]], rows: Sequence[Mapping[str, Any]]
-) -> str | None:
-    """Writes a job's summary metrics and its table ``results.csv``; hours of training must not end in a traceback.
-
-    Returns:
-        None, or one line on why they could not be written.
-    """
-    try:
-        log_job_summary(uri, run_id, summary)
-        log_table(uri, run_id, rows, "results.csv")
-    except (MlflowException, OSError, SQLAlchemyError) as error:
-        return reason_of(error)
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from refusion.runtime.storage import Folder
 from refusion.search.trials.records import TrialRecord, start_of, to_go_on
-from refusion.training.epochs.sound import fault_of
+from refusion.training.epochs.sound import fault_of, without_advice
 
 # As Tune calls a trial's checkpoints, with a number that grows.
 _CHECKPOINT = "checkpoint_"
@@ -15,7 +15,7 @@ _CHECKPOINT = "checkpoint_"
 def fault_of_trial(checkpoint: Folder, tasks: Collection[str]) -> str | None:
     """Returns what is wrong with a trial's checkpoint of these tasks in one sentence; None where nothing is."""
     faults = (fault_of(checkpoint / task) for task in tasks)
-    return next((fault.removesuffix("; take another checkpoint") for fault in faults if fault is not None), None)
+    return next((without_advice(fault) for fault in faults if fault is not None), None)
 
 
 def forget_damaged(records: dict[int, TrialRecord], interval: int | None, tasks: Collection[str]) -> list[str]:
@@ -35,7 +35,7 @@ def forget_damaged(records: dict[int, TrialRecord], interval: int | None, tasks:
         going = to_go_on(records, interval)
         starts = {start_of(record, record.epoch, records | going) for record in going.values()} - checked - {""}
         if not starts:
-            return [f"trial {number}: {fault}{_where_from(going.get(number))}" for number, fault in faults]
+            return [f"trial {number}: {fault}{_goes_on(going.get(number))}" for number, fault in faults]
         checked |= starts
         for record in records.values():
             for epoch, folder in list(record.checkpoints.items()):
@@ -45,10 +45,13 @@ def forget_damaged(records: dict[int, TrialRecord], interval: int | None, tasks:
                     del record.checkpoints[epoch]
 
 
-def _where_from(record: TrialRecord | None) -> str:
-    if record is None:
-        return ""
-    return f"; goes on from its epoch {record.epoch}" if record.epoch else "; begins anew"
+def _goes_on(record: TrialRecord | None) -> str:
+    return "" if record is None else f"; {where_from(record.epoch)}"
+
+
+def where_from(epoch: int) -> str:
+    """Returns in words where a trial goes on that has so many finished epochs."""
+    return f"goes on from its epoch {epoch}" if epoch else "begins anew"
 
 
 def sound_before(checkpoint: Folder, tasks: Collection[str]) -> Folder | None:

@@ -17,9 +17,9 @@ from refusion.images.dataset import make_available
 from refusion.runtime.distributed import use_threads
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import keep_freed_memory
-from refusion.search.trials.sound import sound_before
+from refusion.search.trials.sound import sound_before, where_from
 from refusion.search.trials.training import TrialCache, TrialPlan, TrialTraining
-from refusion.training.epochs.sound import on_this_machine
+from refusion.training.epochs.sound import on_this_machine, without_advice
 from refusion.training.reports import Progress
 
 # Keys of a trial's configuration and of its results.
@@ -162,9 +162,7 @@ class Trial(tune.Trainable):
         try:
             super().restore(checkpoint_path)
         except (UserError, OSError) as error:
-            self._restore_before(
-                Path(checkpoint_path.checkpoint.path), str(error).removesuffix("; take another checkpoint")
-            )
+            self._restore_before(Path(checkpoint_path.checkpoint.path), without_advice(str(error)))
 
     def _restore_before(self, damaged: Path, fault: str) -> None:
         self._begin(self.config)
@@ -172,12 +170,7 @@ class Trial(tune.Trainable):
         if earlier is not None and not self.problem:
             with on_this_machine(earlier) as folder:
                 self.training.load(folder)
-        where = (
-            f"goes on from its epoch {self.training.epoch}"
-            if not self.problem and self.training.epoch
-            else "begins anew"
-        )
-        self.note = f"{fault}; {where}"
+        self.note = f"{fault}; {where_from(0 if self.problem else self.training.epoch)}"
 
 
 def rows_of(progress_board: Any) -> dict[int, Any]:

@@ -11,7 +11,7 @@ from ray.util.placement_group import placement_group_table
 
 from refusion.config.layers import for_task
 from refusion.config.settings import Settings
-from refusion.runtime.cluster import Cluster, look
+from refusion.runtime.cluster import Cluster, look, size_of_worker
 from refusion.runtime.progress_board import Row
 
 # Seconds after which it is said for the first time, and between two times.
@@ -69,10 +69,9 @@ class WithRoom:
         if room >= least and not busy:
             return ""
         s = "" if least == 1 else "s"
-        each = f"{self.threads} CPU{'' if self.threads == 1 else 's'}" + (" and 1 GPU" if self.settings.gpu else "")
-        machines = f"{len(cluster.present)} machine{'' if len(cluster.present) == 1 else 's'}"
-        there = f"the cluster's {machines} have room for {room}" if room < least else "others hold them"
-        there = there.replace("machine have", "machine has")
+        each = size_of_worker(self.threads, self.settings.gpu)
+        machines = "1 machine has" if len(cluster.present) == 1 else f"{len(cluster.present)} machines have"
+        there = f"the cluster's {machines} room for {room}" if room < least else "others hold them"
         return f"has waited {waited:.0f} s for room for {least} worker{s} of {each}; {there}"
 
 

@@ -32,6 +32,11 @@ def fault_of(checkpoint: Folder) -> str | None:
     return None
 
 
+def without_advice(fault: str) -> str:
+    """Returns the sentence on a checkpoint without its advice, where another one is taken anyway."""
+    return fault.removesuffix("; take another checkpoint")
+
+
 @contextmanager
 def on_this_machine(folder: Folder) -> Iterator[Path]:
     """Gives a folder's path, or that of a copy for as long as the block lasts."""
@@ -100,5 +105,5 @@ def set_damaged_aside(task_folder: Folder, find_fault: Callable[[Folder], str | 
         aside = task_folder / f"{DAMAGED}{name}"
         aside.replace_by(task_folder / name)
         (task_folder / name).remove()
-        told.append(f"{fault.removesuffix('; take another checkpoint')}; goes on from {Path(newest.uri).name}")
+        told.append(f"{without_advice(fault)}; goes on from {Path(newest.uri).name}")
     return told

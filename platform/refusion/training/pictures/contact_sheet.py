@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
-from refusion.fuse.insets import most_different_window
+from refusion.fuse.insets import Image, most_different_window
 from refusion.objectives import FusionWeights
 from refusion.training.pictures.weight_maps import COLOURS, LEGEND, reach_of, weight_planes
 
-Image = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
 MOST_ROWS = 6
 # Pixels of a picture's longer side, and of an inset's.
