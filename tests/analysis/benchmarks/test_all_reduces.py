@@ -27,9 +27,9 @@ def test_all_reduces_are_told_apart_by_the_step_they_belong_to(all_reduces: Modu
 
 
 def test_the_training_uses_them_only_while_they_watch(all_reduces: ModuleType) -> None:
-    before = (all_reduces.loop.average_over_workers, all_reduces.Step.meta, all_reduces.Step.fusion)
+    before = (all_reduces.step_graphs.average_over_workers, all_reduces.Step.meta, all_reduces.Step.fusion)
     watched = all_reduces.AllReduces()
     with watched.watching():
-        assert all_reduces.loop.average_over_workers is watched
+        assert all_reduces.step_graphs.average_over_workers is watched
         assert all_reduces.Step.meta is not before[1]
-    assert before == (all_reduces.loop.average_over_workers, all_reduces.Step.meta, all_reduces.Step.fusion)
+    assert before == (all_reduces.step_graphs.average_over_workers, all_reduces.Step.meta, all_reduces.Step.fusion)
