@@ -138,9 +138,12 @@ def _runs(count: int, places: Places, folder: Path) -> Iterator[dict[str, float]
 
 def _trials(count: int, places: Places, folder: Path) -> Iterator[dict[str, float]]:
     from refusion.cli.sweep import sweep
+    from refusion.runtime import cluster
 
     if not count:
         return
+    # What Ray starts ends with the thread that started it, and this process with that.
+    cluster.connect()
     file, records = folder / "sweep.yaml", folder / "home" / "sweeps" / "soak" / "trials"
     file.write_text(_SPACE, encoding="utf-8")
     words = [*_words(_TINY | _A_PICTURE), "--config", str(file), "--task", "IVIF", "--no-compile", "--run-name", "soak"]

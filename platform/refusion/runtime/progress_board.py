@@ -91,7 +91,7 @@ def start_progress_board() -> Any:
 
 @cache
 def _actor_class() -> Any:
-    """Returns the class of the actor, made once: Ray keeps each one's signatures for as long as the process lives."""
+    """Returns the class of the actor, made once: Ray keeps each one's signatures until it is shut down."""
     return ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1)(ProgressBoard)
 
 
