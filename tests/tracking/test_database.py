@@ -141,7 +141,7 @@ def test_a_store_that_is_opened_again_leaves_nothing_in_memory(tmp_path: Path) -
 
     def constraints() -> int:
         gc.collect()
-        return sum(isinstance(each, sqlalchemy.CheckConstraint) for each in gc.get_objects())
+        return sum(type(each) is sqlalchemy.CheckConstraint for each in gc.get_objects())
 
     open_database(uri)
     before = constraints()
