@@ -20,7 +20,7 @@ from refusion.meta.state import TrainingState
 from refusion.metrics import METRICS, evaluate
 from refusion.objectives import FusionWeights
 from refusion.runtime.distributed import Shard
-from refusion.tracking.views.keys import SHEET
+from refusion.tracking.views.pictures import SHEET
 from refusion.training import validation
 from refusion.training.pictures import weight_maps as maps_of_weights
 from refusion.training.pictures.weight_maps import weight_maps

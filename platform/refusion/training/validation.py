@@ -17,7 +17,7 @@ from refusion.images.dataset import evenly_spaced
 from refusion.images.store import PairStore
 from refusion.metrics import evaluate
 from refusion.runtime.distributed import Shard, gather_on_all
-from refusion.tracking.views.keys import SHEET
+from refusion.tracking.views.pictures import SHEET
 from refusion.training.pictures.contact_sheet import SheetRow, contact_sheet, sheet_row
 from refusion.training.pictures.weight_maps import proposed_weights, weight_maps
 

@@ -6,16 +6,31 @@ import re
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
 
+# A worker reads the key of sheets here, and each one would take seconds longer to start.
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SHEET = "sheet"
+"""First part of the key of a sheet of pictures, which is to be read in its tile."""
 # MLflow's previews have 256 pixels, in which nobody reads a sheet's labels.
 _PREVIEW_SIDE, _QUALITY = 1600, 85
 # Set by MLflow too; without it the page does not look for pictures.
 _LOGGED_TAG = "mlflow.loggedImages"
+
+
+def is_sheet(key: str) -> bool:
+    """Returns true for the key of a sheet, also of a trial of several tasks.
+
+    >>> is_sheet("sheet/IVIF"), is_sheet("IVIF/sheet/IVIF"), is_sheet("fused/sheet/a")
+    (True, True, False)
+    """
+    return SHEET in key.split("/")[:2] and not key.startswith(("fused/", "weights/"))
 
 
 def log_readable(client: MlflowClient, run_id: str, pixels: NDArray[np.uint8], key: str, step: int, stamp: int) -> None:

@@ -20,8 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from refusion.tracking.epochs import step_of
 from refusion.tracking.registry import Version, is_registered, register_version
 from refusion.tracking.store import open_store
-from refusion.tracking.views.keys import is_sheet
-from refusion.tracking.views.pictures import log_readable
+from refusion.tracking.views.pictures import is_sheet, log_readable
 from refusion.tracking.views.write import put_views
 from refusion.tracking.waiting.opening import begin_run
 from refusion.tracking.waiting.spool import Entry, Spool
