@@ -6,11 +6,14 @@ import re
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient  # which a training's loop does without
 
 SHEET = "sheet"
 """First part of the key of a sheet of pictures, which is to be read in its tile."""

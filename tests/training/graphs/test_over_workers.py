@@ -48,7 +48,7 @@ class FailingEarly(StepGraphs):
 
 
 def graphs_of(way: str, rank: int, state: TrainingState, notes: list[str]) -> StepGraphs:
-    """What a worker runs its steps by: the second one fails."""
+    """Runs a worker's steps; on the second one it fails."""
     cpu, made = torch.device("cpu"), list[DryRun]()
     broken = way if rank == 1 else ""
 
