@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from gpu.rows import Row
 
@@ -51,9 +53,12 @@ def rows_of_runs(files: Sequence[str], run: Callable[[Sequence[str]], Iterator[s
 
 
 def _pytest(files: Sequence[str]) -> Iterator[str]:
-    options = ["-v", "-m", "gpu", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options = ["-v", "-m", "gpu", "--color=no", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
     command = [sys.executable, "-m", "pytest", *options, "--continue-on-collection-errors", *files]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pytest:
+    # Other plugins that are there may lack what they need, or spread the tests over processes.
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as pytest:
         assert pytest.stdout is not None
         yield from pytest.stdout
 
