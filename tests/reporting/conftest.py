@@ -15,7 +15,6 @@ import yaml
 
 from refusion.images.writing import write_image
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.runs import finish_run
 from refusion.tracking.store import open_store
 from refusion.tracking.sweeps import log_sweep_results, start_sweep_run, start_trial_run, trial_tags
 
@@ -120,7 +119,7 @@ def write_asha(uri: str, experiment: str, folder: Path, name: str = "asha") -> N
         qualities[number] = scores(values, 9)["SSIM"] if ended == "finished" else 0.0
     best, settings = max(qualities, key=qualities.__getitem__), {"schedule": {"rate": {"value": 1e-3}}}
     assert log_sweep_results(uri, parent, best, yaml.safe_dump(settings), json.loads(json.dumps(COMPARISON))) is None
-    finish_run(uri, parent, "FINISHED")
+    TaskRecorder(uri, parent).finish("FINISHED")
 
 
 def write_pbt(uri: str, experiment: str, name: str = "pbt", members: int = 4, interval: int = 2) -> None:

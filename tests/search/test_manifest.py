@@ -224,7 +224,9 @@ def test_what_is_wrong_is_named_before_anything_is_written(
     assert not (home / "sweeps").exists()
 
 
-@pytest.mark.parametrize("given", [{"scheduler": "pbt", "interval": 3}, {"grace": 4}, {"interval": 9}])
+@pytest.mark.parametrize(
+    "given", [{"scheduler": "pbt", "interval": 3}, {"grace": 4}, {"interval": 9}, {"scheduler": "none", "grace": 5}]
+)
 def test_the_longest_interval_and_grace_are_taken(request_of: Ask, given: dict[str, Any]) -> None:
     options = open_manifest(request_of(**given)).options
     assert {name: getattr(options, name) for name in given} == given

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -34,8 +33,8 @@ def test_job_with_a_task_below_it(uri: str, experiment: str, client: MlflowClien
 def test_resume_finds_and_reopens_both(uri: str, experiment: str, client: MlflowClient) -> None:
     job = runs.start_job_run(uri, experiment, "day's run", {"workers": 1}, {})
     task = runs.start_task_run(uri, experiment, job, "MIF", "MIF", {"schedule": {"epochs": 5}})
-    runs.finish_run(uri, task, "FAILED")
-    runs.finish_run(uri, job, "KILLED")
+    client.set_terminated(task, "FAILED")
+    client.set_terminated(job, "KILLED")
     assert (client.get_run(task).info.status, client.get_run(job).info.status) == ("FAILED", "KILLED")
 
     assert runs.find_job_run(uri, experiment, "day's run") == job
@@ -46,7 +45,7 @@ def test_resume_finds_and_reopens_both(uri: str, experiment: str, client: Mlflow
     assert (parent.data.params["workers"], parent.data.tags["resumed.workers"]) == ("1", "4")
     assert parent.data.tags["note"] == "again"
     assert (child.data.params["schedule.epochs"], child.data.tags["resumed.schedule.epochs"]) == ("5", "9")
-    runs.finish_run(uri, task, "FINISHED")
+    client.set_terminated(task, "FINISHED")
     assert client.get_run(task).info.status == "FINISHED"
 
 
@@ -71,18 +70,9 @@ def test_deleted_runs_are_not_found(uri: str, experiment: str, client: MlflowCli
         runs.reopen_run(uri, job)
 
 
-def test_summary_and_results(uri: str, experiment: str, client: MlflowClient) -> None:
-    job = runs.start_job_run(uri, experiment, "summary", {}, {})
-    runs.log_job_summary(uri, job, {"IVIF": {"Qabf": 0.61, "EN": 7.0}, "MIF": {"Qabf": float("nan")}})
-    metrics = client.get_run(job).data.metrics
-    assert (metrics["IVIF/Qabf"], metrics["IVIF/EN"]) == (0.61, 7.0)
-    assert metrics["MIF/Qabf"] != metrics["MIF/Qabf"]
-
-    for score in (0.5, 0.6):
-        runs.log_table(uri, job, [{"task": "IVIF", "Qabf": score}, {"task": "MIF", "Qabf": 0.1}], "results.csv")
+def test_a_text_becomes_an_artifact_of_that_name(uri: str, experiment: str, client: MlflowClient) -> None:
+    job = runs.start_job_run(uri, experiment, "noted", {}, {})
     runs.log_text(uri, job, "α = 1\n", "notes/summary.md")
-    table = pd.read_csv(client.download_artifacts(job, "results.csv"))
-    assert table.to_dict("list") == {"task": ["IVIF", "MIF"], "Qabf": [0.6, 0.1]}
     assert Path(client.download_artifacts(job, "notes/summary.md")).read_text(encoding="utf-8") == "α = 1\n"
     assert list(Path.cwd().iterdir()) == []
 
@@ -93,7 +83,7 @@ def test_runs_whose_job_is_gone_are_closed_with_all_below_and_others_stay(
     gone = runs.start_job_run(uri, experiment, "gone", {}, {"storage": "/runs/gone"})
     below = runs.start_task_run(uri, experiment, gone, "MIF", "gone-MIF", {})
     ended = runs.start_task_run(uri, experiment, gone, "IVIF", "gone-IVIF", {})
-    runs.finish_run(uri, ended, "FINISHED")
+    client.set_terminated(ended, "FINISHED")
     alive = runs.start_job_run(uri, experiment, "alive", {}, {"storage": "/runs/alive"})
     unknown = runs.start_job_run(uri, experiment, "unknown", {}, {})
     assert runs.close_abandoned(uri, experiment, lambda folder: folder == "/runs/gone") == ["gone"]
@@ -104,6 +94,6 @@ def test_runs_whose_job_is_gone_are_closed_with_all_below_and_others_stay(
 
 def test_a_reopened_run_does_not_go_on_saying_what_stopped_it(uri: str, experiment: str, client: MlflowClient) -> None:
     job = runs.start_job_run(uri, experiment, "lost", {}, {"error": "the actor is dead"})
-    runs.finish_run(uri, job, "FAILED")
+    client.set_terminated(job, "FAILED")
     runs.reopen_run(uri, job)
     assert "error" not in client.get_run(job).data.tags

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from refusion.errors import UserError
 from refusion.tracking import sweeps
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.runs import finish_run, start_job_run
+from refusion.tracking.runs import start_job_run
 from refusion.tracking.settings import TAG_LIMIT
 from refusion.tracking.sweeps import RecordedTrial, read_sweep, start_sweep_run, start_trial_run, trial_tags
 
@@ -65,8 +65,8 @@ def test_resume_reopens_the_sweep_and_its_trials(uri: str, experiment: str, clie
     first = start_sweep_run(uri, experiment, "again", {"seed": 0}, {"searcher": "random"}, SPEC)
     trial = start_trial_run(uri, experiment, first, "again", "all", 1, {}, trial_tags({"x": 1}, lineage=[]))
     TaskRecorder(uri, trial).epoch(1, {"SSIM": 0.1})
-    finish_run(uri, trial, "KILLED")
-    finish_run(uri, first, "KILLED")
+    client.set_terminated(trial, "KILLED")
+    client.set_terminated(first, "KILLED")
 
     longer = {**SPEC, "trials": 40}
     assert start_sweep_run(uri, experiment, "again", {"seed": 0}, {"storage": "d"}, longer, resumed=True) == first

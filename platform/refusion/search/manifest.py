@@ -14,7 +14,7 @@ from refusion.import_path import is_import_path
 from refusion.runtime.foreign_code import named_code, refuse_unnamed_code
 from refusion.runtime.manifest import JobRequest, Manifest, changed_settings
 from refusion.runtime.run_names import with_absolute_data
-from refusion.search.options import PBT_KINDS, SweepOptions, read_options, with_new_names
+from refusion.search.options import PBT_KINDS, STOPPING, SweepOptions, read_options, with_new_names
 from refusion.search.schedulers.explore import check_pbt_space
 from refusion.search.schedulers.imported import imported_scheduler
 from refusion.search.space.fixed import fix_given
@@ -129,9 +129,10 @@ def open_manifest(request: SweepRequest) -> SweepManifest:
             f"--interval {options.interval}: no exchange takes place within --schedule.epochs "
             f"{base.schedule.epochs}; make the interval shorter or train longer"
         )
-    if options.grace > base.schedule.epochs:
+    if options.scheduler in STOPPING and options.grace > base.schedule.epochs:
         raise UserError(
-            f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs})"
+            f"--grace {options.grace}: is longer than the trials (--schedule.epochs {base.schedule.epochs}); say a "
+            f"shorter --grace, train longer, or --scheduler none"
         )
     if is_import_path(options.scheduler):
         imported_scheduler(options.scheduler, base.schedule.epochs, base.seed)

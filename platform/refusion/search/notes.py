@@ -9,12 +9,12 @@ from typing import Any
 from refusion.config.layers import leaves
 from refusion.config.settings import Settings
 from refusion.search.manifest import SweepManifest
+from refusion.search.options import STOPPING
 from refusion.search.results.comparison import FEWEST_PAIRS
 from refusion.search.results.held_out import TaskVal
 from refusion.search.schedulers.factory import rungs
 from refusion.search.space.effect import never_reached, without_effect
 
-_STOPPING = ("asha", "hyperband", "median")
 # Settings that say where a trial runs, not what it is.
 _NOT_TOLD = ("tasks", "data", "workers", "threads", "gpu", "graphs", "retries", "compile", "recompute", "checkpoints")
 
@@ -30,7 +30,7 @@ def notes(manifest: SweepManifest, val: Mapping[str, TaskVal]) -> list[str]:
     epochs = f"{base.schedule.epochs} epoch{'s' * (base.schedule.epochs != 1)}"
     found = [f"trial 0 has the base settings: {told_differences(base)}; the other trials lay their values over them"]
     found += manifest.notes
-    if options.scheduler in _STOPPING and not rungs(
+    if options.scheduler in STOPPING and not rungs(
         options.scheduler, base.schedule.epochs, options.grace, options.reduction
     ):
         found.append(

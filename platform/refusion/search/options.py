@@ -14,7 +14,9 @@ from refusion.tasks import TaskName
 
 DEFAULT_OBJECTIVE = "SSIM,Qabf,VIF,SCD"
 SearchKind = Literal["random", "grid", "optuna"]
-SCHEDULERS = ("asha", "hyperband", "median", "pbt", "pb2", "none")
+# Those that end trials, so that a grace period means something.
+STOPPING = ("asha", "hyperband", "median")
+SCHEDULERS = (*STOPPING, "pbt", "pb2", "none")
 # Population-based schedulers change values while a trial trains, and choose its next values themselves.
 PBT_KINDS = ("pbt", "pb2")
 # Schedulers that pause trials until others have come as far, so that all of them must have begun.

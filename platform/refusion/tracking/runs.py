@@ -6,17 +6,15 @@ go through ``recorder.TaskRecorder``, which survives an unreachable store.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run, ViewType
+from mlflow.entities import Run, ViewType
 
 from refusion.tracking.epochs import NUMBERING, epoch_of
 from refusion.tracking.provenance import COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, provenance_tags
-from refusion.tracking.settings import TAG_LIMIT, log_settings, safe_name, truncate
+from refusion.tracking.settings import TAG_LIMIT, log_settings, truncate
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PARENT_TAG = "mlflow.parentRunId"
@@ -110,11 +108,6 @@ def reopen_run(
         client.set_tag(run_id, name, truncate(str(value), TAG_LIMIT))
 
 
-def finish_run(uri: str, run_id: str, status: Status) -> None:
-    """Closes a run; a run that is closed already gets the new status and time."""
-    MlflowClient(tracking_uri=uri).set_terminated(run_id, status)
-
-
 def close_abandoned(uri: str, experiment_id: str, is_abandoned: Callable[[str], bool]) -> list[str]:
     """Closes, as killed, jobs' and sweeps' runs that say they are running though their job is gone; with all below.
 
@@ -177,25 +170,6 @@ def recorded_epochs(uri: str, run_id: str, metric: str) -> set[int]:
     return {epoch_of(point.step, tags) for point in client.get_metric_history(run_id, metric)}
 
 
-def log_job_summary(uri: str, run_id: str, summary: Mapping[str, Mapping[str, float]], step: int = 0) -> None:
-    """Writes ``{task: {metric: value}}`` as metrics ``IVIF/Qabf``, so that the runs table compares whole jobs."""
-    stamp = time.time_ns() // 1_000_000
-    metrics = [
-        Metric(safe_name(f"{task}/{name}"), float(value), stamp, step)
-        for task, row in summary.items()
-        for name, value in row.items()
-    ]
-    client = MlflowClient(tracking_uri=uri)
-    for start in range(0, len(metrics), METRICS_PER_BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
-
-
 def log_text(uri: str, run_id: str, text: str, file: str) -> None:
     """Writes a text as the artifact ``file`` (such as ``summary.md``), replacing an older one."""
     MlflowClient(tracking_uri=uri).log_text(run_id, text, file)
-
-
-def log_table(uri: str, run_id: str, rows: Sequence[Mapping[str, Any]], file: str) -> None:
-    """Writes rows as the CSV artifact ``file``, which the UI shows as a table, replacing an older one."""
-    # MLflow's own log_table appends to an older file, so that a resumed job would list each task twice.
-    log_text(uri, run_id, pd.DataFrame(rows).to_csv(index=False), file)

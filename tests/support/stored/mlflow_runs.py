@@ -17,7 +17,7 @@ import numpy as np
 from refusion.images.writing import write_image
 from refusion.runtime.ports import free_ports
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.runs import log_job_summary, start_job_run, start_task_run
+from refusion.tracking.runs import start_job_run, start_task_run
 from refusion.tracking.store import open_store
 from refusion.tracking.sweeps import start_sweep_run, start_trial_run
 from refusion.tracking.views.write import write_views
@@ -50,8 +50,9 @@ def small_store(folder: Path) -> tuple[str, str]:
             write_image(sheet, _picture(job, epoch, SHEET_SIZE))
             recorder.pictures(epoch, {"fused/head": file, "sheet/MIF": sheet})
         recorder.finish("FINISHED")
-        log_job_summary(uri, parent, {"MIF": scores})
-        TaskRecorder(uri, parent).finish("FINISHED")
+        job_recorder = TaskRecorder(uri, parent)
+        job_recorder.summary({f"MIF/{metric}": score for metric, score in scores.items()})
+        job_recorder.finish("FINISHED")
         runs.append(task)
     sweep = start_sweep_run(uri, experiment, "rates", {}, {"task": "MIF"}, {})
     trial = start_trial_run(uri, experiment, sweep, "rates", "MIF", 1, {}, {"ended": "finished"})

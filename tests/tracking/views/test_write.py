@@ -6,7 +6,7 @@ import numpy as np
 from mlflow import MlflowClient
 
 from refusion.tracking.views.state import TAG, view_states
-from refusion.tracking.views.write import NOTE_TAG, describe_run, pages, view_address, write_views
+from refusion.tracking.views.write import NOTE_TAG, pages, view_address, write_views
 
 
 def tags_of(uri: str, experiment: str) -> dict[str, str]:
@@ -38,14 +38,6 @@ def test_a_training_leaves_the_columns_of_the_newest_sweep(uri: str, experiment:
 
 def test_a_store_that_is_away_stops_nothing(uri: str) -> None:
     assert "no experiment" in str(write_views(uri, "999")).lower()
-    assert describe_run(uri, "0" * 32, "text")
-
-
-def test_a_runs_description_is_written(uri: str, experiment: str) -> None:
-    client = MlflowClient(tracking_uri=uri)
-    run = client.create_run(experiment).info.run_id
-    assert describe_run(uri, run, "| a |") is None
-    assert client.get_run(run).data.tags[NOTE_TAG] == "| a |"
 
 
 def test_the_address_opens_the_charts_where_the_view_is_one_of_charts() -> None:

@@ -8,7 +8,7 @@ from refusion.config.settings import Settings
 from refusion.errors import UserError
 from refusion.import_path import is_import_path
 from refusion.search.objective.scoreboard import Scoreboard
-from refusion.search.options import PAUSING, PBT_KINDS
+from refusion.search.options import PAUSING, PBT_KINDS, STOPPING
 from refusion.search.schedulers.base import SCORE, OnDecision, ScoredScheduler
 from refusion.search.schedulers.early_stopping import Asha, Median, asha_rungs
 from refusion.search.schedulers.explore import check_pbt_space
@@ -112,7 +112,7 @@ def rungs(kind: str, epochs: int, grace: int = 1, factor: int = 3) -> list[int]:
 
 
 def _check(kind: str, epochs: int, grace: int, factor: int, interval: int) -> None:
-    if kind in ("asha", "hyperband", "median") and not 1 <= grace <= epochs:
+    if kind in STOPPING and not 1 <= grace <= epochs:
         raise UserError(f"--grace {grace}: choose 1 to {epochs}, the epochs of a trial")
     if kind in ("asha", "hyperband") and factor < 2:
         raise UserError(f"--reduction {factor}: one trial in so many goes on at each rung; choose 2 or more")

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+# A worker reads the key of sheets here, and each one would take seconds longer to start.
 if TYPE_CHECKING:
-    from mlflow import MlflowClient  # which a training's loop does without
+    from mlflow import MlflowClient
 
 SHEET = "sheet"
 """First part of the key of a sheet of pictures, which is to be read in its tile."""

@@ -11,7 +11,6 @@ from mlflow import MlflowClient, MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from refusion.tracking.failures import reason_of
-from refusion.tracking.settings import TAG_LIMIT, truncate
 from refusion.tracking.store import page_address, run_address, ui_command
 from refusion.tracking.views.state import TAG, view_states
 
@@ -94,15 +93,6 @@ def _pictures_of(client: MlflowClient, run_id: str) -> dict[str, int]:
             key, step = f"{logged[1]}/{logged[2]}", int(logged[3])
             found[key] = max(step, found.get(key, 0))
     return found
-
-
-def describe_run(uri: str, run_id: str, text: str) -> str | None:
-    """Writes a run's description, in Markdown; returns None, or in one line why it could not be written."""
-    try:
-        MlflowClient(tracking_uri=uri).set_tag(run_id, NOTE_TAG, truncate(text, TAG_LIMIT))
-    except (MlflowException, OSError, SQLAlchemyError) as error:
-        return reason_of(error)
-    return None
 
 
 def view_address(uri: str, experiment_id: str, name: str) -> str:
