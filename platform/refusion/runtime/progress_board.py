@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from refusion.runtime.cluster import beside_driver
 
 
 @dataclass
@@ -83,9 +84,8 @@ def start_progress_board() -> Any:
 
     One whose process is lost is started again, without its rows, which the next reports fill.
     """
-    # With another node it would be lost while the job goes on.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    actor = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
+    where = beside_driver()
+    actor = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1, scheduling_strategy=where)
     return actor(ProgressBoard).remote()
 
 
