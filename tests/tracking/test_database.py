@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import subprocess
@@ -132,6 +133,20 @@ def test_a_store_of_an_older_mlflow_is_upgraded_and_kept(tmp_path: Path, monkeyp
         require_store(f"sqlite:///{copy}")
     names = {path.name for path in tmp_path.iterdir()} - {"working"}
     assert names == {file.name, f"{file.name}.lock", f"{file.name}.before-upgrade", copy.name}
+
+
+def test_a_store_that_is_opened_again_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    open_database(uri)
+
+    def constraints() -> int:
+        gc.collect()
+        return sum(type(each) is sqlalchemy.CheckConstraint for each in gc.get_objects())
+
+    open_database(uri)
+    before = constraints()
+    open_database(uri)
+    assert constraints() == before > 0
 
 
 def test_a_server_is_not_upgraded_from_here() -> None:

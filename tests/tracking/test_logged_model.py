@@ -21,6 +21,7 @@ from refusion.errors import UserError
 from refusion.fuse import fuse_pair, load_module
 from refusion.networks import FusionModule
 from refusion.tracking.loading import find_model
+from refusion.tracking.models import logging
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run
@@ -49,6 +50,11 @@ def logged(uri: str, experiment: str, checkpoint: Path, version: MakeVersion) ->
         registered = recorder.model(checkpoint, version("IVIF", recorder.run_id, 0, 0.5))
     assert recorder.unsent == 0
     return str(registered)
+
+
+@pytest.mark.usefixtures("logged")
+def test_the_code_of_a_model_that_was_logged_is_no_module_of_this_process() -> None:
+    assert not [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(logging._CODE)]
 
 
 @pytest.mark.usefixtures("logged", "fuse")

@@ -63,6 +63,7 @@ def test_real_device() -> None:
     assert held.numel() == 1_000_000
 
 
-def test_a_worker_does_not_import_mlflow() -> None:
-    code = "import sys, refusion.tracking.system as s; s.system_metrics(); sys.exit('mlflow' in sys.modules)"
+@pytest.mark.parametrize("module", ["refusion.training.worker", "refusion.search.trials.trainable"])
+def test_a_worker_does_not_import_mlflow(module: str) -> None:
+    code = f"import sys, {module}, refusion.tracking.system as s; s.system_metrics(); sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

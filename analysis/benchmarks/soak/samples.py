@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,6 +46,8 @@ def sample(places: Places) -> dict[str, float]:
 
     Memory is what a process has for itself alone, in MiB.
     """
+    # Thread pools and connections in reference cycles go with the next collection, whenever that would come.
+    gc.collect()
     own = psutil.Process()
     found: dict[str, list[psutil.Process]] = {"driver": [own]} | {role.strip(): [] for role in _ROLES}
     for process in own.children(recursive=True):
@@ -57,6 +62,8 @@ def sample(places: Places) -> dict[str, float]:
         numbers[f"{role}: handles"] = _sum(processes, lambda process: process.num_fds())
         numbers[f"{role}: threads"] = _sum(processes, lambda process: process.num_threads())
         numbers[f"{role}: processes"] = len(processes)
+    numbers["driver: exit hooks"] = atexit._ncallbacks()
+    numbers["driver: log handlers"] = _log_handlers()
     numbers["temporary files"] = _files(places.temporary)
     numbers["Ray's session: files"] = _files(places.session)
     numbers["Ray's session: MiB"] = _bytes(places.session) / MIB
@@ -71,6 +78,11 @@ def _sum(processes: list[psutil.Process], quantity: Callable[[psutil.Process], f
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             total += quantity(process)
     return total
+
+
+def _log_handlers() -> int:
+    loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
+    return sum(len(getattr(logger, "handlers", ())) for logger in loggers)
 
 
 def _files(folder: Path) -> int:

@@ -1,19 +1,22 @@
 """Many tiny trainings in a row, and a sweep of many tiny trials, on one Ray head: what grows with each?
 
-    python analysis/benchmarks/soak/soak.py [--runs 200] [--trials 200] [--out analysis/results/soak]
+    python analysis/benchmarks/soak/soak.py [--runs 200] [--trials 200] [--minutes M] [--out analysis/results/soak]
 
 Each run is a whole job: pairs checked, one worker, two steps, one validation, checkpoints, records in MLflow, its page.
-After each one, and after each trial, it is seen what this process and Ray's hold: memory, handles, threads, processes,
-and the files in temporary folders and in /dev/shm, which other programs of the machine use too. A line through what
-was seen gives the growth per run; the first fifth, in which caches fill, does not count. CSV files hold every sample
-and the table. Nothing is left elsewhere.
+Trials keep pictures too, in processes that are used again. After each one it is seen what this process and Ray's hold:
+memory, handles, threads, processes, and the files in temporary folders and in /dev/shm, which other programs of the
+machine use too. A line through what was seen gives the growth per run; the first fifth, in which caches fill, does not
+count. CSV files hold every sample and the table, also of a soak that is stopped, by Ctrl-C, SIGTERM or --minutes.
+Nothing is left elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -32,12 +35,17 @@ _TINY = {
     "data": "builtin", "threads": "1", "schedule.epochs": "1", "schedule.meta_iterations": "1",
     "schedule.fusion_steps": "1", "images.crop": "32", "images.batch": "1", "network.width": "8",
     "network.reconstruction_width": "8", "network.heads": "2", "network.blocks": "1", "validation.images": "1",
-    "validation.pictures": "1", "validation.at_start": "false", "network.start": "random",
+    "validation.at_start": "false", "network.start": "random",
 }  # fmt: skip
+# Of a run, drawing them takes its worker a second, and that process ends with it.
+_NO_PICTURES, _A_PICTURE = {"validation.pictures": "0"}, {"validation.pictures": "1"}
 _SPACE = "space: {schedule.rate.value: {low: 1.0e-4, high: 1.0e-2, log: true}}\n"
 _AFTER, _SECONDS = "after", "seconds"
 # Growth over all runs that is no news: MiB, handles, threads, processes, files, seconds.
-_LEAST = {"MiB": 2.0, "handles": 2.0, "threads": 2.0, "processes": 1.0, "files": 2.0, _SECONDS: 1.0}
+_LEAST = {
+    "MiB": 2.0, "handles": 2.0, "threads": 2.0, "processes": 1.0, "files": 2.0, "hooks": 2.0,
+    "handlers": 2.0, _SECONDS: 1.0,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,26 +53,46 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What grows with each training and each trial on one Ray head.")
     parser.add_argument("--runs", type=int, default=200, help="trainings in a row [200]")
     parser.add_argument("--trials", type=int, default=200, help="trials of the sweep [200]")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of the runs, and of the trials, at most")
     parser.add_argument("--out", type=Path, help="folder for runs.csv, trials.csv and growth.csv")
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 120)
+    # Otherwise this process would end at once, and leave its Ray and its folder.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    grown: list[dict[str, object]] = []
     failed = 0
     with _places() as (places, folder):
-        grown = []
         for kind, count, soak in (("runs", options.runs, _runs), ("trials", options.trials, _trials)):
             rows: list[dict[str, float]] = []
-            for row in soak(count, places, folder):
-                failed += int(row.pop("failed"))
-                rows.append(row)
-                if options.out is not None:
-                    options.out.mkdir(parents=True, exist_ok=True)
-                    pd.DataFrame(rows).to_csv(options.out / f"{kind}.csv", index=False, float_format="%.3f")
+            stopped = False
+            try:
+                for row in _within(options.minutes, soak(count, places, folder)):
+                    failed += int(row.pop("failed"))
+                    rows.append(row)
+                    _write(pd.DataFrame(rows), options.out, f"{kind}.csv", "%.3f")
+            except KeyboardInterrupt:
+                stopped = True
             some = growths(pd.DataFrame(rows))
             console.print(table_of(kind, some, len(rows)))
             grown += [{"kind": kind, **vars(growth), "grows": _grows(growth)} for growth in some]
-            if options.out is not None:
-                pd.DataFrame(grown).to_csv(options.out / "growth.csv", index=False, float_format="%.4g")
+            _write(pd.DataFrame(grown), options.out, "growth.csv", "%.4g")
+            if stopped:
+                break
     return 1 if failed else 0
+
+
+def _within(minutes: float, rows: Iterator[dict[str, float]]) -> Iterator[dict[str, float]]:
+    end = time.monotonic() + 60 * minutes
+    for row in rows:
+        yield row
+        if time.monotonic() > end:
+            return
+
+
+def _write(table: pd.DataFrame, folder: Path | None, name: str, numbers: str) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / name, index=False, float_format=numbers)
 
 
 def growths(samples: pd.DataFrame) -> list[Growth]:
@@ -102,7 +130,7 @@ def _runs(count: int, places: Places, folder: Path) -> Iterator[dict[str, float]
 
     for number in range(1, count + 1):
         begun = time.monotonic()
-        words = [*_words(_TINY), "--tasks", "IVIF", "--no-compile", "--run-name", f"run-{number}"]
+        words = [*_words(_TINY | _NO_PICTURES), "--tasks", "IVIF", "--no-compile", "--run-name", f"run-{number}"]
         with _quiet(folder):
             status = train_all_tasks(words, "")
         yield {_AFTER: number, _SECONDS: time.monotonic() - begun, **sample(places), "failed": status}
@@ -110,21 +138,27 @@ def _runs(count: int, places: Places, folder: Path) -> Iterator[dict[str, float]
 
 def _trials(count: int, places: Places, folder: Path) -> Iterator[dict[str, float]]:
     from refusion.cli.sweep import sweep
+    from refusion.runtime import cluster
 
     if not count:
         return
+    # What Ray starts ends with the thread that started it, and this process with that.
+    cluster.connect()
     file, records = folder / "sweep.yaml", folder / "home" / "sweeps" / "soak" / "trials"
     file.write_text(_SPACE, encoding="utf-8")
-    words = [*_words(_TINY), "--config", str(file), "--task", "IVIF", "--no-compile", "--run-name", "soak"]
+    words = [*_words(_TINY | _A_PICTURE), "--config", str(file), "--task", "IVIF", "--no-compile", "--run-name", "soak"]
     words += ["--trials", str(count), "--search", "random", "--scheduler", "none"]
-    status: list[int] = []
+    status: list[int | Exception] = []
 
     def search() -> None:
-        status.append(sweep(words, ""))
+        try:
+            status.append(sweep(words, ""))
+        except Exception as error:  # noqa: BLE001 - of another thread; raised below
+            status.append(error)
 
     # Tune wants no main thread, and a trial that begins is the moment to look.
     with _quiet(folder):
-        thread = threading.Thread(target=search)
+        thread = threading.Thread(target=search, daemon=True)
         thread.start()
         seen, begun = 0, time.monotonic()
         while thread.is_alive():
@@ -135,7 +169,7 @@ def _trials(count: int, places: Places, folder: Path) -> Iterator[dict[str, floa
                 yield {_AFTER: there, _SECONDS: (now - begun) / (there - seen), **sample(places), "failed": 0}
                 seen, begun = there, now
     if status != [0]:
-        raise RuntimeError(f"the sweep failed: {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}")
+        raise RuntimeError(f"the sweep failed: {status}, {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}")
 
 
 def _words(settings: dict[str, str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import ray
@@ -84,9 +85,13 @@ def start_progress_board() -> Any:
 
     One whose process is lost is started again, without its rows, which the next reports fill.
     """
-    where = beside_driver()
-    actor = ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1, scheduling_strategy=where)
-    return actor(ProgressBoard).remote()
+    return _actor_class().options(scheduling_strategy=beside_driver()).remote()
+
+
+@cache
+def _actor_class() -> Any:
+    """Returns the class of the actor, made once: Ray keeps each one's signatures until it is shut down."""
+    return ray.remote(num_cpus=0, max_concurrency=4, max_restarts=-1, max_task_retries=-1)(ProgressBoard)
 
 
 def tell(progress_board: Any, task: str, **changes: Any) -> None:

@@ -29,7 +29,8 @@ from refusion.home import installed_command, refusion_home
 from refusion.tracking.drivers import install_command
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
+# Read once, at the first use: MLflow's scripts run as they are read, and each time leave constraints on its classes.
+_MIGRATIONS = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
 # Creating the tables takes seconds, on a busy network disk perhaps a minute.
 _LOCK_SECONDS = 300.0
 # So long an upgrade waits for those who read or write the file.
@@ -213,10 +214,9 @@ def _state_of(shown: str, tables: set[str], revisions: tuple[str, ...]) -> _Stat
             f"the MLflow store {shown} was cut off while its tables were being changed: put back a copy, or move it "
             "away and begin anew"
         )
-    scripts = ScriptDirectory(str(_MIGRATIONS))
-    if revisions == tuple(scripts.get_heads()):
+    if revisions == tuple(_MIGRATIONS.get_heads()):
         return "current"
-    if set(revisions) <= {script.revision for script in scripts.walk_revisions()}:
+    if set(revisions) <= {script.revision for script in _MIGRATIONS.walk_revisions()}:
         return "older"
     raise UserError(
         f"the MLflow store {shown} was written by a newer MLflow than {mlflow.__version__}: install that one "

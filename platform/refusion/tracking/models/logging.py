@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -21,6 +23,7 @@ from refusion.tracking.store import no_progress_bar, warnings_only
 CHECKPOINT = "checkpoint"
 MODEL_FILES = ("fusion.safetensors", "settings.yaml")
 _CODE = Path(__file__).parents[1] / "logged_model.py"
+_CODE_MODULE = "code_model_"
 _REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headless", "pillow")
 
 
@@ -43,7 +46,7 @@ def logged_model(
     if model.status == LoggedModelStatus.READY:
         return model
     try:
-        with no_progress_bar(), warnings_only("mlflow.pyfunc"):
+        with no_progress_bar(), warnings_only("mlflow.pyfunc"), _code_forgotten():
             _write_artifacts(client, model, checkpoint)
     except Exception:
         # One with a token is gone on with.
@@ -57,6 +60,17 @@ def logged_model(
 def _logged_before(client: MlflowClient, run: Run, token: str) -> LoggedModel | None:
     found = client.search_logged_models([run.info.experiment_id], f"tags.`{TOKEN_TAG}` = '{token}'", max_results=1)
     return found[0] if found else None
+
+
+@contextmanager
+def _code_forgotten() -> Iterator[None]:
+    """Takes the modules away as which MLflow imports a model's code, under a new name each time."""
+    before = set(sys.modules)
+    try:
+        yield
+    finally:
+        for name in [name for name in list(sys.modules) if name.startswith(_CODE_MODULE) and name not in before]:
+            sys.modules.pop(name, None)
 
 
 def _write_artifacts(client: MlflowClient, model: LoggedModel, checkpoint: Path) -> None:

@@ -6,11 +6,15 @@ import re
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
+
+# A worker reads the key of sheets here, and each one would take seconds longer to start.
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SHEET = "sheet"
 """First part of the key of a sheet of pictures, which is to be read in its tile."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import atexit
 import importlib
+import logging
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +23,17 @@ def test_what_a_process_comes_to_hold_is_seen(samples: ModuleType, tmp_path: Pat
     thread = threading.Thread(target=ended.wait)
     thread.start()
     held = bytearray(b"x" * (200 << 20))
+    atexit.register(ended.set)
+    handler = logging.NullHandler()
+    logging.getLogger("of a test").addHandler(handler)
     with (places.temporary / "left").open("w"), (places.temporary / "other").open("w"):
         after = samples.sample(places)
     ended.set()
     thread.join()
+    atexit.unregister(ended.set)
+    logging.getLogger("of a test").removeHandler(handler)
     grown = {name: after[name] - before[name] for name in after}
     assert grown["temporary files"] == 2 and grown["driver: handles"] == 2 and grown["driver: threads"] == 1
+    assert grown["driver: exit hooks"] == 1 and grown["driver: log handlers"] == 1
     assert grown["driver: MiB"] > 100 and len(held) == 200 << 20
     assert after["driver: processes"] == 1 and after["raylet: processes"] == 0
