@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 
@@ -60,3 +61,12 @@ def test_real_device() -> None:
     held = torch.zeros(1_000_000, device="cuda")
     assert system_metrics()["system/gpu_memory_allocated_megabytes"] >= 4.0
     assert held.numel() == 1_000_000
+
+
+def test_processes_that_train_import_neither_mlflow_nor_what_draws() -> None:
+    """Each of them would take a second longer to start."""
+    modules = "refusion.training.worker, refusion.search.trials.trainable"
+    code = f"import sys, {modules}, refusion.tracking.system as s; s.system_metrics(); "
+    code += "print(*sorted({'mlflow', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
