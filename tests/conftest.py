@@ -31,6 +31,10 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank_of(item.path))
+    if "mlflow.store.db.utils" in sys.modules:
+        from stored.tables import make_tables_once
+
+        make_tables_once()
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

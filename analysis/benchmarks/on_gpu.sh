@@ -19,13 +19,21 @@ MISSING=$("$PYTHON" -m gpu.needed)
 if [ -n "$MISSING" ]; then
   echo "installing into build/gpu:" $MISSING
   # Without dependencies, which the list has: else pip would fetch another torch or NumPy beside those that are there.
-  FROM=()
+  FROM=(--retries 1 --timeout 20)
   [ -n "${WHEELS:-}" ] && FROM=(--no-index --find-links "$WHEELS")
   # One by one, so that one that cannot be had leaves the others.
   for NAME in $MISSING; do
     "$PYTHON" -m pip install --quiet --no-deps --target build/gpu "${FROM[@]}" -c constraints.txt "$NAME" ||
       "$PYTHON" -m pip install --quiet --no-deps --target build/gpu "${FROM[@]}" "$NAME" ||
-      echo "$NAME cannot be installed; what needs it is left out"
+      echo "$NAME cannot be installed"
   done
+  MISSING=$("$PYTHON" -m gpu.needed --without-tests)
+  if [ -n "$MISSING" ]; then
+    VERSION=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    echo "error: nothing can be measured without:" $MISSING >&2
+    echo "Where there is a network: pip download --no-deps --only-binary=:all: --python-version $VERSION -d wheels" $MISSING >&2
+    echo "and here: WHEELS=wheels make gpu" >&2
+    exit 2
+  fi
 fi
-exec "$PYTHON" -m gpu.on_gpu "$@"
+exec "$PYTHON" -m gpu.on_gpu --gone "$SECONDS" "$@"

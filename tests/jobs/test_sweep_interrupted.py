@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from broken.jobs import LIMIT
 from mlflow import MlflowClient
 from sweep_jobs import job, recorded, records, scores
 
@@ -22,7 +23,8 @@ from refusion.search.trials.records import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults]
+# On a busy machine each start of Ray takes minutes.
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(LIMIT)]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file:
     environment["RAY_ADDRESS"] = "local"
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     journal = Journal(Folder(str(home / "sweeps" / "killed")))
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     try:
         while time.monotonic() < deadline:
             found = journal.read() if (home / "sweeps" / "killed" / "trials").exists() else {}
@@ -106,7 +108,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(home: Path, data: Path, sweep_fi
     environment["RAY_ADDRESS"] = "local"
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = home / "sweeps" / "cut" / "trials"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline and process.poll() is None:
         if folder.exists() and any("SSIM" in file.read_text() for file in folder.glob("*.json")):
             break

@@ -57,3 +57,15 @@ def test_says_which_trials_wait_for_their_workers_places(clock: list[float]) -> 
     turn(events, clock, 21)
     turn(events, clock, 21)
     assert len(said) == 1
+
+
+def test_the_last_report_of_a_trial_is_on_record_as_that() -> None:
+    told: list[tuple[Any, ...]] = []
+    state: Any = SimpleNamespace(
+        to_end=lambda *what: told.append(("to_end", *what)), reported=lambda *what: told.append(("reported", what[1]))
+    )
+    events = Events(state, lambda: None, lambda _: None, {})
+    for epoch in (1, 2):
+        events.on_trial_result(1, [], SimpleNamespace(config={"number": 7}), {"epoch": epoch, "done": epoch == 2})
+    # Before the report, with which it is put on the disk.
+    assert told == [("reported", 1), ("to_end", 7, 2), ("reported", 2)]

@@ -218,3 +218,17 @@ def test_an_epoch_that_is_trained_again_is_in_mlflow_once(recorded: Begin) -> No
     client = MlflowClient(tracking_uri=state.manifest.tracking_uri)
     points = client.get_metric_history(state.recorder(1).run_id, "Qabf")
     assert [point.value for point in points] == [0.5, 0.6, 0.7]
+
+
+def test_the_last_epoch_of_a_trial_is_on_record_with_its_numbers(recorded: Begin) -> None:
+    state = recorded()
+    state.begin(1, VALUES)
+    state.started(1)
+    state.reported(1, 1, {"Qabf": 0.1}, 1.0)
+    assert journal_of(state)[1].last == 0
+    state.to_end(1, 2)
+    state.reported(1, 2, {"Qabf": 0.2}, 1.0)
+    assert journal_of(state)[1].last == 2
+    # Its process was lost, and the scheduler has decided otherwise since.
+    state.reported(1, 3, {"Qabf": 0.3}, 1.0)
+    assert journal_of(state)[1].last == 0

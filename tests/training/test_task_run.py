@@ -33,9 +33,11 @@ class Run:
     def __init__(self, tiny: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings, self.folder, self.progress_board = tiny, folder / "IVIF", NotesTaken()
         names = ["epoch_00001", "epoch_00002"]
-        for name in names:
+        for epoch, name in enumerate(names, start=1):
             (self.folder / name).mkdir(parents=True)
-            save_checkpoint(self.folder / name, TrainingState(tiny, "IVIF"), tiny, "IVIF", {})
+            state = TrainingState(tiny, "IVIF")
+            state.epoch = epoch
+            save_checkpoint(self.folder / name, state, tiny, "IVIF", {})
         (self.folder / CHECKPOINTS_FILE).write_text(record_of_checkpoints("", names))
         self.ends: Iterator[Exception | None] = iter(())
         self.recordings: list[str] = []
@@ -91,3 +93,27 @@ def test_one_that_cannot_be_read_for_another_reason_ends_the_task(run: Run) -> N
 def test_other_failures_end_it_as_before(run: Run) -> None:
     run.damage("epoch_00002")
     assert run.train(ray.train.ControllerError(ValueError("the loss"))) == "ValueError: the loss"
+
+
+@pytest.mark.parametrize(("epochs", "trained"), [(2, True), (3, False)])
+def test_a_task_that_is_trained_to_its_end_starts_no_workers(
+    run: Run, monkeypatch: pytest.MonkeyPatch, epochs: int, trained: bool
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(task_run, "tell", lambda *_, **changes: told.append(changes["state"]))
+    schedule = run.settings.schedule.model_copy(update={"epochs": epochs})
+    settings = run.settings.model_copy(update={"schedule": schedule})
+    pairs: Any = SimpleNamespace(task="IVIF", folder="", train=(), val=())
+    recording: Any = SimpleNamespace(name="begun")
+    run.ends = iter([None])
+    outcome = task_run.run_task(settings, pairs, 1, recording, Folder(str(run.folder.parent)), run.progress_board)
+    assert run.recordings == ([] if trained else ["begun"])
+    assert outcome.succeeded and told[-1] == "done"
+    assert (run.folder / "final" / "fusion.safetensors").is_file()
+
+
+def test_a_damaged_last_epoch_is_trained_again(run: Run) -> None:
+    folder = Folder(str(run.folder))
+    assert task_run.is_trained(folder, 2)
+    run.damage("epoch_00002")
+    assert not task_run.is_trained(folder, 2)

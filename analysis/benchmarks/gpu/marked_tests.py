@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from gpu.rows import Row
 
@@ -14,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 _MARKER = re.compile(r"^\s*@pytest\.mark\.gpu$", re.MULTILINE)
 _OUTCOME = re.compile(r"^(tests/\S+\.py)::(.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b")
 _BROKEN = re.compile(r"^ERROR (tests/\S+\.py)( - (?P<reason>.+))?$")
+_CONFTEST = re.compile(r"^ImportError while loading conftest '(.+)/conftest\.py'")
 _MISSING = re.compile(r"ModuleNotFoundError: (No module named '[^']+')")
 
 
@@ -25,12 +29,38 @@ def marked_files() -> list[Path]:
 
 def test_rows(device: str) -> Iterator[Row]:  # noqa: ARG001 - the marker says what they need
     """A row per file, as soon as the next one begins: how many passed of those that ran."""
-    files = [str(file) for file in marked_files()]
-    options = ["-v", "-m", "gpu", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    yield from rows_of_runs([str(file) for file in marked_files()], _pytest)
+
+
+def rows_of_runs(files: Sequence[str], run: Callable[[Sequence[str]], Iterator[str]]) -> Iterator[Row]:
+    """The rows of as many runs as it takes: pytest ends where a folder's conftest.py lacks a package.
+
+    Args:
+        files: of tests.
+        run: gives the lines that pytest says of some of them.
+    """
+    while files:
+        lines = run(files)
+        head: list[str] = []
+        for line in lines:
+            head.append(line)
+            if line.startswith("=") or _CONFTEST.match(line):
+                break
+        found = _CONFTEST.match(head[-1]) if head else None
+        lost = [] if found is None else [file for file in files if (ROOT / file).is_relative_to(found[1])]
+        yield from rows_of(chain(head, lines), lost or files)
+        files = [file for file in files if file not in lost] if lost else []
+
+
+def _pytest(files: Sequence[str]) -> Iterator[str]:
+    options = ["-v", "-m", "gpu", "--color=no", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
     command = [sys.executable, "-m", "pytest", *options, "--continue-on-collection-errors", *files]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pytest:
+    # Other plugins that are there may lack what they need, or spread the tests over processes.
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as pytest:
         assert pytest.stdout is not None
-        yield from rows_of(pytest.stdout, files)
+        yield from pytest.stdout
 
 
 def rows_of(lines: Iterable[str], files: Sequence[str]) -> Iterator[Row]:

@@ -14,54 +14,98 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from gpu.ratios import with_times
 from gpu.rows import Row, read_row, table_of
 from gpu.section import rows_of
 from gpu.targets import target_rows
 from measuring import machine
 from rich.console import Console
 
-# Seconds of each section; what one leaves over goes to those after it.
+# Seconds of each section; what one leaves over goes to those after it. What has a target comes first.
 BUDGETS = {
-    "step": 140, "epoch": 35, "inference": 40, "kernels": 40, "bandwidth": 25, "trials": 70, "tests": 90, "metrics": 30,
+    "step": 140, "epoch": 35, "inference": 40, "trials": 70, "tests": 90, "kernels": 40, "bandwidth": 25, "metrics": 30,
 }  # fmt: skip
 WHOLE = 470
 RESULTS = Path("analysis/results/gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sections; return 1 where a test failed or a section broke."""
+    """Run the sections; return 1 where a test failed or something broke. What is measured is written as it comes."""
     options = _options(arguments)
     device = "cpu" if options.dry_run else "cuda"
-    name = f"{machine(device)}, torch {torch.__version__}"
+    report = Report(options.out or results_file(device), device, time.monotonic() - options.gone)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f"{name}; at most {options.seconds:.0f} s")
+    console.print(f"{report.name}; at most {options.seconds:.0f} s, of which {options.gone:.0f} are gone")
     rows: list[Row] = []
-    start = time.monotonic()
-    allowed = 0.0
+    allowed = options.gone
     for section in options.only or BUDGETS:
         allowed += BUDGETS[section]
-        left = start + min(allowed, options.seconds) - time.monotonic()
-        rows += run_here(section, device) if options.dry_run else run_section(section, device, left)
-        console.print(f"{section}: done after {time.monotonic() - start:.0f} s")
-    rows += target_rows(rows)
-    console.print(table_of(rows, name))
-    options.out = options.out or results_file(device)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    spent = time.monotonic() - start
-    content = {
-        "machine": name,
-        "device": device,
-        "versions": versions(),
-        "seconds": spent,
-        "rows": [row.plain() for row in rows],
-    }
-    options.out.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    console.print(f"written to {options.out}")
-    return int(any(row.note.startswith(("FAILED", "broke")) for row in rows))
+        left = min(allowed, options.seconds) - report.seconds
+        for row in run_here(section, device) if options.dry_run else run_section(section, device, left):
+            rows.append(row)
+            report.write(rows)
+            if _is_bad(row):
+                console.print(f"{section}: {row.what}: {row.note}", markup=False)
+        console.print(f"{section}: done after {report.seconds:.0f} s")
+    rows = report.write(rows)
+    console.print(table_of(rows, report.name))
+    console.print(f"written to {report.file}")
+    bad = sum(map(_is_bad, rows))
+    console.print(f"{bad} of {len(rows)} rows FAILED or broke" if bad else "nothing failed")
+    return int(bad > 0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The file of what was measured so far.
+
+    Attributes:
+        file: written anew for each row.
+        device: "cuda" or "cpu".
+        start: when all of it began, by `time.monotonic`.
+    """
+
+    file: Path
+    device: str
+    start: float
+
+    @property
+    def name(self) -> str:
+        """The machine and PyTorch's version."""
+        return f"{machine(self.device)}, torch {torch.__version__}"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.start
+
+    def write(self, measured: Sequence[Row]) -> list[Row]:
+        """Writes all rows with the targets; returns them."""
+        rows = with_times(measured)
+        rows += target_rows(rows, machine(self.device) if self.device == "cuda" else "")
+        content = {
+            "machine": self.name,
+            "device": self.device,
+            "versions": versions(),
+            "seconds": self.seconds,
+            "rows": [row.plain() for row in rows],
+        }
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # In one move: whoever ends the program ends it at any moment.
+        unfinished = self.file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+        unfinished.replace(self.file)
+        return rows
+
+
+def _is_bad(row: Row) -> bool:
+    return row.note.startswith(("FAILED", "broke"))
 
 
 def results_file(device: str) -> Path:
@@ -71,22 +115,26 @@ def results_file(device: str) -> Path:
     return RESULTS / (re.sub(r"[^a-z0-9]+", "-", machine(device).lower()).strip("-") + ".json")
 
 
+@cache
 def versions() -> dict[str, str | None]:
     """Versions of what the numbers depend on; None for what is not here."""
     found: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
-    found |= {"cuda": torch.version.cuda, "triton": None}
+    found |= {"cuda": torch.version.cuda, "triton": None, "commit": None}
     with suppress(PackageNotFoundError):
         found["triton"] = version("triton")
+    with suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "describe", "--always", "--dirty"]
+        found["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return found
 
 
-def run_here(section: str, device: str) -> list[Row]:
+def run_here(section: str, device: str) -> Iterator[Row]:
     """The rows of a section in this process, which saves a dry run the imports; an error of one leaves the others."""
     torch.set_num_threads(1)  # in miniature, threads only wait for one another
     try:
-        return list(rows_of(section, device))
+        yield from rows_of(section, device)
     except Exception as error:  # noqa: BLE001 - whatever it is, the report names it
-        return [Row(section, "all of it", note=f"broke: {type(error).__name__}: {error}")]
+        yield Row(section, "the rest", note=f"broke: {type(error).__name__}: {error}")
 
 
 def run_section(section: str, device: str, seconds: float) -> Iterator[Row]:
@@ -105,11 +153,15 @@ def run_section(section: str, device: str, seconds: float) -> Iterator[Row]:
     cut = threading.Event()
 
     def end() -> None:
-        cut.set()
         # Its compilers and tests, too.
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(seconds, end)
+    def end_late() -> None:
+        cut.set()
+        end()
+
+    timer = threading.Timer(seconds, end_late)
     timer.start()
     try:
         for line in process.stdout:
@@ -118,9 +170,10 @@ def run_section(section: str, device: str, seconds: float) -> Iterator[Row]:
             except ValueError:
                 continue  # a compiler's words, or a line that was cut off
             yield row
-    finally:
         status = process.wait()
+    finally:
         timer.cancel()
+        end()  # where this program is interrupted
     reader.join(timeout=5)
     if cut.is_set():
         yield Row(section, "the rest", note=f"cut off after {seconds:.0f} s")
@@ -136,6 +189,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, metavar="FILE.json", help=f"[{RESULTS}/CARD.json; of a dry run build/on_gpu.json]"
     )
     parser.add_argument("--seconds", type=float, default=WHOLE, help=f"for all sections together [{WHOLE}]")
+    parser.add_argument("--gone", type=float, default=0, help="of them, what installing took")
     parser.add_argument("--only", nargs="+", choices=BUDGETS, metavar="SECTION", help=f"of {', '.join(BUDGETS)}")
     options = parser.parse_args(arguments)
     if not options.dry_run and not torch.cuda.is_available():

@@ -6,31 +6,29 @@ A process of its own: the program that asked for it ends it when its time is ove
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from importlib import import_module
 
 from gpu.rows import Row
+
+# Module and function of each, imported alone, so that one that lacks a package leaves the others.
+SECTIONS = {
+    "step": ("steps", "speed_rows"),
+    "epoch": ("epoch", "epoch_rows"),
+    "inference": ("images", "inference_rows"),
+    "trials": ("trials", "trial_rows"),
+    "tests": ("marked_tests", "test_rows"),
+    "kernels": ("steps", "kernel_rows"),
+    "bandwidth": ("steps", "bandwidth_rows"),
+    "metrics": ("images", "metric_rows"),
+}
 
 
 def rows_of(section: str, device: str) -> Iterator[Row]:
     """The rows of a section on a device."""
-    return _sections(device)[section](device)
-
-
-def _sections(device: str) -> dict[str, Callable[[str], Iterator[Row]]]:
-    # Here, so that a section that lacks a package leaves the others, and tests start without torch.
-    from gpu import epoch, images, marked_tests, steps, trials
-
-    return {
-        "tests": marked_tests.test_rows,
-        "step": steps.speed_rows,
-        "epoch": epoch.epoch_rows,
-        "kernels": steps.kernel_rows,
-        "bandwidth": steps.bandwidth_rows,
-        "inference": images.inference_rows,
-        "metrics": images.metric_rows,
-        "trials": partial(trials.trial_rows, together=(1, 2) if device == "cpu" else trials.TOGETHER),
-    }
+    module, function = SECTIONS[section]
+    rows: Iterator[Row] = getattr(import_module(f"gpu.{module}"), function)(device)
+    return rows
 
 
 if __name__ == "__main__":

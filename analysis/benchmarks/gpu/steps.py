@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from refusion.meta.functional import identity
 from refusion.meta.state import TrainingState
 from refusion.meta.steps import Step
 from refusion.objectives import reconstruction_loss
-from refusion.ops.backend import Backend, GpuKernels, Precision, configure
+from refusion.ops.backend import Backend, GpuKernels, Precision, configure, runs_triton
 from refusion.training.step_graphs import StepGraphs
 
 Call = Callable[[], object]
@@ -58,27 +60,45 @@ WAYS = {
 
 
 def sizes(device: str) -> list[Size]:
-    """Sizes by K, batch and crop; ones with a target come first, so that the least is lost where it is cut off."""
+    """Sizes by K, batch and crop, those with a target first."""
     if device == "cpu":
         return [Size(1, 2, 16, 8)]
     shapes = [(1, 4, 96), (3, 4, 96), (1, 8, 256), (1, 16, 128), (1, 64, 96)]
     return [Size(*shape, 16, device) for shape in shapes]
 
 
-def calls_of(size: Size) -> dict[str, dict[str, Call]]:
-    """By way, the parts of a step on the same weights and images. What cannot be done here is left out."""
+def in_order(device: str) -> list[tuple[Size, str]]:
+    """Sizes and ways, those with a target first, so that the least is lost where time is up.
+
+    First what has a target, then all ways at the first size, then the textbook, which at the largest takes a minute.
+    """
+    ways = [TEXTBOOK, *WAYS]
+    if device == "cpu":
+        return [(size, way) for size in sizes(device) for way in ways]
+    (first, thrice, large, *more), fast = sizes(device), ("graph", "eager")
+    found = [(size, way) for size in (first, thrice, large) for way in fast]
+    found += [(first, way) for way in ways if way not in (*fast, "compiled")]
+    found += [(thrice, TEXTBOOK), *((size, way) for size in more for way in fast), (first, "compiled")]
+    found += [(size, TEXTBOOK) for size in (large, *more)]
+    # Compiling takes minutes, and the first size shows what it is worth.
+    others = [way for way in ways if way not in (*fast, TEXTBOOK, "compiled")]
+    return [*found, *((size, way) for size in (thrice, large, *more) for way in others)]
+
+
+def calls_of(size: Size, names: Collection[str] = (TEXTBOOK, *WAYS)) -> dict[str, dict[str, Call]]:
+    """By way, of these names, the parts of a step on the same weights and images; without what is missing here."""
     settings = settings_of(size)
     if size.device == "cpu":
         settings = settings.model_copy(update={"network": settings.network.model_copy(update={"blocks": 1})})
     found: dict[str, dict[str, Call]] = {}
-    state = textbook.textbook_state(TrainingState(settings, "IVIF", size.device), settings)
-    iteration, update = _textbook_calls(state, size)
-    # On the image there is no textbook: its meta-iteration is what both of ours are compared with.
-    found[TEXTBOOK] = {THROUGH: iteration, ON_IMAGE: iteration, UPDATE: update}
+    if TEXTBOOK in names:
+        state = textbook.textbook_state(TrainingState(settings, "IVIF", size.device), settings)
+        iteration, update = _textbook_calls(state, size)
+        # On the image there is no textbook: its meta-iteration is what both of ours are compared with.
+        found[TEXTBOOK] = {THROUGH: iteration, UPDATE: update}
     for name, way in WAYS.items():
-        with _configure(size.device, way) as backend:
-            if backend.notes:
-                continue
+        if name not in names or _why_missing(size.device, way):
+            continue
         ours = TrainingState(settings, "IVIF", size.device)
         found[name] = {part: partial(_configured, size.device, way, call) for part, call in _ours(ours, size, way)}
     return found
@@ -122,52 +142,61 @@ def _configure(device: str, way: Way) -> Backend:
     return configure(device, way.compile, way.precision, gpu_kernels=way.kernels, even_if_slower=True)
 
 
+def _why_missing(device: str, way: Way) -> str:
+    with _configure(device, way) as backend:
+        if backend.notes:
+            return "; ".join(backend.notes)
+        if device == "cpu" or way.kernels != "fused":
+            return ""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            if runs_triton(torch.zeros(1, device=device)):
+                return ""
+        return "; ".join(str(one.message) for one in said) or "Triton does not run here"
+
+
 def missing_ways(device: str) -> Iterator[Row]:
     """A row for each way that this device does not have, with the reason."""
     for name, way in WAYS.items():
-        with _configure(device, way) as backend:
-            if backend.notes:
-                yield Row("step", name, note="; ".join(backend.notes))
+        if reason := _why_missing(device, way):
+            yield Row("step", name, note=reason)
 
 
 def speed_rows(device: str) -> Iterator[Row]:
-    """Milliseconds, times the textbook and peak memory of each part, way and size."""
+    """Milliseconds and peak memory of each part, way and size."""
     yield from missing_ways(device)
-    repeats = 5 if device == "cuda" else 1
-    for size in sizes(device):
-        calls = calls_of(size)
-        textbook_s = {part: math.nan for part in PARTS}
-        for name, parts in calls.items():
-            for part in PARTS:
-                if name == TEXTBOOK and part == ON_IMAGE:
-                    continue
-                try:
-                    seconds, peak = measured(parts[part], repeats, device)
-                except torch.OutOfMemoryError:
-                    torch.cuda.empty_cache()
-                    yield Row("step", f"{_label(part, size)}, {name}", note="out of memory")
-                    continue
-                except RuntimeError as error:
-                    yield Row("step", f"{_label(part, size)}, {name}", note=(str(error).splitlines() or [""])[0])
-                    continue
-                if name == TEXTBOOK:
-                    textbook_s |= {part: seconds} if part == UPDATE else {ON_IMAGE: seconds, THROUGH: seconds}
-                times = textbook_s[part] / seconds
-                yield Row("step", f"{_label(part, size)}, {name}", 1e3 * seconds, "ms", times, peak / 1e6)
+    for size, name in in_order(device):
+        yield from _speed_rows(size, name)
+        if device == "cuda":
+            # Else the graphs of all ways at the largest size are more than a card holds.
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def _speed_rows(size: Size, name: str) -> Iterator[Row]:
+    for part, call in calls_of(size, [name]).get(name, {}).items():
+        what = f"{label(part, size)}, {name}"
+        try:
+            seconds, peak = measured(call, 5 if size.device == "cuda" else 1, size.device)
+        except torch.OutOfMemoryError:
+            yield Row("step", what, note="out of memory")
+        except RuntimeError as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            yield Row("step", what, note=reason if "out of memory" in reason else f"broke: {reason}")
+        else:
+            yield Row("step", what, 1e3 * seconds, "ms", peak_mb=peak / 1e6)
 
 
 def kernel_rows(device: str) -> Iterator[Row]:
     """Kernels per part of a step, and the time without one between them."""
     size = sizes(device)[0]
-    for name, parts in calls_of(size).items():
-        if device == "cpu" and name != "eager":
-            continue  # the profiler takes seconds for each
-        for part, call in parts.items():
-            if name == TEXTBOOK and part == ON_IMAGE:
-                continue
+    # The profiler takes seconds for each.
+    names = ["eager"] if device == "cpu" else ["graph", "eager", "graph, fused kernels", TEXTBOOK]
+    for name in names:
+        for part, call in calls_of(size, [name]).get(name, {}).items():
             found = profiled(call, device)
             note = f"busy {found.busy:.0%} of the time, median gap {found.gap:.1f} µs"
-            yield Row("kernels", f"{_label(part, size)}, {name}", found.kernels, "kernels", note=note)
+            yield Row("kernels", f"{label(part, size)}, {name}", found.kernels, "kernels", note=note)
 
 
 def bandwidth_rows(device: str) -> Iterator[Row]:
@@ -175,16 +204,14 @@ def bandwidth_rows(device: str) -> Iterator[Row]:
     size = sizes(device)[0]
     bandwidth = copy_bandwidth(device)
     yield Row("bandwidth", "a large copy", bandwidth / 1e9, "GB/s")
-    calls = calls_of(size)
-    for name, parts in calls.items():
-        if name != "eager":
-            continue  # inside compiled code and graphs nobody sees what is moved, and bfloat16 moves half of the same
-        for part, call in parts.items():
-            # A graph does the same work, without the waits between.
-            seconds, _ = measured(calls["graph"][part], 3, device)
-            moved = bytes_moved(call)
-            note = f"{moved / 1e9:.3f} GB in {1e3 * seconds:.2f} ms"
-            yield Row("bandwidth", f"{_label(part, size)}, {name}", 100 * moved / seconds / bandwidth, "%", note=note)
+    # Inside a graph nobody sees what is moved.
+    calls = calls_of(size, ["eager", "graph"])
+    for part, call in calls["eager"].items():
+        # A graph does the same work, without the waits between.
+        seconds, _ = measured(calls["graph"][part], 3, device)
+        moved = bytes_moved(call)
+        note = f"{moved / 1e9:.3f} GB in {1e3 * seconds:.2f} ms"
+        yield Row("bandwidth", f"{label(part, size)}, eager", 100 * moved / seconds / bandwidth, "%", note=note)
 
 
 def measured(call: Call, repeats: int, device: str) -> tuple[float, float]:
@@ -200,7 +227,8 @@ def measured(call: Call, repeats: int, device: str) -> tuple[float, float]:
     return statistics.median(spent), torch.cuda.max_memory_allocated() - at_rest if device == "cuda" else math.nan
 
 
-def _label(part: str, size: Size) -> str:
+def label(part: str, size: Size) -> str:
+    """The part and the size, as rows name them before the way."""
     steps = "" if part == UPDATE else f" K = {size.inner_steps}"
     return f"{part}{steps}, batch {size.batch}, {size.crop}×{size.crop}"
 

@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 from growth import Growth, growth_of
@@ -49,7 +50,7 @@ _LEAST = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the soak and print its tables; the exit status is 1 where a training or the sweep failed."""
+    """Run the soak and print its tables; the exit status is 1 where one failed, 130 of one that is stopped."""
     parser = argparse.ArgumentParser(description="What grows with each training and each trial on one Ray head.")
     parser.add_argument("--runs", type=int, default=200, help="trainings in a row [200]")
     parser.add_argument("--trials", type=int, default=200, help="trials of the sweep [200]")
@@ -77,8 +78,16 @@ def main(arguments: list[str] | None = None) -> int:
             grown += [{"kind": kind, **vars(growth), "grows": _grows(growth)} for growth in some]
             _write(pd.DataFrame(grown), options.out, "growth.csv", "%.4g")
             if stopped:
-                break
+                _leave(folder)
     return 1 if failed else 0
+
+
+def _leave(folder: Path) -> NoReturn:
+    from refusion.runtime.lifetime.leaving import leave_at_once
+
+    # A training or sweep that is under way still waits in Ray, whose own end would end this process before its folder.
+    shutil.rmtree(folder, ignore_errors=True)
+    leave_at_once(130)
 
 
 def _within(minutes: float, rows: Iterator[dict[str, float]]) -> Iterator[dict[str, float]]:

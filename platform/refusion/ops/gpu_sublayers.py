@@ -7,12 +7,12 @@ values, and, in the feed-forward network, the convolved map and its GELU.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from refusion.ops.backend import fuses_on_gpu
-from refusion.ops.channel_attention import SavedAttention
+from refusion.ops.channel_attention import SavedAttention, qkv_attention_jvp
 from refusion.ops.convolutions import (
     depthwise_conv,
     depthwise_conv_vjp,
@@ -21,7 +21,7 @@ from refusion.ops.convolutions import (
     pointwise_conv_vjp,
 )
 from refusion.ops.fused_op import FusedOp, Grads, Reference, Tensors
-from refusion.ops.layer_norm import EPS, SavedLayerNorm
+from refusion.ops.layer_norm import EPS
 
 
 class Wide(NamedTuple):
@@ -60,6 +60,22 @@ class Wide(NamedTuple):
 
         (weight, bias), (mean, rstd) = self.norm, self.rows
         return norm_pointwise.vjp(grad, self.x, weight, bias, self.pointwise, mean, rstd)
+
+
+def _wide_jvp(
+    x: torch.Tensor,
+    norm: Tensors,
+    pointwise: torch.Tensor,
+    dx: torch.Tensor,
+    dnorm: Tensors,
+    dpointwise: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`Wide.of(x, norm, pointwise).out` and its tangent."""
+    if not norm:
+        return pointwise_conv(x, pointwise), pointwise_conv_jvp(x, pointwise, dx, dpointwise)
+    from refusion.ops.kernels import norm_pointwise
+
+    return norm_pointwise.jvp([x, *norm, pointwise], [dx, *dnorm, dpointwise], EPS)
 
 
 def _wide_is_served(x: torch.Tensor, norm: Tensors, pointwise: torch.Tensor) -> bool:
@@ -118,12 +134,7 @@ class GpuFeedForward(FusedOp[_SavedFeedForward]):
 
         x, *norm, pointwise, depthwise, projection = inputs
         dx, *dnorm, dpointwise, ddepthwise, dprojection = tangents
-        source, dsource = x, dx
-        if norm:
-            saved = SavedLayerNorm.of(x, *norm)
-            source, dsource = saved.out, saved.jvp(dx, *dnorm)
-        wide = pointwise_conv(source, pointwise)
-        dwide = pointwise_conv_jvp(source, pointwise, dsource, dpointwise)
+        wide, dwide = _wide_jvp(x, norm, pointwise, dx, dnorm, dpointwise)
         product, dproduct = gated_depthwise.jvp(wide, depthwise, dwide, ddepthwise)
         tangent = pointwise_conv_jvp(product, projection, dproduct, dprojection)
         return pointwise_conv(product, projection).add_(x), tangent.add_(dx)
@@ -135,17 +146,17 @@ class _SavedAttentionLayer(NamedTuple):
 
 
 class GpuChannelAttention(FusedOp[_SavedAttentionLayer]):
-    """`sublayers.ChannelAttention`, of the same inputs; its tangents are that operation's."""
+    """`sublayers.ChannelAttention`, of the same inputs."""
 
-    def __init__(self, eager: FusedOp[Any]) -> None:
-        self._eager = eager
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
 
     def serves(self, inputs: Tensors) -> bool:
         """Tells whether the kernels run on these inputs."""
         return fuses_on_gpu(inputs[0]) and _wide_is_served(inputs[0], inputs[1:3], inputs[3])
 
     def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
-        return self._eager.reference(inputs, rows)
+        return self._reference(inputs, rows)
 
     def save(self, inputs: Tensors, rows: slice) -> _SavedAttentionLayer:
         x, weight, bias, pointwise, depthwise, *small = inputs
@@ -164,4 +175,10 @@ class GpuChannelAttention(FusedOp[_SavedAttentionLayer]):
         return grad_x.add_(grad), *grads, grad_depthwise, *grad_small
 
     def jvp(self, inputs: Tensors, tangents: Tensors, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._eager.jvp(inputs, tangents, rows)
+        x, weight, bias, pointwise, depthwise, *small = inputs
+        dx, dweight, dbias, dpointwise, ddepthwise, *dsmall = tangents
+        wide, dwide = _wide_jvp(x, (weight, bias), pointwise, dx, (dweight, dbias), dpointwise)
+        dqkv = depthwise_conv(dwide, depthwise).add_(depthwise_conv(wide, ddepthwise))
+        qkv = depthwise_conv(wide, depthwise)
+        ((out, tangent),) = qkv_attention_jvp([qkv, *small], [dqkv, *dsmall])
+        return out.add_(x), tangent.add_(dx)

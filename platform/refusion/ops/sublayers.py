@@ -126,7 +126,7 @@ class ChannelAttention(FusedOp[_SavedSublayer]):
 
     def __init__(self) -> None:
         self.native = NativeAttention(1, self.reference)
-        self.gpu = GpuChannelAttention(self)
+        self.gpu = GpuChannelAttention(self.reference)
 
     def reference(self, inputs: Tensors, rows: slice) -> torch.Tensor:
         x, weight, bias, pointwise, depthwise, *small = inputs

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 import yaml
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import refusion
 from refusion.config.settings import Settings
@@ -213,6 +214,11 @@ def _close_to_others() -> None:
     # Unset, it would be announced in two lines that this cluster has a token.
     os.environ["RAY_AUTH_MODE"] = "token"
     ray_internals.reload_auth()
+
+
+def beside_driver() -> NodeAffinitySchedulingStrategy:
+    """Returns where a job's own actors are put: on another machine they would be lost with it while the job goes on."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
 
 def look() -> Cluster:

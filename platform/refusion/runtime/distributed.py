@@ -70,6 +70,16 @@ def said_by_first(flag: bool) -> bool:
     return bool(said.item())
 
 
+def said_by_all(flag: bool) -> bool:
+    """Returns True on every worker if the flag is True on each: one small all-reduce."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    said = torch.tensor([flag], dtype=torch.uint8, device=device)
+    dist.all_reduce(said, op=dist.ReduceOp.MIN)
+    return bool(said.item())
+
+
 def use_threads(threads: int) -> None:
     """Limit torch to this worker's CPUs: threads × processes beyond the cores make a step many times as slow."""
     torch.set_num_threads(threads)

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from refusion.runtime.cluster import beside_driver
 
 
 @dataclass
@@ -84,9 +85,7 @@ def start_progress_board() -> Any:
 
     One whose process is lost is started again, without its rows, which the next reports fill.
     """
-    # With another node it would be lost while the job goes on.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return _actor_class().options(scheduling_strategy=here).remote()
+    return _actor_class().options(scheduling_strategy=beside_driver()).remote()
 
 
 @cache

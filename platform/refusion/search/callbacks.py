@@ -132,6 +132,8 @@ class Events(_StaysHere, tune.Callback):
         if result.get(NOTE):
             self.say(f"trial {number}: {result[NOTE]}")
         epoch = int(result[EPOCH])
+        if result.get("done"):
+            self.state.to_end(number, epoch)
         self.state.reported(number, epoch, _numbers(result), float(result.get("seconds", 0.0)))
         if result.get(CHECKPOINT_PATH):
             self.state.saved(number, epoch, self._uri(str(result[CHECKPOINT_PATH])))

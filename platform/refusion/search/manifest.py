@@ -26,7 +26,7 @@ from refusion.tracking.store import resolve_tracking_uri
 
 # Options that may differ in a resumed sweep.
 _CHANGEABLE_OPTIONS = ("trials", "max_concurrent", "trials_per_gpu")
-_CHANGEABLE_SETTINGS = ("threads", "recompute", "compile", "retries", "data", "gpu")
+_CHANGEABLE_SETTINGS = ("threads", "recompute", "compile", "graphs", "retries", "data", "gpu")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from refusion.search.schedulers.factory import rungs
 from refusion.search.space.effect import never_reached, without_effect
 
 # Settings that say where a trial runs, not what it is.
-_NOT_TOLD = ("tasks", "data", "workers", "threads", "gpu", "retries", "compile", "recompute", "checkpoints")
+_NOT_TOLD = ("tasks", "data", "workers", "threads", "gpu", "graphs", "retries", "compile", "recompute", "checkpoints")
 
 
 def notes(manifest: SweepManifest, val: Mapping[str, TaskVal]) -> list[str]:

@@ -131,6 +131,11 @@ class SweepState:
         ]
         return [one for part in parts for one in part[:1]] + [one for part in parts for one in part[1:]]
 
+    def to_end(self, number: int, epoch: int) -> None:
+        """Take note, before that epoch's report, that it is a trial's last one; put on record with it."""
+        with self._lock:
+            self.records[number].last = epoch
+
     def reported(self, number: int, epoch: int, numbers: Mapping[str, float], seconds: float) -> None:
         """Take note of one more epoch that is trained and measured."""
         record = self.records[number]
@@ -138,6 +143,9 @@ class SweepState:
         with self._lock:
             record.history[epoch] = dict(numbers)
             record.trained += seconds
+            if record.last != epoch:
+                # It went on all the same, tried again after a loss.
+                record.last = 0
         self.manifest.journal.write(record)
         self._write(number, {epoch})
 

@@ -35,7 +35,7 @@ from refusion.search.state import SweepState
 from refusion.search.suggest.earlier import known_trials
 from refusion.search.suggest.queue import SuggestionQueue, trial_count
 from refusion.search.trials.placement import Placement, find_placement
-from refusion.search.trials.records import to_go_on
+from refusion.search.trials.records import take_ended, to_go_on
 from refusion.search.trials.sound import forget_damaged
 from refusion.search.trials.trainable import rows_of
 from refusion.search.trials.training import TrialPlan
@@ -108,6 +108,8 @@ def _run(
             say(line)
         going_on = to_go_on(state.records, interval)
         state.records |= going_on
+        for record in take_ended(going_on, state.epochs):
+            manifest.journal.write(record)
         for number, record in state.records.items():
             for epoch, numbers in record.history.items():
                 state.scoreboard.add(number, epoch, numbers)
@@ -203,7 +205,8 @@ class _Sweep:
         """Run all trials that have not ended."""
         if not self.queue.waiting and not self.queue.coming:
             return
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        # It logs the loss of a process as an error with a traceback; that is said in a line.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         progress_board = start_progress_board()
         started = time.monotonic()
 

@@ -12,6 +12,7 @@ from refusion.runtime.ray_internals import losses_counted_once
 from refusion.search.callbacks import Events, Suggestions
 from refusion.search.display import View
 from refusion.search.options import PAUSING, PBT_KINDS
+from refusion.search.schedulers.base import OnDecision
 from refusion.search.schedulers.decisions import start_decisions
 from refusion.search.schedulers.factory import make_scheduler, rungs
 from refusion.search.state import SweepState
@@ -71,7 +72,7 @@ def tune_trials(
         base=manifest.base,
         seed=manifest.base.seed,
         on_exploit=state.exploited,
-        on_decision=decisions.give.remote if decisions is not None else None,
+        on_decision=_decided(state, decisions) if decisions is not None else None,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, placement.resources),
@@ -114,6 +115,21 @@ def _trainable(plan: TrialPlan, progress_board: Any, folder: str, together: int)
     if together == 1:
         return tune.with_parameters(Trial, **given)
     return tune.with_parameters(StackedTrial, **given, hosts=start_hosts(plan, progress_board, together))
+
+
+def _decided(state: SweepState, decisions: Any) -> OnDecision:
+    known: set[tuple[int, int]] = set()
+
+    def decided(number: int, epoch: int, goes_on: bool) -> None:
+        # Asked again after a loss: the first decision counts.
+        if (number, epoch) in known:
+            return
+        known.add((number, epoch))
+        if not goes_on:
+            state.to_end(number, epoch)
+        decisions.give.remote(number, epoch, goes_on)
+
+    return decided
 
 
 def _waiting(progress_board: Any) -> Callable[[], set[int]]:

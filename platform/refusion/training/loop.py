@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,7 +28,6 @@ from refusion.runtime.distributed import Shard, average_over_workers
 from refusion.tracking.comparison.scores import AVERAGE, TRAINED
 from refusion.training.batches import Batches
 from refusion.training.epochs.cost import EpochCost
-from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.epochs.looks import Looks
 from refusion.training.epochs.measuring import measure_steps
 from refusion.training.epochs.pace import Pace, Stopwatch
@@ -39,6 +39,9 @@ from refusion.training.reports import PAIRS, EpochReport, Progress
 from refusion.training.signals import EpochSignals
 from refusion.training.step_graphs import StepGraphs
 from refusion.training.validation import Measured, average_baseline, validate
+
+if TYPE_CHECKING:
+    from refusion.training.epochs.latest import LatestCheckpoint  # which needs Ray; loops run without
 
 # A meta-iteration costs about this many fusion updates; only the share of the work that is done depends on it.
 _META_COST = 3.0
@@ -123,7 +126,7 @@ class TaskTraining:
         """
         self._set_up()
         schedule = self.settings.schedule
-        graphs = StepGraphs(state, self.device, self.note)
+        graphs = StepGraphs(state, self.device, self.note, captures=self.settings.graphs is not False)
         while state.epoch < schedule.epochs:
             epoch, cost = state.epoch, EpochCost(self.device.type == "cuda")
             numbers = self.train_epoch(state, graphs)

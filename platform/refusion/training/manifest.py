@@ -25,6 +25,7 @@ _CHANGEABLE = (
     "gpu",
     "recompute",
     "compile",
+    "graphs",
     "retries",
     "data",
     "tasks",

@@ -2,6 +2,9 @@
 
 A small step is thousands of kernels of microseconds each, and a GPU waits for their launches most of the time. A graph
 launches them all at once; numbers and order of the operations stay the same.
+
+Several workers send the same messages in the same order whatever becomes of one's capture: none while they try, then
+one on whether all have succeeded, then those of the step, between graphs on all of them or without graphs on all.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import Tensor
 
 from refusion.meta.adam import put_back, snapshot
 from refusion.meta.state import TrainingState
-from refusion.runtime.distributed import average_over_workers, share_of_mean, sum_over_workers
+from refusion.runtime.distributed import average_over_workers, said_by_all, share_of_mean, sum_over_workers
 from refusion.training.cuda_graphs import CudaRecording, Recording
 
 Step = Callable[..., dict[str, Tensor]]
@@ -58,6 +61,7 @@ class StepGraphs:
         state: which the steps change; its tensors must stay where they are while graphs are in use.
         device: of the training.
         note: called once with a line of text where steps cannot be captured.
+        captures: whether to capture steps at all.
         recording: makes a record; CUDA graphs on a GPU, and elsewhere none, unless given.
     """
 
@@ -67,14 +71,16 @@ class StepGraphs:
         device: torch.device,
         note: Callable[[str], None],
         recording: Callable[[], Recording] | None = None,
+        captures: bool = True,
     ) -> None:
         self.state = state
         self.device = device
         self.note = note
         self._make = recording or partial(CudaRecording, device)
-        self.captures = recording is not None or device.type == "cuda"
+        self.captures = captures and (recording is not None or device.type == "cuda")
         self._captured: dict[Hashable, _Captured] = {}
         self._open: Recording | None = None
+        self._warms_up = False
 
     def run(self, key: Hashable, step: Step, **inputs: Input) -> dict[str, Tensor]:
         """Runs a step and returns its losses, which are valid until the next run.
@@ -89,15 +95,8 @@ class StepGraphs:
             return step(**inputs)
         outer = self.state.outer
         after = (outer.count + 1) % outer.settings.accumulate
-        if key not in self._captured:
-            try:
-                with _ONE_AT_A_TIME:
-                    self._captured[key] = self._capture(step, inputs)
-            except RuntimeError as error:
-                self.captures = False
-                reason = (str(error).splitlines() or [""])[0]
-                self.note(f"trains without CUDA graphs, only slower, since a step cannot be captured: {reason}")
-                return step(**inputs)
+        if key not in self._captured and not self._capture_on_all(key, step, inputs):
+            return step(**inputs)
         results = self._captured[key].replay(inputs)
         if "outer" in results:
             outer.count = after
@@ -105,24 +104,44 @@ class StepGraphs:
 
     def average(self, flat: Tensor) -> Tensor:
         """Returns the mean over all workers, as `average_over_workers`; the all-reduce is left between two graphs."""
-        mean = None if self._open is None else share_of_mean(flat)
-        if self._open is None or mean is None:
+        mean = share_of_mean(flat) if self._warms_up or self._open is not None else None
+        if mean is None:
             return average_over_workers(flat)
-        self._open.apart(partial(sum_over_workers, mean))
+        if self._open is not None:
+            self._open.apart(partial(sum_over_workers, mean))
         return mean
+
+    def _capture_on_all(self, key: Hashable, step: Step, inputs: dict[str, Input]) -> bool:
+        """Captures the step; where that fails on one worker all go on without graphs. Tells whether it is captured."""
+        reason = "another worker could not"
+        captured: _Captured | None = None
+        try:
+            with _ONE_AT_A_TIME:
+                captured = self._capture(step, inputs)
+        except RuntimeError as error:
+            reason = (str(error).splitlines() or [""])[0]
+        if said_by_all(captured is not None) and captured is not None:
+            self._captured[key] = captured
+            return True
+        self.captures = False
+        self._captured.clear()
+        self.note(f"trains without CUDA graphs, only slower, since a step cannot be captured: {reason}")
+        return False
 
     def _capture(self, step: Step, inputs: dict[str, Input]) -> _Captured:
         places = {name: self._place(value) for name, value in inputs.items()}
         saved, record = _Saved(self.state), self._make()
         try:
+            # Of no lasting effect, so that each worker tries alone.
+            self._warms_up = True
             with record.warming_up():
                 for _ in range(_WARM_UPS):
                     step(**places)
                     saved.put_back()
-            self._open = record
+            self._warms_up, self._open = False, record
             results = record.record(partial(step, **places))
         finally:
-            self._open = None
+            self._warms_up, self._open = False, None
             self.state.outer.count = saved.count
         return _Captured(record, step, places, results)
 

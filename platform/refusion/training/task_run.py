@@ -17,10 +17,10 @@ from refusion.runtime.progress_board import tell
 from refusion.runtime.ray_internals import torch_trainer
 from refusion.runtime.storage import Folder
 from refusion.runtime.worker_environment import worker_environment
-from refusion.training.checkpoints import METRICS_FILE
+from refusion.training.checkpoints import METRICS_FILE, measured
 from refusion.training.display.room import WAITS
 from refusion.training.epochs.latest import LATEST
-from refusion.training.epochs.sound import newest_sound, set_damaged_aside
+from refusion.training.epochs.sound import listed_checkpoints, newest_sound, set_damaged_aside
 from refusion.training.record.recording import BEST, Recording, RecordingCallback
 from refusion.training.worker import Assignment, train_worker
 
@@ -48,12 +48,15 @@ def run_task(
 ) -> Outcome:
     """Train one task to its end, or go on with it; blocks. ``run_folder`` is STORAGE/RUN_NAME.
 
+    One that a resumed job has trained to its end already starts no workers, which would take long to find that out.
     Whatever goes wrong in this task is in the outcome, so that the other tasks go on.
     """
     task = pairs.task
     tell(progress_board, task, state="starting", message=WAITS, epochs=settings.schedule.epochs)
-    assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
-    error = _train(assignment, settings, run_folder, recording)
+    error = ""
+    if not is_trained(run_folder / task, settings.schedule.epochs):
+        assignment = Assignment.of(settings, pairs, (run_folder / task).uri, threads, progress_board)
+        error = _train(assignment, settings, run_folder, recording)
     final = keep_final(run_folder / task)
     if not error and final is None:
         error = "no epoch was finished"
@@ -118,6 +121,15 @@ def keep_final(task_folder: Folder) -> Folder | None:
     final = task_folder / FINAL
     final.replace_by(newest)
     return final
+
+
+def is_trained(task_folder: Folder, epochs: int) -> bool:
+    """Tells whether the newest checkpoint is that of the last epoch, with nothing wrong with it."""
+    listed = listed_checkpoints(task_folder)
+    if not listed or measured(task_folder / listed[-1]).get("epoch", 0) < epochs:
+        return False
+    newest = newest_checkpoint(task_folder)
+    return newest is not None and newest.uri == (task_folder / listed[-1]).uri
 
 
 def newest_checkpoint(task_folder: Folder) -> Folder | None:

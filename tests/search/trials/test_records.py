@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from refusion.runtime.storage import Folder
-from refusion.search.trials.records import Journal, TrialRecord, start_of, to_go_on, trial_name
+from refusion.search.trials.records import Journal, TrialRecord, start_of, take_ended, to_go_on, trial_name
 
 RATE = "schedule.rate.value"
 
@@ -189,3 +189,18 @@ def test_a_donor_may_have_ended() -> None:
 def test_of_two_copies_at_the_same_epoch_the_later_counts() -> None:
     records = by_number(member(1, 4, (4, 2), (4, 3)), member(2, 4), member(3, 4))
     assert start_of(records[1], 4, records) == "3@4"
+
+
+def test_a_trial_that_was_killed_after_its_last_epoch_has_nothing_to_go_on_with() -> None:
+    """Its checkpoint is there, the note that it has ended is not."""
+    records = by_number(member(0, 4), member(1, 2), member(2, 2), member(3, 4, kept=range(1, 4)), TrialRecord(5, {}))
+    records[2].last, records[3].last = 2, 4
+    going = to_go_on(records, None)
+    ended = take_ended(going, 4)
+    assert {record.number: record.ended for record in ended} == {0: "finished", 2: "stopped"}
+    # The fourth one's last checkpoint was not written yet: it trains that epoch again, and may then end elsewhere.
+    assert {number: (record.epoch, record.last) for number, record in going.items()} == {
+        1: (2, 0),
+        3: (3, 0),
+        5: (0, 0),
+    }

@@ -13,7 +13,16 @@ from triton.compiler import ASTSource
 
 # Compute capabilities, of A100 and H100.
 TARGETS = (80, 90)
-SIZES = {"ROWS": 64, "CHANNELS": 32, "OUTPUTS": 64, "STEPS": 3, "PIXELS": 32, "WEIGHTED": True, "SUMS": True}
+SIZES = {
+    "ROWS": 64,
+    "CHANNELS": 32,
+    "OUTPUTS": 64,
+    "PARTS": 2,
+    "STEPS": 3,
+    "PIXELS": 32,
+    "WEIGHTED": True,
+    "SUMS": True,
+}
 # By module and kernel: arguments that are numbers, and the values of those that are fixed at compile time.
 KERNELS: dict[str, dict[str, list[dict[str, object]]]] = {
     "depthwise": {"_kernel": [{"REVERSE": True, "CONVOLVES": True, "PIXELS": 16}]},
@@ -25,7 +34,7 @@ KERNELS: dict[str, dict[str, list[dict[str, object]]]] = {
             {"BACKWARD": False, "FORWARD": True},
         ]
     },
-    "norm_pointwise": {"_value": [{}], "_vjp": [{}], "_pointwise_sums": [{}]},
+    "norm_pointwise": {"_value": [{"FORWARD": False}, {"FORWARD": True}], "_vjp": [{}], "_pointwise_sums": [{}]},
     "attention_sums": {"_sums": [{"PIXELS": 64}], "_weighted": [{"PIXELS": 64, "ADDS": True, "OUTPUTS": 32}]},
 }
 NUMBERS = {"pixels", "height", "width", "channels", "rows", "outputs", "half", "programs"}

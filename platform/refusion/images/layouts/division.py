@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -111,6 +110,8 @@ def _hashes(a: Path, b: Path) -> tuple[int, int] | None:
 @lru_cache(maxsize=100_000)
 def _hash(file: str, _changed: int) -> int:
     """Returns the perceptual hash, 64 bits, of a picture's luminance from its least to its greatest value."""
+    import imagehash  # takes a second, and few ever divide
+
     grey = luminance(read_image(Path(file)))
     least, greatest = float(grey.min()), float(grey.max())
     scaled = (grey - least) / max(greatest - least, 1e-6) * 255

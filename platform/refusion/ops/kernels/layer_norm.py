@@ -78,6 +78,43 @@ def vjp(
 
 
 @triton.jit
+def statistics(
+    values: tl.tensor, is_channel: tl.tensor, channels: tl.tensor, eps: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Returns mean, reciprocal deviation (rows), and the normalised values (rows, channels)."""
+    average = tl.sum(values, axis=1) / channels
+    centred = tl.where(is_channel[None, :], values - average[:, None], 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1) / channels + eps)
+    return average, scale, centred * scale[:, None]
+
+
+@triton.jit
+def normalised_again(
+    x: tl.tensor,
+    mean: tl.tensor,
+    rstd: tl.tensor,
+    row: tl.tensor,
+    rows: tl.tensor,
+    channel: tl.tensor,
+    channels: tl.tensor,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Returns normalised values (rows, channels) and reciprocal deviations (rows) by the kept mean and deviation."""
+    mask = (row < rows)[:, None] & (channel < channels)[None, :]
+    average = tl.load(mean + row, mask=row < rows, other=0.0)
+    scale = tl.load(rstd + row, mask=row < rows, other=0.0)
+    values = tl.load(x + row[:, None] * channels + channel[None, :], mask=mask, other=0.0)
+    return tl.where(mask, (values - average[:, None]) * scale[:, None], 0.0), scale
+
+
+@triton.jit
+def jacobian(z: tl.tensor, scaled: tl.tensor, scale: tl.tensor, channels: tl.tensor) -> tl.tensor:
+    """J applied to a gradient in the normalised values or a tangent of x, z, which is zero beyond the channels."""
+    along = tl.sum(z * scaled, axis=1) / channels
+    level = tl.sum(z, axis=1) / channels
+    return scale[:, None] * (z - level[:, None] - scaled * along[:, None])
+
+
+@triton.jit
 def _value(
     x: tl.tensor,
     weight: tl.tensor,
@@ -97,12 +134,10 @@ def _value(
     mask = (row < rows)[:, None] & is_channel[None, :]
     place = row[:, None] * channels + channel[None, :]
     values = tl.load(x + place, mask=mask, other=0.0)
-    average = tl.sum(values, axis=1) / channels
-    centred = tl.where(is_channel[None, :], values - average[:, None], 0.0)
-    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1) / channels + eps)
+    average, scale, scaled = statistics(values, is_channel, channels, eps)
     factor = tl.load(weight + channel, mask=is_channel, other=0.0)
     offset = tl.load(bias + channel, mask=is_channel, other=0.0)
-    tl.store(out + place, centred * scale[:, None] * factor[None, :] + offset[None, :], mask=mask)
+    tl.store(out + place, scaled * factor[None, :] + offset[None, :], mask=mask)
     tl.store(mean + row, average, mask=row < rows)
     tl.store(rstd + row, scale, mask=row < rows)
 
@@ -137,17 +172,12 @@ def _vjp(
         row = (program * STEPS + step) * ROWS + tl.arange(0, ROWS)
         mask = (row < rows)[:, None] & is_channel[None, :]
         place = row[:, None] * channels + channel[None, :]
-        average = tl.load(mean + row, mask=row < rows, other=0.0)
-        scale = tl.load(rstd + row, mask=row < rows, other=0.0)
-        values = tl.load(x + place, mask=mask, other=0.0)
+        scaled, scale = normalised_again(x, mean, rstd, row, rows, channel, channels)
         given = tl.load(grad + place, mask=mask, other=0.0)
-        scaled = tl.where(mask, (values - average[:, None]) * scale[:, None], 0.0)
         weighted = given
         if WEIGHTED:
             weighted = given * factor[None, :]
-        along = tl.sum(weighted * scaled, axis=1) / channels
-        level = tl.sum(weighted, axis=1) / channels
-        tl.store(grad_x + place, scale[:, None] * (weighted - level[:, None] - scaled * along[:, None]), mask=mask)
+        tl.store(grad_x + place, jacobian(weighted, scaled, scale, channels), mask=mask)
         if SUMS:
             of_weight += given * scaled
             of_bias += given

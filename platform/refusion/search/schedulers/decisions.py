@@ -7,6 +7,8 @@ from typing import Any
 
 import ray
 
+from refusion.runtime.cluster import beside_driver
+
 
 class Decisions:
     """State of the actor: one decision per trial and epoch, of which the first counts.
@@ -34,5 +36,5 @@ class Decisions:
 
 
 def start_decisions() -> Any:
-    """A handle of a new actor; it takes no CPU from the workers and lives as long as the job."""
-    return ray.remote(num_cpus=0)(Decisions).remote()
+    """A handle of a new actor on this node; it takes no CPU from the workers and lives as long as the job."""
+    return ray.remote(num_cpus=0, scheduling_strategy=beside_driver())(Decisions).remote()

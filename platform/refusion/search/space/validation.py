@@ -32,6 +32,7 @@ _SHARED = {
     "retries": "it says what happens when a worker is lost, not what is learned",
     "recompute": "it is about memory, not about what is learned",
     "compile": "it is about speed, not about what is learned",
+    "graphs": "it is about speed, not about what is learned",
     "precision": "all trials must compute alike to be compared",
     "images.cache_mb": "it is about memory, not about what is learned",
     "images.device_cache_mb": "it is about memory, not about what is learned",

@@ -35,6 +35,7 @@ class TrialRecord:
         trained: seconds spent in training and validation.
         spent: seconds from the trial's start to its end, over all its parts.
         restarts: how often it was begun again after an error.
+        last: epoch after which it is to end, once that is known; 0 before.
     """
 
     number: int
@@ -46,6 +47,7 @@ class TrialRecord:
     trained: float = 0.0
     spent: float = 0.0
     restarts: int = 0
+    last: int = 0
 
     @property
     def epoch(self) -> int:
@@ -54,6 +56,7 @@ class TrialRecord:
 
     def cut_back(self, epoch: int) -> None:
         """Forget what came after ``epoch``, since the trial goes on from there."""
+        self.last = 0 if self.last > epoch else self.last
         self.history = {at: numbers for at, numbers in self.history.items() if at <= epoch}
         self.checkpoints = {at: folder for at, folder in self.checkpoints.items() if at <= epoch}
         if self.lineage:
@@ -109,6 +112,22 @@ def to_go_on(records: dict[int, TrialRecord], interval: int | None) -> dict[int,
         own = max((epoch for epoch in record.checkpoints if epoch <= record.epoch), default=0)
         record.cut_back(common if record in members else own)
     return going
+
+
+def take_ended(going: dict[int, TrialRecord], epochs: int) -> list[TrialRecord]:
+    """Take out of the trials that go on those with nothing left to train, and end them.
+
+    They were killed between their last epoch's checkpoint and the note that they have ended.
+
+    Args:
+        going: as `to_go_on` gives it; changed.
+        epochs: of a trial that is not stopped.
+    """
+    ended = [record for record in going.values() if record.epoch and record.epoch in (record.last, epochs)]
+    for record in ended:
+        record.ended = FINISHED if record.epoch >= epochs else STOPPED
+        del going[record.number]
+    return ended
 
 
 def _last_exchange(members: list[TrialRecord], records: dict[int, TrialRecord], interval: int) -> int:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Rectangle
 
 from refusion.fuse.insets import Image, most_different_window
 from refusion.objectives import FusionWeights
 from refusion.training.pictures.weight_maps import COLOURS, LEGEND, reach_of, weight_planes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Plane = npt.NDArray[np.float32]
 MOST_ROWS = 6
@@ -70,6 +68,11 @@ def contact_sheet(rows: Mapping[str, SheetRow]) -> Image:
     Args:
         rows: by the pairs' names; six of them are shown, evenly spread.
     """
+    # Only one process draws, and all others that train, or wait for a training, would import it in vain.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     names = list(rows)
     if len(names) > MOST_ROWS:
         names = [names[round(place)] for place in np.linspace(0, len(names) - 1, MOST_ROWS)]
@@ -105,6 +108,8 @@ def _columns(row: SheetRow) -> int:
 
 
 def _draw(axes: Sequence[Axes], name: str, row: SheetRow, reaches: Mapping[str, float]) -> None:
+    from matplotlib.patches import Rectangle
+
     places = iter(axes)
     for label, picture in row.pictures.items():
         tile = next(places)

@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from refusion.networks.full_size import propose_full_size
@@ -62,6 +60,10 @@ def weight_maps(weights: FusionWeights) -> npt.NDArray[np.uint8]:
     Args:
         weights: of one pair, (1, 2, H, W) each.
     """
+    # Only a process that draws should pay for this import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     planes = weight_planes(weights)
     height, width = next(iter(planes.values())).shape
     tall = min(max(_INCHES * height / width, 2.0), 8.0)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gpu.marked_tests import ROOT, marked_files, rows_of
+from gpu.marked_tests import ROOT, marked_files, rows_of, rows_of_runs
 
 SAID = """============================= test session starts ==============================
 collecting ... collected 9 items / 1 error
@@ -53,3 +54,34 @@ def test_without_a_word_that_is_said() -> None:
     assert row.note == "not run: pytest said nothing"
     (row,) = rows_of(["/usr/bin/python: No module named pytest\n"], ["tests/a/test_x.py"])
     assert row.note == "not run: /usr/bin/python: No module named pytest"
+
+
+def test_a_folder_whose_conftest_lacks_a_package_leaves_the_others() -> None:
+    asked: list[list[str]] = []
+
+    def pytest(files: Sequence[str]) -> Iterator[str]:
+        asked.append(list(files))
+        if "tests/c/test_z.py" in files:
+            yield f"ImportError while loading conftest '{ROOT}/tests/c/conftest.py'.\n"
+            yield "E   ModuleNotFoundError: No module named 'skimage'\n"
+        else:
+            yield from SAID.splitlines()
+
+    rows = {
+        row.what: row for row in rows_of_runs(["tests/a/test_x.py", "tests/c/test_z.py", "tests/b/test_y.py"], pytest)
+    }
+    assert asked == [
+        ["tests/a/test_x.py", "tests/c/test_z.py", "tests/b/test_y.py"],
+        ["tests/a/test_x.py", "tests/b/test_y.py"],
+    ]
+    assert rows["tests/c/test_z.py"].note == "not run: No module named 'skimage'"
+    assert rows["tests/b/test_y.py"].value == 1
+
+
+def test_where_no_test_can_be_loaded_it_ends() -> None:
+    def pytest(_: Sequence[str]) -> Iterator[str]:
+        yield f"ImportError while loading conftest '{ROOT}/tests/conftest.py'.\n"
+        yield "E   ModuleNotFoundError: No module named 'torch'\n"
+
+    rows = list(rows_of_runs(["tests/a/test_x.py", "tests/b/test_y.py"], pytest))
+    assert [row.note for row in rows] == ["not run: No module named 'torch'"] * 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 import torch
 from gpu import on_gpu
 from gpu.on_gpu import BUDGETS, WHOLE, main, run_section
+from gpu.rows import Row
+from gpu.section import SECTIONS
 from gpu.steps import PARTS
 
 SCRIPT = Path(__file__).resolve().parents[4] / "analysis" / "benchmarks" / "on_gpu.sh"
@@ -44,8 +48,8 @@ def test_the_dry_run_measures_every_section(tmp_path: Path) -> None:
             of_part = [row for row in rows if row["section"] == section and row["what"].startswith(part)]
             assert ways <= {row["what"].split(", ", 3)[-1] for row in of_part}
             assert all(row["value"] > 0 for row in of_part)
-    assert {"torch", "cuda", "triton", "python"} == set(found["versions"])
-    assert all(row["note"].endswith("not measured") for row in rows if row["section"] == "targets")
+    assert {"torch", "cuda", "triton", "python", "commit"} == set(found["versions"])
+    assert all(row["note"].endswith("not run on a card") for row in rows if row["section"] == "targets")
     assert found["seconds"] < WHOLE
     assert "× textbook" in done.stdout
     for row in rows:
@@ -71,14 +75,53 @@ def test_a_section_that_breaks_says_why(monkeypatch: pytest.MonkeyPatch) -> None
     assert rest.note == "broke: RuntimeError: an illegal address was met"
 
 
-def replaced(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Sections run this program instead."""
-    popen = subprocess.Popen
+def replaced(monkeypatch: pytest.MonkeyPatch, program: str) -> list[subprocess.Popen[str]]:
+    """Sections run this program instead; returns those that were started."""
+    popen, started = subprocess.Popen, list[subprocess.Popen[str]]()
 
     def start(_: list[str], **options: Any) -> subprocess.Popen[str]:
-        return popen([sys.executable, "-c", program], **options)
+        started.append(popen([sys.executable, "-c", program], **options))
+        return started[-1]
 
     monkeypatch.setattr(on_gpu.subprocess, "Popen", start)
+    return started
+
+
+@pytest.mark.usefixtures("path")
+def test_a_section_that_breaks_leaves_the_others_and_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, threads = tmp_path / "out.json", torch.get_num_threads()
+
+    def rows_of(section: str, _: str) -> Iterator[Row]:
+        written = json.loads(out.read_text())["rows"] if out.exists() else []
+        assert [row["what"] for row in written if row["section"] == "one"] == (["one"] if section == "epoch" else [])
+        yield Row("one" if section == "step" else "two", "one", 2.0, "ms")
+        if section == "step":
+            raise ValueError("it is [red]")
+
+    monkeypatch.setattr(on_gpu, "rows_of", rows_of)
+    try:
+        assert main(["--dry-run", "--only", "step", "epoch", "--out", str(out)]) == 1
+    finally:
+        torch.set_num_threads(threads)
+    said = capsys.readouterr().out
+    assert "step: the rest: broke: ValueError: it is [red]" in said
+    assert "1 of 15 rows FAILED or broke" in said
+    assert [row["section"] for row in json.loads(out.read_text())["rows"]][:3] == ["one", "step", "two"]
+
+
+def test_an_interrupted_program_leaves_no_section_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import time; print('compiling', flush=True); time.sleep(600)"
+    monkeypatch.setattr(on_gpu, "read_row", interrupted)
+    started = replaced(monkeypatch, program)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_section("step", "cpu", 300))
+    assert started[0].wait(timeout=30) == -signal.SIGKILL
+
+
+def interrupted(_: str) -> Row:
+    raise KeyboardInterrupt
 
 
 def test_without_time_a_section_is_left_out() -> None:
@@ -88,6 +131,7 @@ def test_without_time_a_section_is_left_out() -> None:
 
 def test_all_budgets_together_stay_within_eight_minutes() -> None:
     assert sum(BUDGETS.values()) <= WHOLE < 8 * 60
+    assert BUDGETS.keys() == SECTIONS.keys()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from refusion.runtime.cluster import beside_driver
 from refusion.search.trials.stacked.host import TrialHost
 from refusion.search.trials.training import TrialPlan
 
@@ -89,8 +90,9 @@ class TrialHosts:
 
 
 def start_hosts(plan: TrialPlan, progress_board: Any, together: int) -> Any:
-    """Handle of a new actor, which takes no CPU from the trials and lives as long as the job."""
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TrialHosts)
+    """Handle of a new actor on this node, which takes no CPU from the trials and lives as long as the job."""
+    where = beside_driver()
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=where)(TrialHosts)
     return actor.remote(partial(_start, plan, progress_board, together), _free, ray.kill, together)
 
 
