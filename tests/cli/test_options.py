@@ -131,6 +131,7 @@ def test_only_what_was_said_is_given() -> None:
     assert parsed() == {}
     assert parsed("--gpu", "--workers", "2") == {"gpu": True, "workers": "2"}
     assert [parsed(option) for option in ("--compile", "--no-compile")] == [{"compile": True}, {"compile": False}]
+    assert parsed("--no-graphs") == {"graphs": False}
 
 
 def test_tasks_are_a_list_in_any_case() -> None:

@@ -36,6 +36,14 @@ def test_on_a_cpu_a_step_is_simply_taken(tiny: Settings) -> None:
     assert results["loss"] == 2 * given.sum()
 
 
+def test_graphs_that_are_not_wanted_are_not_made(tiny: Settings) -> None:
+    def recording() -> Any:
+        pytest.fail("nothing is to be captured")
+
+    graphs = StepGraphs(TrainingState(tiny, "IVIF"), torch.device("cpu"), pytest.fail, recording, captures=False)
+    assert graphs.run("key", lambda x: {"loss": x.sum()}, x=torch.ones(3))["loss"] == 3
+
+
 def test_trying_a_step_leaves_nothing_behind(tiny: Settings) -> None:
     state = TrainingState(check([ON_IMAGE], tiny), "IVIF")
     before, saved = parameters(state), _Saved(state)

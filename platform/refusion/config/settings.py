@@ -173,7 +173,10 @@ class Settings(Section):
         description="float32, exact on GPUs too; tf32: a GPU's products and convolutions keep 10 bits; bfloat16: so do "
         "a CPU's wide maps within the networks, of which compiled code makes none",
     )
-    graphs: bool = Field(True, description="replay a GPU's steps as CUDA graphs: less time, same numbers")
+    graphs: bool | None = Field(
+        None,
+        description="replay a GPU's steps as CUDA graphs, several times as fast, with the same numbers; default: yes",
+    )
     retries: int = Field(3, ge=0, description="how often a task is restarted after a worker is lost")
     schedule: ScheduleSettings = ScheduleSettings()
     meta: MetaSettings = MetaSettings()

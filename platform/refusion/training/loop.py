@@ -126,7 +126,7 @@ class TaskTraining:
         """
         self._set_up()
         schedule = self.settings.schedule
-        graphs = StepGraphs(state, self.device, self.note, captures=self.settings.graphs)
+        graphs = StepGraphs(state, self.device, self.note, captures=self.settings.graphs is not False)
         while state.epoch < schedule.epochs:
             epoch, cost = state.epoch, EpochCost(self.device.type == "cuda")
             numbers = self.train_epoch(state, graphs)

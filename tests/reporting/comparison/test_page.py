@@ -155,3 +155,12 @@ def test_charts_draw_the_numbers(compared: Compared) -> None:
     assert list(curves[0].get_xdata()) == [0, 1, 2]
     costs = cost_chart(group, standings_of(group)).axes[1]
     assert sorted(line.get_xdata()[0] for line in costs.lines if line.get_marker() == "o") == [4.5, 4.5]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("baseline", ["night", "morning", "average"])
+def test_the_best_run_is_marked_whichever_is_the_baseline(written, baseline: str) -> None:  # type: ignore[no-untyped-def]
+    compared = group_runs(read_runs(written.uri, "study", METRICS), baseline=baseline)
+    page = comparison_files("Runs", compared, "made of study")["report.html"]
+    marked = re.findall(r'<tr class="best">\s*<td>IVIF</td>\s*<td>10</td>\s*<td>(\w+)</td>', page.replace("<b>", ""))
+    ranks = standings_of(compared.groups[0])["rank_quality"][["night", "morning"]]
+    assert marked == ranks.index[ranks == ranks.min()].tolist()

@@ -135,19 +135,30 @@ def test_a_copied_trial_goes_on_from_its_donors_checkpoint(sweep: Begin) -> None
     assert choose.next_config() == config_of(2, values, "2@2")
 
 
-def test_a_resumed_sweep_chooses_what_it_would_have_chosen(sweep: Begin) -> None:
-    common = {"search": "optuna", "scheduler": "none", "trials": 9}
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_a_resumed_sweep_chooses_what_it_would_have_chosen(sweep: Begin, scheduler: str) -> None:
+    """One trial after the other: what is learned from depends on no other order, also where trials are stopped."""
+    common = {"search": "optuna", "scheduler": scheduler, "trials": 9, "max_concurrent": 1}
     whole = one_by_one(sweep("whole", **common))
     state = sweep("part", **common)
     choose = SuggestionQueue(state, {})
-    for _ in range(6):
-        config = choose.next_config()
-        assert isinstance(config, dict)
-        end(state, config["number"])
-        state.manifest.journal.write(state.records[config["number"]])
+    for number in range(6):
+        assert isinstance(choose.next_config(), dict)
+        if number < 5:
+            end(state, number)
+        state.manifest.journal.write(state.records[number])
     later = SweepState(state.manifest, state.scoreboard, "", "")
     later.records = state.manifest.journal.read()
-    assert one_by_one(later) == whole[6:]
+    going = to_go_on(later.records, None)
+    later.records |= going
+    choose = SuggestionQueue(later, going)
+    found = []
+    while isinstance(config := choose.next_config(), dict):
+        found.append(config["values"])
+        end(later, config["number"])
+    assert found == whole[5:]
+    drawn = [suggest_random(state.manifest.space, state.manifest.base, 0, number) for number in range(5, 10)]
+    assert all(values not in drawn for values in found)
 
 
 @pytest.mark.parametrize("concurrent", [1, 2, 3])

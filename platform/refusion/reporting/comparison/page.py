@@ -65,12 +65,14 @@ def _overview(groups: Sequence[Group], scores: Sequence[pd.DataFrame], mine: str
     rows: list[list[str]] = []
     marked: dict[int, str] = {}
     for group, table in zip(groups, scores, strict=True):
-        standings, best = standings_of(group), leader(group)
+        standings = standings_of(group)
+        # The baseline may be the best run itself.
+        best = standings.loc[[name for name in standings.index if name in group.runs], "rank_quality"].min()
         means = table.pivot(index="run", columns="metric", values="mean")
         headline = table[table["metric"] == HEADLINE].set_index("run")
         for name in standings.sort_values("rank_quality", kind="stable").index:
             row = standings.loc[name]
-            if best is not None and name in group.runs and row["rank_quality"] == standings.loc[best, "rank_quality"]:
+            if name in group.runs and row["rank_quality"] == best:
                 marked[len(rows)] = "best"
             elif name == mine:
                 marked[len(rows)] = "default"
