@@ -58,6 +58,14 @@ def cluster_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pl
         yield found, nodes
 
 
+@pytest.fixture(scope="module")
+def roomy_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, TwoNodes]]:
+    """The same with two CPUs on each node: a trial's driver takes one besides its workers."""
+    with a_home(tmp_path_factory) as (found, patch), two_nodes(cpus=2) as nodes:
+        patch.setenv("RAY_ADDRESS", nodes.of.address)
+        yield found, nodes
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MB of its own; skips where none can be mounted."""

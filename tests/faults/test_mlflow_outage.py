@@ -1,4 +1,4 @@
-"""MLflow's server gone from before a job to after it, hanging and gone in its midst, and a job killed meanwhile."""
+"""MLflow's server gone from before a job to after it, slow, hanging and gone in its midst; a job killed meanwhile."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
 import pytest
 from broken.jobs import LIMIT, Place, train, wait_for
-from broken.records import Server, record
+from broken.proxy import slow_proxy
+from broken.records import Server, history, record
 
 from refusion.cli.looking.runs import runs
 from refusion.tracking.comparison.scores import means_file
 from refusion.tracking.waiting.spool import Spool
 
 ROOT = Path(__file__).resolve().parents[2]
-EPOCHS = 4
+EPOCHS, LONG = 4, 34
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(LIMIT)]
 
@@ -35,26 +39,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def arguments(place: Place, server: Server) -> Callable[[str], list[str]]:
+def arguments(place: Place, server: Server) -> Callable[..., list[str]]:
     """Command line of a small job of one worker that records in that server, a picture in each epoch."""
 
-    def of(name: str) -> list[str]:
-        own = place.arguments(
-            name,
-            workers="1",
-            schedule__epochs=str(EPOCHS),
-            checkpoints__keep=str(EPOCHS + 1),
-            validation__every="1",
-            validation__pictures="1",
-        )
-        return [*own, "--tracking-uri", server.uri]
+    def of(name: str, uri: str = server.uri, **changes: str) -> list[str]:
+        small = {
+            "workers": "1",
+            "schedule__epochs": str(EPOCHS),
+            "checkpoints__keep": str(EPOCHS + 1),
+            "validation__every": "1",
+            "validation__pictures": "1",
+        }
+        return [*place.arguments(name, **small | changes), "--tracking-uri", uri]
 
     return of
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    server: Server, arguments: Callable[[str], list[str]], tmp_path_factory: pytest.TempPathFactory
+    server: Server, arguments: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     log = tmp_path_factory.mktemp("undisturbed") / "log.txt"
     ended = train(arguments("undisturbed"), lambda: None, lambda: True, log)
@@ -78,7 +81,7 @@ def recorded(spool: Spool, epoch: int) -> bool:
 def test_gone_for_the_whole_run(
     place: Place,
     server: Server,
-    arguments: Callable[[str], list[str]],
+    arguments: Callable[..., list[str]],
     undisturbed: dict[str, Any],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -103,7 +106,7 @@ def test_gone_for_the_whole_run(
 def test_hanging_and_gone_in_its_midst_while_the_training_goes_on(
     place: Place,
     server: Server,
-    arguments: Callable[[str], list[str]],
+    arguments: Callable[..., list[str]],
     undisturbed: dict[str, Any],
     tmp_path: Path,
 ) -> None:
@@ -124,10 +127,48 @@ def test_hanging_and_gone_in_its_midst_while_the_training_goes_on(
     assert record(server.uri, "hanging") == undisturbed
 
 
+def test_a_server_that_is_slow_and_then_hangs_for_40_seconds_holds_no_epoch_up(
+    place: Place, server: Server, arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    begun: list[float] = []
+
+    def disturb() -> None:
+        begun.append(time.time())
+        slow.seconds = 2.0
+        time.sleep(8)
+        slow.seconds = 0.0
+        server.hang()
+        time.sleep(40)
+        server.go_on()
+        begun.append(time.time())
+
+    with slow_proxy(server.port) as (uri, slow):
+        # An epoch takes a second or two, most of them in pauses, so that a busy machine hardly lengthens it.
+        slowly = {"schedule__epochs": str(LONG), "objective__kind": "broken.parts:slow", "validation__every": "4"}
+        ended = train(arguments("slow", uri, **slowly), disturb, epochs(place, "slow", 3), tmp_path / "log.txt")
+        assert ended.status == 0, ended.text
+        assert runs(["--write-waiting"], "") == 0
+    # Of each epoch when it was there to be recorded, whenever MLflow took it.
+    stamps = [point.timestamp / 1000 for point in history(server.uri, "slow")]
+    assert sum(begun[0] < stamp < begun[1] for stamp in stamps) > LONG / 2
+    took = [(after - before, after < begun[0]) for before, after in pairwise(stamps)]
+    quiet, disturbed = ([seconds for seconds, first in took if first == which] for which in (True, False))
+    assert median(disturbed) < 1.5 * median(quiet) + 1, took
+    assert max(disturbed) < 2 * max(quiet) + 5, took
+    # One that was asked for while the server hung may be asked for again: MLflow has it once all the same.
+    assert list(dict.fromkeys(slow.epochs)) == list(range(1, LONG + 1))
+    task = record(server.uri, "slow")["task"]
+    assert task["status"] == "FINISHED"
+    assert task["steps"]["rate"] == list(range(1, LONG + 1))
+    twice = {name: steps for name, steps in task["steps"].items() if len(set(steps)) < len(steps)}
+    assert not twice
+    assert set(task["artifacts"].values()) == {1}
+
+
 def test_a_job_killed_while_the_server_hangs_is_resumed(
     place: Place,
     server: Server,
-    arguments: Callable[[str], list[str]],
+    arguments: Callable[..., list[str]],
     undisturbed: dict[str, Any],
     tmp_path: Path,
 ) -> None:

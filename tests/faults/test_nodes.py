@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from refusion.runtime.storage import Folder
+from refusion.training import task_run
 from refusion.training.epochs.sound import listed_checkpoints
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(LIMIT)]
@@ -63,25 +64,31 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(place: Place,
     assert recorded_epochs(place, "damaged") == list(range(1, 61))
 
 
-def test_a_training_goes_on_with_fewer_workers_and_ends_as_it_would_have(
-    cluster_place: tuple[Place, TwoNodes], tmp_path: Path
+def test_a_training_goes_on_with_fewer_workers_then_with_more_and_ends_as_it_would_have(
+    cluster_place: tuple[Place, TwoNodes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(task_run, "LOOK_FOR_ROOM", 3.0)
     place, nodes = cluster_place
     nodes.add()
-    lost, whole = place.task("lost"), place.task("whole")
-    again = {"schedule__epochs": "12", "workers": "1..2"}
-    ended = train(
-        place.arguments("lost", **again),
-        nodes.lose,
-        lambda: len(listed_checkpoints(Folder(str(lost)))) > 1,
-        tmp_path / "log.txt",
-    )
+    lost, whole, log = place.task("lost"), place.task("whole"), tmp_path / "log.txt"
+    again = {"schedule__epochs": "12", "workers": "1..2", "objective__kind": "broken.parts:holding"}
+
+    def strike() -> None:
+        # No step is done from here on until there are two workers again.
+        (place.faults / "hold").touch()
+        nodes.lose()
+        wait_for(lambda: "goes on with 1 worker of" in log.read_text(encoding="utf-8"))
+        nodes.add()
+        wait_for(lambda: "goes on with 2 workers of" in log.read_text(encoding="utf-8"))
+        (place.faults / "hold").unlink()
+
+    ended = train(place.arguments("lost", **again), strike, lambda: len(listed_checkpoints(Folder(str(lost)))) > 1, log)
     assert ended.status == 0, ended.text
     assert "IVIF: restarting" in ended.text
     assert re.search(r"epoch \d goes on with 1 worker of --workers 1\.\.2", ended.text), ended.text
+    assert re.search(r"epoch \d goes on with 2 workers of --workers 1\.\.2", ended.text), ended.text
     assert "Traceback" not in ended.text
     assert recorded_epochs(place, "lost") == list(range(1, 13))
-    # On the node that is left.
     other = place.arguments("whole", **again | {"workers": "1"})
     assert train(other, lambda: None, whole.exists, tmp_path / "whole.txt").status == 0
     for name in MODULES:

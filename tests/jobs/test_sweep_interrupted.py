@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from broken.jobs import LIMIT
 from mlflow import MlflowClient
 from sweep_jobs import job, recorded, records, scores
 
-from refusion.runtime.storage import Folder
 from refusion.search.callbacks import Events
-from refusion.search.trials.records import Journal
+from refusion.search.manifest import SweepRequest, open_manifest
+from refusion.search.suggest.samplers import suggest_random
+from refusion.search.trials.records import TrialRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,27 +34,17 @@ def data(builtin: Path) -> Path:
     return builtin
 
 
-def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file: Path) -> None:
-    """SIGKILL to the driver and its Ray while trials train; what had ended stays, the rest ends as it would have."""
-    arguments = [
-        "--config", str(sweep_file), "--data", str(data), "--trials", "3", "--search", "random", "--scheduler", "none",
-        "--schedule.epochs", "4",
-    ]  # fmt: skip
-    job(*arguments, "--run-name", "whole")
-    whole = records(home, "whole")
-    command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), *arguments, "--run-name", "killed"]
+def killed(home: Path, name: str, arguments: list[str], due: Callable[[dict[int, TrialRecord]], bool]) -> None:
+    """SIGKILL to the driver of a sweep and its Ray once the records of its trials are due."""
+    command = [sys.executable, str(ROOT / "jobs" / "sweep.py"), *arguments, "--run-name", name]
     # Its own Ray, so that killing it leaves ours alone.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["RAY_ADDRESS"] = "local"
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    journal = Journal(Folder(str(home / "sweeps" / "killed")))
     deadline = time.monotonic() + 900
     try:
         while time.monotonic() < deadline:
-            found = journal.read() if (home / "sweeps" / "killed" / "trials").exists() else {}
-            if any(record.ended for record in found.values()) and any(
-                not record.ended and record.checkpoints for record in found.values()
-            ):
+            if (home / "sweeps" / name / "trials").exists() and due(records(home, name)):
                 break
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             time.sleep(0.05)
@@ -61,7 +53,23 @@ def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file:
         for member in (psutil.Process(process.pid), *family) if process.poll() is None else ():
             member.kill()
         process.wait()
-    before = journal.read()
+
+
+def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file: Path) -> None:
+    """While trials train; what had ended stays, the rest ends as it would have."""
+    arguments = [
+        "--config", str(sweep_file), "--data", str(data), "--trials", "3", "--search", "random", "--scheduler", "none",
+        "--schedule.epochs", "4",
+    ]  # fmt: skip
+    job(*arguments, "--run-name", "whole")
+    whole = records(home, "whole")
+
+    def due(found: dict[int, TrialRecord]) -> bool:
+        going = [record for record in found.values() if not record.ended]
+        return len(going) < len(found) and any(record.checkpoints for record in going)
+
+    killed(home, "killed", arguments, due)
+    before = records(home, "killed")
     ended = {number for number, record in before.items() if record.ended}
     assert ended
     assert ended != set(range(4))
@@ -72,6 +80,24 @@ def test_a_killed_sweep_goes_on_where_it_was(home: Path, data: Path, sweep_file:
     assert scores(after) == scores(whole)
     assert {record.ended for record in after.values()} == {"finished"}
     assert {trial.ended for trial in recorded(home, "killed").trials} == {"finished"}
+
+
+def test_a_killed_sweep_that_learns_goes_on_with_the_same_suggestions(home: Path, data: Path, sweep_file: Path) -> None:
+    """By default TPE suggests and ASHA stops; trials one after the other, which makes both exact."""
+    arguments = ["--config", str(sweep_file), "--data", str(data), "--trials", "6", "--max-concurrent", "1"]
+    job(*arguments, "--run-name", "learned")
+    whole = records(home, "learned")
+    manifest = open_manifest(SweepRequest({}, (), resume="learned"))
+    drawn = {number: suggest_random(manifest.space, manifest.base, manifest.base.seed, number) for number in whole}
+    # Of the fourth the others are drawn at random; the last two are suggested after the kill.
+    assert [number for number in whole if number and whole[number].values != drawn[number]] == [5, 6]
+    killed(home, "cut_short", arguments, lambda found: 4 in found)
+    assert max(records(home, "cut_short")) == 4
+    job("--resume", "cut_short")
+    after = records(home, "cut_short")
+    assert {n: record.values for n, record in after.items()} == {n: record.values for n, record in whole.items()}
+    assert scores(after) == scores(whole)
+    assert {n: record.ended for n, record in after.items()} == {n: record.ended for n, record in whole.items()}
 
 
 # After its first checkpoint a process trains on; after the end of its trial it turns to the next one.

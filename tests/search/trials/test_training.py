@@ -142,6 +142,16 @@ def test_a_checkpoint_holds_numbers_settings_and_pictures_of_each_task(
         assert found == [f"pictures/{name}.png" for name in pictures]
 
 
+@pytest.mark.parametrize("tasks", [("IVIF",), ("IVIF", "MIF")])
+def test_the_numbers_of_an_epoch_are_read_from_its_checkpoint(
+    plan: Callable[..., TrialPlan], tmp_path: Path, tasks: tuple[str, ...]
+) -> None:
+    training = TrialTraining(TrialCache(plan(*tasks)), {})
+    numbers = training.train_epoch()
+    training.save(tmp_path)
+    assert TrialTraining(training.cache, {}).saved_numbers(tmp_path) == numbers
+
+
 def test_a_checkpoint_of_other_networks_is_refused(plan: Callable[..., TrialPlan], tmp_path: Path) -> None:
     TrialTraining(TrialCache(plan()), {}).save(tmp_path)
     wider = TrialTraining(TrialCache(plan(base={"network": {"width": 16}})), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from refusion.objectives import FusionWeights, fusion_loss
 
 # Folder in which a test creates a file once its fault is to happen, and the losses' own count of it.
 FAULTS = "REFUSION_TEST_FAULTS"
+SLOW_SECONDS = 0.25
 
 
 def _due(name: str, rank: int) -> bool:
@@ -40,3 +42,16 @@ def not_a_number(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tens
     """NaN on the second worker once a file ``nan`` is there."""
     loss = fusion_loss(fused, sources, weights)
     return loss * torch.nan if _due("nan", 1) else loss
+
+
+def slow(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
+    """Takes a fixed time, whatever else the machine does."""
+    time.sleep(SLOW_SECONDS)
+    return fusion_loss(fused, sources, weights)
+
+
+def holding(fused: Tensor, sources: Tensor, weights: FusionWeights) -> Tensor:
+    """Waits for as long as a file ``hold`` is there."""
+    while (Path(os.environ[FAULTS]) / "hold").exists():
+        time.sleep(0.05)
+    return fusion_loss(fused, sources, weights)

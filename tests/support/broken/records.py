@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
 from stored.mlflow_runs import serving
 
 from refusion.runtime.ports import free_ports
@@ -59,10 +60,7 @@ class Server:
 def record(uri: str, name: str) -> dict[str, Any]:
     """All that MLflow has of a run: of the job and of its one task."""
     client = MlflowClient(tracking_uri=uri)
-    (experiment,) = [one for one in client.search_experiments() if one.name == "refusion"]
-    found = client.search_runs([experiment.experiment_id])
-    (parent,) = [run for run in found if run.info.run_name == name]
-    (child,) = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    parent, child = _runs(client, name)
     own: dict[str, Any] = {}
     for which, run in (("job", parent), ("task", child)):
         run_id = run.info.run_id
@@ -83,11 +81,26 @@ def record(uri: str, name: str) -> dict[str, Any]:
         }
     versions = client.search_model_versions(f"name = 'refusion-IVIF' and run_id = '{child.info.run_id}'")
     own["versions"] = [version.tags["epoch"] for version in versions]
-    models = client.search_logged_models([experiment.experiment_id])
+    models = client.search_logged_models([child.info.experiment_id])
     own["models"] = sorted(
         (model.tags["epoch"], str(model.status)) for model in models if model.source_run_id == child.info.run_id
     )
     return own
+
+
+def history(uri: str, name: str) -> list[Metric]:
+    """Points of the task's rate, of which each epoch has one, in the order of epochs."""
+    client = MlflowClient(tracking_uri=uri)
+    _, child = _runs(client, name)
+    return sorted(client.get_metric_history(child.info.run_id, "rate"), key=lambda point: int(point.step))
+
+
+def _runs(client: MlflowClient, name: str) -> tuple[Run, Run]:
+    (experiment,) = [one for one in client.search_experiments() if one.name == "refusion"]
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in found if run.info.run_name == name]
+    (child,) = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return parent, child
 
 
 def _files(client: MlflowClient, run_id: str, folder: str) -> list[str]:

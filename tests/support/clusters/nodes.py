@@ -8,21 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import psutil
 import ray
 from ray.cluster_utils import Cluster
 
 from refusion.runtime import cluster
 from refusion.runtime.ray_internals import on_loopback
 
-# Of the node that the driver is on, and of the other.
-_CPUS = 1
-
 
 class TwoNodes:
-    """The driver's node and another one, of a CPU each."""
+    """The driver's node and another one, of as many CPUs each."""
 
-    def __init__(self, of: Cluster) -> None:
-        self.of = of
+    def __init__(self, of: Cluster, cpus: int) -> None:
+        self.of, self.cpus = of, cpus
         self.other: Any = None
         self._threads = ThreadPoolExecutor(1)
         self.add()
@@ -36,7 +34,12 @@ class TwoNodes:
     def _start(self) -> Any:
         # Where Ray cannot set its handler of SIGTERM.
         with patch("signal.signal"):
-            return self.of.add_node(num_cpus=_CPUS)
+            return self.of.add_node(num_cpus=self.cpus)
+
+    def trials(self) -> int:
+        """Count the processes of a sweep's trials on the other node."""
+        children = psutil.Process(self.other.all_processes["raylet"][0].process.pid).children()
+        return sum("Trial" in " ".join(child.cmdline()) for child in children)
 
     def lose(self) -> None:
         """Kill all processes of the other node."""
@@ -45,15 +48,15 @@ class TwoNodes:
 
 
 @contextmanager
-def two_nodes() -> Iterator[TwoNodes]:
-    """Yields the cluster; jobs find it at RAY_ADDRESS, which the caller sets to ``nodes.of.address``."""
+def two_nodes(cpus: int = 1) -> Iterator[TwoNodes]:
+    """Yields the cluster, of so many CPUs each; jobs find it at RAY_ADDRESS, which the caller sets to its address."""
     ray.shutdown()
     cluster._close_to_others()
     # To the end: who joins would otherwise look for the head at the machine's own address.
     with on_loopback():
-        of = Cluster(initialize_head=True, head_node_args={"num_cpus": _CPUS, "include_dashboard": False})
+        of = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
         try:
-            yield TwoNodes(of)
+            yield TwoNodes(of, cpus)
         finally:
             ray.shutdown()
             of.shutdown()

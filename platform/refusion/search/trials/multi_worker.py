@@ -169,8 +169,7 @@ def train_worker(loop_config: dict[str, Any]) -> None:
     training: TrialTraining | None = None
     try:
         training = TrialTraining(TrialCache(plan), config[VALUES], shard, device, reporter)
-        _load(training, config)
-        goes_on = True
+        goes_on = not _load(training, config, number) or worker_plan.goes_on(config[NUMBER], training.epoch)
         while goes_on and not training.done:
             _report_epoch(training, shard, number)
             goes_on = worker_plan.goes_on(config[NUMBER], training.epoch)
@@ -179,8 +178,12 @@ def train_worker(loop_config: dict[str, Any]) -> None:
         ray.train.report({**number, EPOCH: training.epoch if training else 0, PROBLEM: f"diverged: {error}"})
 
 
-def _load(training: TrialTraining, config: dict[str, Any]) -> None:
+def _load(training: TrialTraining, config: dict[str, Any], number: dict[str, Any]) -> bool:
     """Put the newest checkpoint into a training, else the one that the trial starts from, if there is one.
+
+    Returns:
+        True for the newest. Its epoch is reported again: what was lost may have taken the report, or the decision on
+        it, along.
 
     Raises:
         DamagedCheckpointError: the newest cannot be gone on from.
@@ -188,14 +191,18 @@ def _load(training: TrialTraining, config: dict[str, Any]) -> None:
     newest = ray.train.get_checkpoint()
     found = newest or (ray.train.Checkpoint(**Folder(config[START]).as_checkpoint()) if config.get(START) else None)
     if found is None:
-        return
+        return False
     try:
         with found.as_directory() as folder:
             training.load(Path(folder))
+            numbers = training.saved_numbers(Path(folder))
     except (UserError, OSError) as error:
         if newest is None:
             raise
         raise DamagedCheckpointError(str(error)) from error
+    if newest is not None:
+        ray.train.report({**number, EPOCH: training.epoch, **numbers, CHECKPOINT_PATH: newest.path})
+    return newest is not None
 
 
 def _report_epoch(training: TrialTraining, shard: Shard, number: dict[str, Any]) -> None:

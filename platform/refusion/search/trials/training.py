@@ -20,7 +20,7 @@ from refusion.images.writing import write_image
 from refusion.meta.state import TrainingState
 from refusion.runtime.distributed import Shard
 from refusion.search.space.space import Space
-from refusion.training.checkpoints import PICTURES, load_checkpoint, save_checkpoint
+from refusion.training.checkpoints import PICTURES, load_checkpoint, read_metrics, save_checkpoint
 from refusion.training.loop import TaskTraining
 from refusion.training.reports import EpochReport, Progress
 from refusion.training.validation import Measured
@@ -130,15 +130,22 @@ class TrialTraining:
         Raises:
             TrainingDivergedError: a task's parameters are no finite numbers any more.
         """
-        numbers: dict[str, float] = {}
-        single = len(self.states) == 1
         for task, state in self.states.items():
             if task not in self._epochs:
                 self._epochs[task] = self._training(task).epochs(state)
             self.reports[task] = next(self._epochs[task])
-            own = self.reports[task].numbers
-            numbers |= own if single else {f"{task}/{name}": value for name, value in own.items()}
-        return numbers
+        return self._named({task: report.numbers for task, report in self.reports.items()})
+
+    def saved_numbers(self, folder: Path) -> dict[str, float]:
+        """Numbers of the epoch whose checkpoint ``save`` wrote there, as `train_epoch` returned them."""
+        saved = {task: read_metrics(folder / task) for task in self.states}
+        return self._named({task: {k: v for k, v in own.items() if k != "epoch"} for task, own in saved.items()})
+
+    def _named(self, of_tasks: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        if len(of_tasks) == 1:
+            (numbers,) = of_tasks.values()
+            return dict(numbers)
+        return {f"{task}/{name}": value for task, own in of_tasks.items() for name, value in own.items()}
 
     def _training(self, task: str) -> TaskTraining:
         train, val = self.cache.stores[task]
