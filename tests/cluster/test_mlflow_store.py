@@ -76,11 +76,11 @@ def test_the_copy_lies_in_a_bucket(
         names_of_s3 = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_REGION": "us-east-1"}
         for name, value in {**names_of_s3, "AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "own"}.items():
             monkeypatch.setenv(name, value)
-        bucket = boto3.resource("s3", region_name="us-east-1").create_bucket(Bucket="ours")
-        assert call(program, "backup", database, "s3://ours/refusion") == 0
-        # The prefix that both roles may write to.
+        bucket = boto3.resource("s3", region_name="us-east-1").create_bucket(Bucket="of-a-head")
+        assert call(program, "backup", database, "s3://of-a-head/refusion") == 0
+        # The prefix that both roles may write to. No other test has this bucket: moto shares all within a process.
         assert all(found.key.startswith("refusion/") for found in bucket.objects.all())
-        assert call(program, "restore", tmp_path / "new.db", "s3://ours/refusion/") == 0
+        assert call(program, "restore", tmp_path / "new.db", "s3://of-a-head/refusion/") == 0
     finally:
         server.stop()
     assert names(tmp_path / "new.db") == ["first"]

@@ -46,18 +46,29 @@ TOO_LARGE = "exceeds the maximum size"
 # Part of what is raised, as a plain Exception, where a Ray that is started does not answer within half a minute.
 START_TIMED_OUT = "timed out during startup"
 # Logger of Ray Train's controller. Where a busy machine takes more than 5 s to answer, it warns with 20 lines of
-# traceback that this is safe to ignore, and asks again.
+# traceback that this is safe to ignore, and asks again every 20 s.
 RESOURCE_REQUESTS = "ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client"
 
 
+class _OnlyWhatLasts(logging.Filter):
+    """Leaves out the first two warnings, since two cores that start workers answer late, and the others' tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args, record.exc_info = "Ray's autoscaler is slow (a busy machine?)", (), None
+        self.warnings += 1
+        return self.warnings > 2
+
+
+_only_what_lasts = _OnlyWhatLasts()
+
+
 def shorten_warnings() -> None:
-    """Leaves the tracebacks out of what Ray Train's controller warns of; call it in the controller's process."""
-    logging.getLogger(RESOURCE_REQUESTS).addFilter(_without_traceback)
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = None
-    return True
+    """Leaves one line of each warning of Ray Train's controller that lasts; call it in the controller's process."""
+    logging.getLogger(RESOURCE_REQUESTS).addFilter(_only_what_lasts)
 
 
 def last_cluster_address() -> str | None:
