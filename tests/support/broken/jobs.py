@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from broken.records import runs_of
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
@@ -68,12 +69,7 @@ class Place:
 
     def runs(self, name: str) -> tuple[Run, Run]:
         """The job's run in MLflow and its task's."""
-        client = MlflowClient(tracking_uri=f"sqlite:///{self.home / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name("refusion")
-        found = client.search_runs([experiment.experiment_id])
-        (parent,) = [run for run in found if run.info.run_name == name]
-        (child,) = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-        return parent, child
+        return runs_of(MlflowClient(tracking_uri=f"sqlite:///{self.home / 'mlflow.db'}"), name)
 
 
 def says(text: str, sentence: str) -> bool:

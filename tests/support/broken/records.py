@@ -60,7 +60,7 @@ class Server:
 def record(uri: str, name: str) -> dict[str, Any]:
     """All that MLflow has of a run: of the job and of its one task."""
     client = MlflowClient(tracking_uri=uri)
-    parent, child = _runs(client, name)
+    parent, child = runs_of(client, name)
     own: dict[str, Any] = {}
     for which, run in (("job", parent), ("task", child)):
         run_id = run.info.run_id
@@ -91,11 +91,12 @@ def record(uri: str, name: str) -> dict[str, Any]:
 def history(uri: str, name: str) -> list[Metric]:
     """Points of the task's rate, of which each epoch has one, in the order of epochs."""
     client = MlflowClient(tracking_uri=uri)
-    _, child = _runs(client, name)
+    _, child = runs_of(client, name)
     return sorted(client.get_metric_history(child.info.run_id, "rate"), key=lambda point: int(point.step))
 
 
-def _runs(client: MlflowClient, name: str) -> tuple[Run, Run]:
+def runs_of(client: MlflowClient, name: str) -> tuple[Run, Run]:
+    """The job's run of that name, and its one task's."""
     (experiment,) = [one for one in client.search_experiments() if one.name == "refusion"]
     found = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in found if run.info.run_name == name]
