@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import cache
 
 import psutil
@@ -28,6 +29,16 @@ def system_metrics() -> dict[str, float]:
         "system_memory_usage_percentage": psutil.virtual_memory().percent,
     }
     return {f"system/{name}": float(value) for name, value in (values | _gpu_metrics()).items()}
+
+
+def of_worker(numbers: Mapping[str, float], rank: int) -> dict[str, float]:
+    """Returns the metrics of ``system_metrics`` among the numbers, as those of one worker of several: by its rank."""
+    start = "system/"
+    return {
+        name.replace(start, f"{start}worker_{rank}_", 1): float(value)
+        for name, value in numbers.items()
+        if name.startswith(start)
+    }
 
 
 @cache

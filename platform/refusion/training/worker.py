@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from refusion.metrics.lookup import DEFAULT_CONVENTION
 from refusion.runtime.distributed import Shard, use_threads
 from refusion.runtime.storage import Folder
 from refusion.tracking.comparison.scores import scores_text
-from refusion.tracking.system import system_metrics
+from refusion.tracking.system import of_worker, system_metrics
 from refusion.training.checkpoints import EPOCH, PICTURES, SCORES_FILE, save_checkpoint
 from refusion.training.epochs.latest import LatestCheckpoint
 from refusion.training.epochs.start import group_note, load_newest
@@ -111,10 +111,13 @@ def train_worker(config: dict[str, Any]) -> None:
         ray.train.report(_metrics(before))
     for report in training.epochs(state):
         with tempfile.TemporaryDirectory() as folder:
+            system = system_metrics()
             if shard.rank == 0:
-                _fill(Path(folder), state, settings, assignment.task, report)
+                # With it, since a job that is killed now is recorded from there.
+                measured = report.numbers | system | (of_worker(system, 0) if shard.world > 1 else {})
+                _fill(Path(folder), state, settings, assignment.task, replace(report, numbers=measured))
             ray.train.report(
-                _metrics(report) | system_metrics(),
+                _metrics(report) | system,
                 ray.train.Checkpoint.from_directory(folder) if shard.rank == 0 else None,
                 checkpoint_dir_name=f"{EPOCH}{report.epoch:05d}",
             )

@@ -76,7 +76,7 @@ def record(uri: str, name: str) -> dict[str, Any]:
                 for name in points
                 if not _TIMES.fullmatch(name)
             },
-            "artifacts": Counter(_LOGGED.sub(r"\1\2", path) for path in _files(client, run_id, "")),
+            "artifacts": files_of(client, run_id),
             "datasets": sorted(one.dataset.name for one in run.inputs.dataset_inputs),
         }
     versions = client.search_model_versions(f"name = 'refusion-IVIF' and run_id = '{child.info.run_id}'")
@@ -102,6 +102,11 @@ def runs_of(client: MlflowClient, name: str) -> tuple[Run, Run]:
     (parent,) = [run for run in found if run.info.run_name == name]
     (child,) = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     return parent, child
+
+
+def files_of(client: MlflowClient, run_id: str) -> Counter[str]:
+    """Artifacts of a run, pictures without the moment that is in their names."""
+    return Counter(_LOGGED.sub(r"\1\2", path) for path in _files(client, run_id, ""))
 
 
 def _files(client: MlflowClient, run_id: str, folder: str) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from rich.console import Console
+from stand_ins.progress_board import ProgressBoard
 from written_pairs import write_pairs
 
 from refusion.cli.train import read_request
@@ -21,19 +20,6 @@ from refusion.training.display.beginning import check_and_tell
 from refusion.training.manifest import RunManifest, open_manifest
 from refusion.training.record.job_record import JOB, JobRecord
 from refusion.training.record.recording import RecordingCallback
-
-
-@dataclass
-class ProgressBoard:
-    """Progress board that forgets what it is told."""
-
-    told: list[Any] = field(default_factory=list)
-
-    def __getattr__(self, _name: str) -> ProgressBoard:
-        return self
-
-    def remote(self, *arguments: Any, **_: Any) -> None:
-        self.told.append(arguments)
 
 
 @pytest.fixture

@@ -207,7 +207,15 @@ def _model(store: Store, entry: Entry, doubtful: bool) -> str | None:
     # What a resumed job makes up for may be there since its first part.
     if entry.data.get("check") and is_registered(client, version):
         return None
-    return register_version(client, entry.folder, version, entry.data["stamp"], entry.token, again=doubtful)
+    stamp = _stamp_of_scores(store, version) if doubtful else None
+    return register_version(client, entry.folder, version, stamp or entry.data["stamp"], entry.token, again=doubtful)
+
+
+def _stamp_of_scores(store: Store, version: Version) -> int | None:
+    """Returns when the run's own scores of the version's epoch were recorded; None where MLflow has none of it."""
+    step = step_of(version.epoch, store.tags(version.run_id))
+    stamps = [stamp for at, stamp in store.points(version.run_id, version.score_name) if at == step]
+    return min(stamps, default=None)
 
 
 def _artifact(store: Store, entry: Entry, _doubtful: bool) -> None:

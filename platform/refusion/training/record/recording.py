@@ -29,6 +29,7 @@ from refusion.tracking.comparison.scores import means_file, scores_file, with_fa
 from refusion.tracking.epochs import without_baselines
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.registry import Version
+from refusion.tracking.system import of_worker
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, SCORES_FILE, read_metrics
 from refusion.training.display.results import Result, result_rows
 from refusion.training.epochs.sound import fault_of
@@ -121,12 +122,7 @@ class RecordingCallback(UserCallback):
             self._show(epoch, scores, is_best=first["is_best"])
         if checkpoint is not None:
             with checkpoint.as_directory() as folder:
-                self._pictures(Path(folder), epoch)
-                self._scores(Path(folder), epoch, numbers, is_best=first["is_best"])
-                if first["is_best"]:
-                    self._keep_best(Path(folder), epoch, numbers)
-                if scores:
-                    self._means({**numbers, "epoch": epoch})
+                self._rest(Path(folder), epoch, numbers, is_best=first["is_best"])
         if epoch == self.recording.epochs:
             self.recorder.finish("FINISHED")
 
@@ -140,14 +136,16 @@ class RecordingCallback(UserCallback):
     def made_up(self) -> Recording:
         """Record the kept epochs that MLflow does not have: a killed job had stored, not yet recorded them.
 
+        Of the newest it may have the numbers alone, since they go first: the rest of it is recorded again.
+
         Returns:
             The recording with all that it has then.
         """
         recorded = set(self.recording.recorded)
         task_folder = Folder(self.recording.folder)
-        for name in task_folder.names():
-            epoch = int(name.removeprefix(EPOCH)) if name.startswith(EPOCH) else -1
-            if epoch < 0 or epoch in recorded:
+        kept = {int(name.removeprefix(EPOCH)): name for name in task_folder.names() if name.startswith(EPOCH)}
+        for epoch, name in sorted(kept.items()):
+            if epoch in recorded and epoch != max(kept):
                 continue
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place) / name
@@ -155,18 +153,23 @@ class RecordingCallback(UserCallback):
                 if fault_of(Folder(str(folder))) is not None:
                     continue  # Ray Train does not count it either, and trains the epoch again.
                 numbers = read_metrics(folder)
-                recorded.add(epoch)
                 numbers.pop("epoch", None)
                 scores = own_scores(numbers)
-                is_best = bool(scores) and self._beats_best(numbers)
-                self.recorder.epoch(epoch, _curves(epoch, numbers, scores, is_best=is_best))
-                self._pictures(folder, epoch)
-                self._scores(folder, epoch, numbers, is_best=is_best)
-                if is_best:
-                    self._keep_best(folder, epoch, numbers)
-                if scores:
-                    self._means({**numbers, "epoch": epoch})
+                is_best = bool(scores) and (self._beats_best(numbers) or self._best().get("epoch") == epoch)
+                if epoch not in recorded:
+                    recorded.add(epoch)
+                    self.recorder.epoch(epoch, _curves(epoch, numbers, scores, is_best=is_best))
+                self._rest(folder, epoch, numbers, is_best=is_best)
         return replace(self.recording, recorded=frozenset(recorded))
+
+    def _rest(self, folder: Path, epoch: int, numbers: Mapping[str, float], *, is_best: bool) -> None:
+        """Record what an epoch's checkpoint holds besides its numbers."""
+        self._pictures(folder, epoch)
+        self._scores(folder, epoch, numbers, is_best=is_best)
+        if is_best:
+            self._keep_best(folder, epoch, numbers)
+        if own_scores(numbers):
+            self._means({**numbers, "epoch": epoch})
 
     def _beats_best(self, numbers: Mapping[str, float]) -> bool:
         """Returns true where no kept best is of the same pairs and better."""
@@ -278,9 +281,4 @@ def _system_of_all(metrics: list[dict[str, Any]]) -> dict[str, float]:
     """Measurements of each worker, named by rank where there are several."""
     if len(metrics) == 1:
         return {}
-    return {
-        name.replace("system/", f"system/worker_{rank}_", 1): float(value)
-        for rank, own in enumerate(metrics)
-        for name, value in own.items()
-        if name.startswith("system/")
-    }
+    return {name: value for rank, own in enumerate(metrics) for name, value in of_worker(own, rank).items()}
