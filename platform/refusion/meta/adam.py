@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -21,13 +22,23 @@ def can_be_captured(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+class PlainAdam(torch.optim.Adam):
+    """Adam without what keeps PyTorch's compiler off it, which each process would take two seconds to import."""
+
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = unwrap(torch.optim.Adam.zero_grad)
+    state_dict = unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
+
+
 def rated_adam(parameters: Iterable[torch.nn.Parameter], eps: float = 1e-8) -> torch.optim.Adam:
     """Returns Adam over the parameters; on a GPU one whose steps can be captured. `set_rate` comes before each step."""
     given = list(parameters)
     device = given[0].device
     if can_be_captured(device):
-        return torch.optim.Adam(given, lr=torch.ones((), device=device), eps=eps, capturable=True)
-    return torch.optim.Adam(given, lr=1.0, eps=eps)
+        return PlainAdam(given, lr=torch.ones((), device=device), eps=eps, capturable=True)
+    return PlainAdam(given, lr=1.0, eps=eps)
 
 
 def set_rate(adam: torch.optim.Adam, rate: Number) -> None:
