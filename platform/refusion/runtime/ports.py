@@ -1,4 +1,4 @@
-"""Ports of this machine that are free."""
+"""Ports of this machine that are free, and whether somebody answers at one."""
 
 from __future__ import annotations
 
@@ -44,4 +44,24 @@ def answers(address: str | None) -> bool:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
             return True
     except OSError:
+        return False
+
+
+def takes_jobs(address: str, token: str = "") -> bool:
+    """Tells whether the job server at ``http://host:port`` lists its jobs by now.
+
+    `ray job list` takes two seconds of work for the same. ``token`` is the cluster's.
+    """
+    # Here, since who only looks for ports has no use for them.
+    import http.client
+    import urllib.request
+
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    asked = urllib.request.Request(f"{address}/api/jobs/", headers=headers)
+    # A proxy is for addresses elsewhere.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(asked, timeout=10) as answer:
+            return int(answer.status) == 200
+    except (OSError, http.client.HTTPException):
         return False

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from refusion.runtime.ports import free_ports
+from refusion.runtime.ports import free_ports, takes_jobs
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def ray_head(place: Path, cpus: int, own: dict[str, str], *, default_agent: bool
             assert head.poll() is None, said
             time.sleep(0.2)
         started = Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}")
-        asking = own | {"RAY_ADDRESS": started.jobs}
-        while subprocess.run(["ray", "job", "list"], env=asking, capture_output=True, check=False).returncode:
+        while not takes_jobs(started.jobs, own.get("RAY_AUTH_TOKEN", "")):
             assert head.poll() is None
             time.sleep(1)
         yield started
