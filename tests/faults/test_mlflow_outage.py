@@ -21,7 +21,7 @@ from broken.proxy import slow_proxy
 from broken.records import Server, history, record
 
 from refusion.cli.looking.runs import runs
-from refusion.tracking.comparison.scores import means_file
+from refusion.tracking.comparison.files import means_file
 from refusion.tracking.waiting.spool import Spool
 
 ROOT = Path(__file__).resolve().parents[2]

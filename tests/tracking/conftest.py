@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from refusion.tracking.registry import Version
+from refusion.tracking.models.version import Version
 from refusion.tracking.store import open_store
 
 

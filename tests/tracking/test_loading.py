@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from refusion.errors import UserError
 from refusion.networks import FusionModule
 from refusion.tracking.loading import find_checkpoint, find_model, load_module
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run, start_task_run
 
 SIZES = {"width": 8, "heads": 2, "blocks": 1, "expansion": 2}

@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from refusion.tracking import recorder as module
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run, start_task_run
 
 MakeVersion = Callable[..., Version]

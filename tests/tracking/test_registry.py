@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from refusion.tracking.models.version import Version, origin, registered_name
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version, origin, register_version, registered_as, registered_name, takes_best
+from refusion.tracking.registry import register_version, registered_as
 from refusion.tracking.runs import start_job_run, start_task_run
 
 
@@ -18,57 +18,6 @@ def version(task: str, run_id: str, epoch: int = 1, score: float = 0.5, **change
     """A version measured on two real pairs, with some of its facts changed."""
     made = Version(task, run_id, epoch, "Qabf", {"Qabf": score, "SSIM": 0.25}, "authors", "pairs", 2, "folder")
     return replace(made, **changes)
-
-
-NEW = version("IVIF", "0" * 32, 3)
-OTHER = replace(NEW, run_id="1" * 32)
-
-
-def scored(score: float, **changes: Any) -> Version:
-    """Another run's version with that score."""
-    return replace(OTHER, scores={"Qabf": score}, **changes)
-
-
-@pytest.mark.parametrize(
-    ("holder", "new", "takes"),
-    [
-        (None, NEW, True),
-        (None, scored(math.nan, data="builtin"), True),
-        (scored(0.4), NEW, True),
-        (OTHER, NEW, False),
-        (scored(0.6), NEW, False),
-        (scored(math.nan), NEW, True),
-        (OTHER, replace(NEW, scores={"Qabf": math.nan}), False),
-        # Scores that do not compare: more pairs count more, then the newest.
-        (scored(0.6, dataset_digest="others"), NEW, True),
-        (scored(0.6, dataset_digest="others", pairs=1), NEW, True),
-        (scored(0.4, dataset_digest="others", pairs=3), NEW, False),
-        (scored(0.6, convention="rgb"), NEW, True),
-        (replace(OTHER, score_name="SSIM", scores={"SSIM": 0.6}), NEW, True),
-        (OTHER, replace(NEW, scores={"Qabf": math.nan}, dataset_digest="others"), False),
-        # Generated scenes never displace real pairs, which always displace them.
-        (scored(0.6, data="builtin", dataset_digest="scenes", pairs=99), NEW, True),
-        (OTHER, replace(NEW, data="builtin", dataset_digest="scenes", pairs=99), False),
-        (replace(OTHER, data="builtin"), replace(NEW, data="builtin", scores={"Qabf": 0.6}), True),
-        # The later best of the same run, chosen anew on other pairs.
-        (replace(NEW, epoch=1, scores={"Qabf": 0.6}, pairs=1), NEW, True),
-        (replace(NEW, epoch=1, scores={"Qabf": 0.6}, dataset_digest="more", pairs=9), NEW, True),
-    ],
-)
-def test_who_takes_the_alias(holder: Version | None, new: Version, takes: bool) -> None:
-    assert takes_best(holder and holder.tags(), new) is takes
-
-
-def test_version_that_someone_registered_by_hand_can_be_displaced() -> None:
-    assert takes_best({}, NEW)
-    assert takes_best({**OTHER.tags(), "score": "good"}, NEW)
-    # Whatever it is, it may be real data.
-    assert not takes_best({}, replace(NEW, data="builtin"))
-
-
-def test_a_version_that_was_scored_before_its_colour_was_restored_does_not_compare() -> None:
-    older = {name: text for name, text in scored(0.9).tags().items() if name not in ("scored", "pairs")}
-    assert takes_best(older, NEW)
 
 
 @pytest.fixture
@@ -179,6 +128,6 @@ def test_a_version_is_registered_in_silence(
     uri: str, run_id: str, client: MlflowClient, checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A training registers each better epoch, and MLflow has news of each."""
-    register_version(client, checkpoint, replace(NEW, run_id=run_id))
+    register_version(client, checkpoint, version("IVIF", run_id, 3))
     said = capfd.readouterr()
     assert "Validating" not in said.out + said.err and "INFO" not in said.err

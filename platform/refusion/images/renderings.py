@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.segmentation import felzenszwalb
 
 Float = NDArray[np.float32]
 Byte = NDArray[np.uint8]
@@ -165,6 +164,9 @@ def _photograph(radiance: Float, rng: np.random.Generator) -> Byte:
 
 
 def _thermal(picture: Float, rng: np.random.Generator) -> Byte:
+    # Here, since each process that trains would wait for it.
+    from skimage.segmentation import felzenszwalb
+
     segments = felzenszwalb(picture, scale=150, sigma=0.8, min_size=60, channel_axis=-1)
     grey = picture @ _LUMA
     warmth = 0.55 * (1 - grey) + 1.4 * np.clip(picture[..., 0] - picture[..., 1:].mean(axis=2), 0, 1)

@@ -10,8 +10,6 @@ from typing import Any
 
 import ray
 
-from refusion.runtime.cluster import beside_driver
-
 
 @dataclass
 class Row:
@@ -85,6 +83,9 @@ def start_progress_board() -> Any:
 
     One whose process is lost is started again, without its rows, which the next reports fill.
     """
+    # Here, since the actor's process has no use for settings.
+    from refusion.runtime.cluster import beside_driver
+
     return _actor_class().options(scheduling_strategy=beside_driver()).remote()
 
 

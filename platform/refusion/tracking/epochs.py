@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from mlflow import MlflowClient
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Prefix of what was recorded within an epoch, at the number of steps that were done.
 WITHIN_EPOCH = "within/"
@@ -53,6 +54,9 @@ def epoch_of(step: int, tags: Mapping[str, str]) -> int:
 
 def run_counts_from_zero(uri: str, run_id: str) -> bool:
     """Returns true for a run whose first epoch is step 0; raises what MLflow raises."""
+    # Here, since processes that train import this module too.
+    from mlflow import MlflowClient
+
     return counts_from_zero(MlflowClient(tracking_uri=uri).get_run(run_id).data.tags)
 
 
@@ -65,6 +69,9 @@ def epoch_metrics(uri: str, run_id: str, only: Collection[str] | None = None) ->
         uri, run_id: of the store and the run.
         only: names of metrics; None for all but what is recorded for MLflow's page alone.
     """
+    import pandas as pd
+    from mlflow import MlflowClient
+
     client = MlflowClient(tracking_uri=uri)
     run = client.get_run(run_id)
     names = sorted(

@@ -24,8 +24,9 @@ from refusion.errors import UserError
 from refusion.home import refusion_home
 from refusion.shipped import CARD_FILE, PRETRAINED, shipped_folder
 from refusion.tracking.failures import reason_of
-from refusion.tracking.models.logging import CHECKPOINT, MODEL_FILES
-from refusion.tracking.registry import LOGGED_NAME, origin
+from refusion.tracking.models.logging import CHECKPOINT
+from refusion.tracking.models.version import MODEL_FILES, origin
+from refusion.tracking.registry import LOGGED_NAME
 from refusion.tracking.relocation import followed_place
 from refusion.tracking.store import http_retry_limits, redacted, require_store, resolve_tracking_uri
 

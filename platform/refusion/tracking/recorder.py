@@ -11,21 +11,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from refusion.tracking.epochs import WITHIN_EPOCH
-from refusion.tracking.models.logging import MODEL_FILES
-from refusion.tracking.registry import Version
-from refusion.tracking.runs import METRICS_PER_BATCH, Status, find_task_run, start_task_run
-from refusion.tracking.settings import TAG_LIMIT, TAGS_PER_BATCH, safe_name, truncate
-from refusion.tracking.waiting.operations import CONTENT
-from refusion.tracking.waiting.spool import Lane, Spool
-from refusion.tracking.waiting.writer import Writer
+from refusion.tracking.models.version import MODEL_FILES, Version
+from refusion.tracking.settings import METRICS_PER_BATCH, TAG_LIMIT, TAGS_PER_BATCH, safe_name, truncate
+from refusion.tracking.waiting.spool import CONTENT, Lane, Spool
 
-__all__ = ["TaskRecorder", "find_task_run", "start_task_run"]
+if TYPE_CHECKING:
+    from refusion.tracking.runs import Status
+    from refusion.tracking.waiting.writer import Writer
 
 log = logging.getLogger(__name__)
 DIGEST_LIMIT = 36
@@ -80,7 +78,12 @@ class TaskRecorder:
     @cached_property
     def writer(self) -> Writer | None:
         """Writes at once; None where others write what waits."""
-        return None if self._waiting is not None else Writer(self.uri, self._spool)
+        if self._waiting is not None:
+            return None
+        # Here, since processes that train have no use for MLflow, which takes a second to import.
+        from refusion.tracking.waiting.writer import Writer
+
+        return Writer(self.uri, self._spool)
 
     @property
     def unsent(self) -> int:

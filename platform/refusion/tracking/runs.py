@@ -23,7 +23,6 @@ ERROR_TAG = "error"
 STORAGE_TAG = "storage"
 # Of the entry that has begun a run or logged a model, so that it is found where the answer to its request was lost.
 TOKEN_TAG = "entry"
-METRICS_PER_BATCH = 1000
 INHERITED = (COMMIT_TAG, MODIFIED_TAG, SOURCE_TAG, USER_TAG, "mlflow.source.type")
 
 

@@ -11,16 +11,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Param, RunTag
+from typing import TYPE_CHECKING, Any
 
 from refusion.config.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PARAM_LIMIT = 6000
 TAG_LIMIT = 8000
 TAGS_PER_BATCH = 100
+METRICS_PER_BATCH = 1000
 MOST_PARAMS = 6
 RESUMED = "resumed."
 SETTINGS_TAG = "settings"
@@ -129,6 +130,9 @@ def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any],
         settings: nested.
         varied: as in ``shown_params``.
     """
+    # Here, since processes that train import this module too.
+    from mlflow.entities import Param, RunTag
+
     flat = flatten(settings)
     data = client.get_run(run_id).data
     recorded = recorded_settings_of(data.params, data.tags)

@@ -13,8 +13,8 @@ import pytest
 from refusion.evaluation.csv_file import csv_text, score_table
 from refusion.evaluation.results import MethodScores
 from refusion.metrics import METRICS
-from refusion.tracking.comparison.pictures import source_file
-from refusion.tracking.comparison.scores import scores_file, scores_text, with_facts
+from refusion.tracking.comparison.files import scores_file, source_file
+from refusion.tracking.comparison.scores import scores_text, with_facts
 from refusion.tracking.evaluations import Evaluation, record_evaluation
 from refusion.tracking.recorder import TaskRecorder
 from refusion.tracking.runs import start_job_run, start_task_run

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from refusion.errors import UserError
-from refusion.tracking.comparison.scores import read_scores, scores_file, scores_text, with_facts
+from refusion.tracking.comparison.scores import read_scores, scores_text, with_facts
 
 TRAINED = {
     "nan": {"EN": 0.1 + 0.2, "PSNR": math.inf},
@@ -39,8 +39,3 @@ def test_it_has_the_form_of_an_evaluations_table() -> None:
 def test_something_else_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(UserError, match=r"run 7: is no table of scores per picture"):
         read_scores(text, "run 7")
-
-
-def test_each_task_of_a_run_has_its_own_file() -> None:
-    assert scores_file("IVIF", "best") == "scores/IVIF/best.csv"
-    assert scores_file("MIF", "last") == "scores/MIF/last.csv"

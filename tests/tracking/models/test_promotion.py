@@ -13,10 +13,11 @@ from scipy import stats
 from refusion.cli.looking.promote import promote_version
 from refusion.errors import UserError
 from refusion.metrics import METRICS
-from refusion.tracking.comparison.scores import scores_file, scores_text, with_facts
+from refusion.tracking.comparison.files import scores_file
+from refusion.tracking.comparison.scores import scores_text, with_facts
 from refusion.tracking.models.promotion import examine, promote
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run, start_task_run
 
 MakeVersion = Callable[..., Version]

@@ -26,8 +26,8 @@ from refusion.fuse import fuse_pair, load_module
 from refusion.networks import FusionModule
 from refusion.runtime.ports import free_ports
 from refusion.tracking.loading import find_model
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.runs import start_job_run
 
 ROOT = Path(__file__).resolve().parents[3]

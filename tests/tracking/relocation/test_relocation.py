@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 from refusion.networks import FusionModule
 from refusion.tracking.database import sqlite_address
 from refusion.tracking.loading import find_model, load_module
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.relocation import followed_store
 from refusion.tracking.runs import start_job_run
 from refusion.tracking.store import open_store, resolve_tracking_uri

@@ -7,7 +7,8 @@ import pytest
 from mlflow import MlflowClient
 
 from refusion.errors import UserError
-from refusion.tracking.registry import Version, register_version
+from refusion.tracking.models.version import Version
+from refusion.tracking.registry import register_version
 from refusion.tracking.retention.needed import needed_folders
 from refusion.tracking.runs import start_job_run, start_task_run
 

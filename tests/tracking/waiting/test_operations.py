@@ -12,8 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.waiting.opening import description
 from refusion.tracking.waiting.spool import LANES, Spool
 from refusion.tracking.waiting.writer import Writer

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from refusion.config.arrangement import Division
 from refusion.errors import UserError
@@ -82,6 +80,10 @@ def near_duplicates(pairs: Sequence[Named]) -> list[tuple[int, int]]:
 
 def _scenes(pairs: Sequence[Named], told: Mapping[str, str]) -> NDArray[np.int32]:
     """Returns the number of each pair's scene."""
+    # Here, since each process that trains would wait for it.
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     links = near_duplicates(pairs)
     names = [told.get(name) or _COUNTER.sub("", name) for name, _, _ in pairs]
     counts = Counter(names)

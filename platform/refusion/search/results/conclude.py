@@ -25,8 +25,9 @@ from refusion.search.results.held_out import Scores, TaskVal, score_all
 from refusion.search.results.replay import Change, replayed
 from refusion.search.state import SweepState
 from refusion.search.trials.records import TrialRecord, chain
-from refusion.tracking.comparison.scores import TRAINED, scores_file, scores_text, with_facts
-from refusion.tracking.registry import Version
+from refusion.tracking.comparison.files import scores_file
+from refusion.tracking.comparison.scores import TRAINED, scores_text, with_facts
+from refusion.tracking.models.version import Version
 from refusion.tracking.sweeps import BEST_FILE, COMPARISON_FILE, log_sweep_results
 
 # Settings that say where and how a trial ran, not what was found.

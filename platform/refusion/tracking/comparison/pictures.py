@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
 
+from refusion.tracking.comparison.files import source_file
 from refusion.tracking.epochs import epoch_of
 from refusion.tracking.settings import safe_name
 from refusion.tracking.store import no_progress_bar
@@ -20,11 +21,6 @@ from refusion.tracking.store import no_progress_bar
 Kind = Literal["fused", "weights"]
 # As MLflow names a picture's file, whose key has a tilde for each slash.
 _LOGGED = re.compile(r"images/(.+)\+step\+(\d+)\+timestamp\+\d+\+[^+]+\.png")
-
-
-def source_file(pair: str, side: str) -> str:
-    """Returns the artifact that holds a pair's source, ``a`` or ``b``."""
-    return f"{safe_name(f'sources/{pair}/{side}', 110)}.png"
 
 
 class RunPictures:

@@ -14,7 +14,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from refusion.errors import UserError
-from refusion.tracking.comparison.scores import TRAINED, PictureScores, read_evaluated, read_scores, scores_file
+from refusion.tracking.comparison.files import scores_file
+from refusion.tracking.comparison.scores import TRAINED, PictureScores, read_evaluated, read_scores
 from refusion.tracking.epochs import epoch_metrics
 from refusion.tracking.evaluations import KIND
 from refusion.tracking.failures import reason_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
@@ -34,16 +33,6 @@ class PictureScores:
     convention: str
     epoch: int
     digest: str
-
-
-def scores_file(task: str, epoch: Literal["best", "last"]) -> str:
-    """Returns the artifact in a run: of its best epoch so far, or of the newest that was validated."""
-    return f"scores/{task}/{epoch}.csv"
-
-
-def means_file(task: str) -> str:
-    """Returns the artifact in a run with the means of its best and its newest epoch, and of the average."""
-    return f"scores/{task}/means.csv"
 
 
 def scores_text(methods: Mapping[str, Scores], convention: str) -> str:

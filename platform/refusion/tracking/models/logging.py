@@ -16,12 +16,12 @@ from mlflow.entities.logged_model import LoggedModel
 from mlflow.models import Model
 
 from refusion.tracking.models.signature import example, signature
+from refusion.tracking.models.version import MODEL_FILES
 from refusion.tracking.provenance import installed_version
 from refusion.tracking.runs import TOKEN_TAG
 from refusion.tracking.store import no_progress_bar, warnings_only
 
 CHECKPOINT = "checkpoint"
-MODEL_FILES = ("fusion.safetensors", "settings.yaml")
 _CODE = Path(__file__).parents[1] / "logged_model.py"
 _CODE_MODULE = "code_model_"
 _REQUIREMENTS = ("torch", "numpy", "safetensors", "pyyaml", "opencv-python-headless", "pillow")

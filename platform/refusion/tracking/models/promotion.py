@@ -16,7 +16,8 @@ from refusion.tracking.comparison.runs import read_best
 from refusion.tracking.comparison.scores import TRAINED, PictureScores
 from refusion.tracking.epochs import epoch_of
 from refusion.tracking.failures import reason_of
-from refusion.tracking.registry import BEST, CANDIDATE, origin, registered_name, versions_of_run
+from refusion.tracking.models.version import origin, registered_name
+from refusion.tracking.registry import BEST, CANDIDATE, versions_of_run
 from refusion.tracking.relocation import follow_artifacts
 from refusion.tracking.runs import PARENT_TAG, TASK_TAG
 from refusion.tracking.store import http_retry_limits, redacted, require_store

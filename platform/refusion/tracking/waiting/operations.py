@@ -18,14 +18,14 @@ from mlflow.tracking.multimedia import compress_image_size
 from PIL import Image, UnidentifiedImageError
 
 from refusion.tracking.epochs import step_of
-from refusion.tracking.registry import Version, is_registered, register_version
+from refusion.tracking.models.version import Version
+from refusion.tracking.registry import is_registered, register_version
 from refusion.tracking.store import open_store
 from refusion.tracking.views.pictures import is_sheet, log_readable
 from refusion.tracking.views.write import put_views
 from refusion.tracking.waiting.opening import begin_run
-from refusion.tracking.waiting.spool import Entry, Spool
+from refusion.tracking.waiting.spool import CONTENT, Entry, Spool
 
-CONTENT = "content"
 _IMAGES = "images"
 _LOGGED_IMAGES_TAG = "mlflow.loggedImages"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")

@@ -25,6 +25,8 @@ LANES: tuple[Lane, ...] = ("records", "models", "pictures")
 # Of those only that carry files; records are small, and never dropped.
 DROPPED: tuple[Lane, ...] = ("pictures", "models")
 MAX_BYTES = 2**30
+# File, or folder of files, that an entry carries.
+CONTENT = "content"
 _ENTRY_FILE, _MARK = "entry.json", "attempted"
 _IDS_FILE, _LEFT_OUT_FILE = "runs.json", "left_out.txt"
 _UNFINISHED = "."

@@ -24,11 +24,11 @@ from refusion.images.store import read_pair
 from refusion.runtime.failures import lasting_failure, reason_of
 from refusion.runtime.ray_internals import shorten_warnings
 from refusion.runtime.storage import Folder
-from refusion.tracking.comparison.pictures import source_file
-from refusion.tracking.comparison.scores import means_file, scores_file, with_facts
+from refusion.tracking.comparison.files import means_file, scores_file, source_file
+from refusion.tracking.comparison.scores import with_facts
 from refusion.tracking.epochs import without_baselines
+from refusion.tracking.models.version import Version
 from refusion.tracking.recorder import TaskRecorder
-from refusion.tracking.registry import Version
 from refusion.tracking.system import of_worker
 from refusion.training.checkpoints import EPOCH, METRICS_FILE, PICTURES, SCORES_FILE, read_metrics
 from refusion.training.display.results import Result, result_rows
