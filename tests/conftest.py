@@ -75,6 +75,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in scenes, which take two seconds to make. Tests only read them."""
+    # Here, since most tests have no use for it.
+    from refusion.images.builtin import ensure_builtin
+
+    return ensure_builtin(tmp_path_factory.mktemp("builtin") / "pairs")
+
+
+@pytest.fixture(scope="session")
 def cases() -> Path:
     """Small inputs of public reports that went wrong once."""
     return _folder("cases")

@@ -161,7 +161,7 @@ def test_pictures_and_digest_of_a_checkpoint(data: Path, tmp_path: Path) -> None
 
 @pytest.mark.ray
 def test_workers_come_to_what_one_process_does(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start_ray(2)
+    start_ray(2, dashboard=False)
     (tmp_path / "rewards_of_a_test.py").write_text(
         "def mine(rebuilt, sources):\n    return (rebuilt - sources).abs().mean()\n"
     )

@@ -18,7 +18,6 @@ from refusion import shipped
 from refusion.adapt import load_learned_loss
 from refusion.errors import UserError
 from refusion.fuse import load_pretrained
-from refusion.images.builtin import ensure_builtin
 from refusion.metrics import METRICS
 from refusion.shipped import GOLDEN_FILE, read_card, shipped_folder, shipped_tasks
 
@@ -35,8 +34,8 @@ def tool() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ensure_builtin(tmp_path_factory.mktemp("builtin") / "pairs")
+def scenes(builtin: Path) -> Path:
+    return builtin
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +68,9 @@ def test_a_new_disk_begins_with_the_copy(program: ModuleType, database: Path, st
 def test_the_copy_lies_in_a_bucket(
     program: ModuleType, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Here, since every process of tests imports this file, and moto takes two seconds.
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", port=0)
     server.start()
     try:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from data_sets.scenes import put_scenes
 
 from refusion.cli.sweep import read_requests
 from refusion.cli.train import read_request
@@ -92,7 +93,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(builtin: Path, tmp_path: Path) -> Place:
+    put_scenes(builtin, tmp_path / "home")
     return Place(tmp_path)
 
 

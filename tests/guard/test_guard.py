@@ -11,7 +11,6 @@ import yaml
 
 from refusion.config.layers import check, for_task
 from refusion.config.presets import read_preset
-from refusion.images.builtin import ensure_builtin
 from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
@@ -46,9 +45,9 @@ def quality(task: str, data: Path, changes: dict[str, Any]) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", BANDS)
-def test_a_learned_loss_fuses_better_than_equal_weights(task: str, tmp_path: Path) -> None:
-    data, band = ensure_builtin(tmp_path / "builtin"), BANDS[task]
-    learned = quality(task, data, {})
-    unlearned = quality(task, data, {"schedule": {"meta_iterations": 0}})
+def test_a_learned_loss_fuses_better_than_equal_weights(task: str, builtin: Path) -> None:
+    band = BANDS[task]
+    learned = quality(task, builtin, {})
+    unlearned = quality(task, builtin, {"schedule": {"meta_iterations": 0}})
     assert band["lowest"] <= learned <= band["highest"]
     assert learned - unlearned >= band["margin"]

@@ -1,4 +1,4 @@
-"""Fixtures that the jobs' tests share: one Ray, a home for each file, the built-in scenes."""
+"""Fixtures that the jobs' tests share: one Ray, and a home for each file, which has the built-in scenes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,27 @@ from pathlib import Path
 
 import pytest
 import yaml
+from data_sets.scenes import put_scenes
 from sweep_jobs import BASE, SPACE
-
-from refusion.images.builtin import ensure_builtin
 
 # Two tasks of two workers have to wait for one another, and a trial's driver and its two workers just fit.
 CPUS = 3
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(builtin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home of its own for runs, sweeps and MLflow, and Ray with CPUS CPUs."""
     # Here, since not all of this folder's tests need Ray.
     from one_ray import start_ray
 
     folder = tmp_path_factory.mktemp("home")
+    put_scenes(builtin, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REFUSION_HOME", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("RAY_ADDRESS", raising=False)
         start_ray(CPUS)
         yield folder
-
-
-@pytest.fixture(scope="session")
-def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in scenes. Tests only read them."""
-    return ensure_builtin(tmp_path_factory.mktemp("builtin") / "pairs")
 
 
 @pytest.fixture(scope="session")

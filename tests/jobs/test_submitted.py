@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clusters.head import Head, environment, ray_head
+from data_sets.scenes import put_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "0123456789abcdef" * 4
@@ -23,6 +24,7 @@ TINY = {
     "images.batch": "2",
     "network.blocks": "1",
     "validation.images": "1",
+    "validation.pictures": "0",
 }
 # Bytes; Ray refuses to pack a folder of 500 MB.
 TOO_MUCH = 650 << 20
@@ -31,10 +33,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Head, dict[str, str]]]:
+def head(builtin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Head, dict[str, str]]]:
     """A head that wants a token, and the environment of one who has it."""
     place = tmp_path_factory.mktemp("head")
     own = environment(place, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, RAY_worker_niceness="0")
+    put_scenes(builtin, Path(own["REFUSION_HOME"]))
     with ray_head(place, 2, own) as started:
         yield started, own
 

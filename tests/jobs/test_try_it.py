@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from data_sets.scenes import put_scenes
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,8 @@ LONG = [
 pytestmark = pytest.mark.ray
 
 
-def test_ctrl_c_ends_the_job_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_job_and_says_how_to_go_on(builtin: Path, tmp_path: Path) -> None:
+    put_scenes(builtin, tmp_path)
     environment = {
         **os.environ,
         "REFUSION_HOME": str(tmp_path),

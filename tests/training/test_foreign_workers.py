@@ -13,7 +13,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from refusion.config.layers import check
-from refusion.images.builtin import ensure_builtin
 from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.import_path import IMPORT_FOLDERS
@@ -72,9 +71,11 @@ def work(rank: int, world: int, port: int, data: str, out: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_end_in_the_parameters_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_workers_end_in_the_parameters_of_one(
+    builtin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(IMPORT_FOLDERS, str(SUPPORT))
-    data = str(ensure_builtin(tmp_path / "builtin"))
+    data = str(builtin)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

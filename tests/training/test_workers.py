@@ -14,7 +14,6 @@ import torch.multiprocessing as mp
 
 from refusion.config.layers import check
 from refusion.config.settings import Settings
-from refusion.images.builtin import ensure_builtin
 from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
@@ -105,12 +104,11 @@ Result = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Result]:
+def trained(builtin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Result]:
     """Results of every worker of runs with 1, 2 and 4 workers, by (precision, workers, rank)."""
-    data = ensure_builtin(tmp_path_factory.mktemp("data") / "builtin")
     out = tmp_path_factory.mktemp("out")
     for world in (1, 2, 4):
-        mp.start_processes(train, (world, free_port(), str(data), str(out)), nprocs=world, start_method="spawn")
+        mp.start_processes(train, (world, free_port(), str(builtin), str(out)), nprocs=world, start_method="spawn")
     return {
         (precision, world, rank): torch.load(out / f"{precision}-{world}-{rank}.pt", weights_only=True)
         for precision in TOLERANCE

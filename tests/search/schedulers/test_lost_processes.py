@@ -86,7 +86,7 @@ def one_place() -> Iterator[None]:
         # Workers cannot import this module.
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         cluster._close_to_others()
-        ray.init("local", num_cpus=1, logging_level="WARNING")
+        ray.init("local", num_cpus=1, logging_level="WARNING", include_dashboard=False)
         yield
         ray.shutdown()
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import ray
+from one_ray import start_ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from refusion.config.layers import check
-from refusion.runtime import cluster
 from refusion.search.objective.objective import Objective
 from refusion.search.objective.scoreboard import Scoreboard
 from refusion.search.schedulers.factory import make_scheduler
@@ -87,7 +87,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         # Workers cannot import this module.
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        cluster.connect()
+        start_ray(2, dashboard=False)
         yield tmp_path_factory.mktemp("tune")
         ray.shutdown()
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
-from moto.ec2.models import ec2_backends
 
 REGION, BUCKET, ACCOUNT = "us-west-2", "runs-of-ours", "123456789012"
 IMAGE = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04)"
@@ -19,6 +17,9 @@ IMAGE = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04)"
 @contextmanager
 def account() -> Iterator[None]:
     """An account with a default VPC, a bucket, and two of AWS's images."""
+    # Here, since every process of tests imports this module, and moto takes two seconds.
+    from moto import mock_aws
+
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
@@ -33,6 +34,8 @@ def account() -> Iterator[None]:
 
 def publish_image(name: str, created: str) -> str:
     """Have AWS publish an image on a day, as 2026-11-01; returns its ID."""
+    from moto.ec2.models import ec2_backends
+
     backend: Any = ec2_backends[ACCOUNT][REGION]
     base = next(iter(backend.amis.values()))
     made = backend.register_image(name=name, description="")

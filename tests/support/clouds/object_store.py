@@ -16,7 +16,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 BUCKET, REGION = "ours", "us-east-1"
 _ANSWERS = ("reset", 500, 503)
@@ -67,6 +66,9 @@ class Store:
 @contextmanager
 def object_store() -> Iterator[Store]:
     """Starts the store, with a bucket ``ours``, and ends it after the block."""
+    # Here, since every process of tests imports this module, and moto takes two seconds.
+    from moto.server import ThreadedMotoServer
+
     behind = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     behind.start()
     host, port = behind.get_host_and_port()

@@ -14,7 +14,6 @@ import torch.multiprocessing as mp
 
 from refusion.config.layers import check
 from refusion.config.settings import Settings
-from refusion.images.builtin import ensure_builtin
 from refusion.images.pair_check import find_and_check
 from refusion.images.store import PairStore
 from refusion.meta.state import TrainingState
@@ -68,8 +67,8 @@ def begin(rank: int, port: int, data: str, folder: str) -> None:
     list(training(2, rank, Path(data), latest_of(Path(folder), 2, rank, gone)).epochs(state))
 
 
-def test_it_ends_as_one_worker_would_have_ended_it(tmp_path: Path) -> None:
-    data, folder = ensure_builtin(tmp_path / "builtin"), tmp_path / "run"
+def test_it_ends_as_one_worker_would_have_ended_it(builtin: Path, tmp_path: Path) -> None:
+    data, folder = builtin, tmp_path / "run"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
