@@ -44,7 +44,8 @@ class Places:
 def sample(places: Places) -> dict[str, float]:
     """Returns the quantities by name: of this process, of each part of Ray, and of the folders.
 
-    Memory is what a process has for itself alone, in MiB.
+    Memory is what a process has allocated and not given back, in MiB: pages of no file, since those of a library are a
+    process's own or shared depending on what else runs on the machine.
     """
     # Thread pools and connections in reference cycles go with the next collection, whenever that would come.
     gc.collect()
@@ -58,7 +59,7 @@ def sample(places: Places) -> dict[str, float]:
                 found[role.strip()].append(process)
     numbers: dict[str, float] = {}
     for role, processes in found.items():
-        numbers[f"{role}: MiB"] = _sum(processes, lambda process: process.memory_full_info().uss / MIB)
+        numbers[f"{role}: MiB"] = _sum(processes, _allocated)
         numbers[f"{role}: handles"] = _sum(processes, lambda process: process.num_fds())
         numbers[f"{role}: threads"] = _sum(processes, lambda process: process.num_threads())
         numbers[f"{role}: processes"] = len(processes)
@@ -78,6 +79,11 @@ def _sum(processes: list[psutil.Process], quantity: Callable[[psutil.Process], f
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             total += quantity(process)
     return total
+
+
+def _allocated(process: psutil.Process) -> float:
+    memory = process.memory_info()
+    return float(memory.rss - memory.shared) / MIB
 
 
 def _log_handlers() -> int:
