@@ -25,7 +25,7 @@ def is_loopback(address: str) -> bool:
     return (mapped or found).is_loopback
 
 
-def test_a_job_of_this_machine_listens_to_this_machine_alone(place: Place, tmp_path: Path) -> None:
+def test_a_job_of_this_machine_listens_to_this_machine_alone_and_keeps_no_metrics(place: Place, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["RAY_ADDRESS"] = "local"
     command = [sys.executable, str(ROOT / "jobs" / "train_all_tasks.py"), *place.arguments("near")]
@@ -41,11 +41,15 @@ def test_a_job_of_this_machine_listens_to_this_machine_alone(place: Place, tmp_p
             for connection in member.net_connections("inet")
             if connection.status == psutil.CONN_LISTEN
         }
+        (raylet,) = (member for member in family if member.name() == "raylet")
+        (session,) = (word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--session_dir="))
+        metrics = [file.read_text(encoding="utf-8") for file in Path(session).glob("metrics_export_port_*")]
     finally:
         for member in (*job.children(recursive=True), job):
             member.kill()
         process.wait()
     assert len(listening) > 5
+    assert metrics == ["-1"]
     open_to_others = {where for where in listening if not is_loopback(where[1])}
     assert len(open_to_others) <= RENDEZVOUS, open_to_others
     assert all("Worker" in name for name, _ in open_to_others), open_to_others

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray
 import ray.train
 from ray._private import ray_constants, services
 from ray._private.utils import get_ray_address_file, read_ray_address
@@ -62,6 +63,11 @@ def test_a_busy_machine_is_warned_of_in_a_line_once_that_lasts(
     assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
         ("Ray's autoscaler is slow (a busy machine?)", None)
     ] * 2
+
+
+def test_rays_programs_know_the_setting_of_metrics() -> None:
+    name = ray_internals.COLLECT_METRICS.removeprefix("RAY_").encode()
+    assert name in (Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet").read_bytes()
 
 
 def test_a_token_is_found_once_ray_reads_its_variables_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

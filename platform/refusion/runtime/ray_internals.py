@@ -41,6 +41,8 @@ WORKER_START_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 # Where Ray's state API, which Ray Train asks, finds the dashboard of a cluster.
 DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
+# A node's agent keeps the last numbers of each process for Prometheus, and forgets those of ended ones once it asks.
+COLLECT_METRICS = "RAY_enable_metrics_collection"
 # Part of what is raised where a working directory exceeds what Ray packs, which has no exception of its own.
 TOO_LARGE = "exceeds the maximum size"
 # Part of what is raised, as a plain Exception, where a Ray that is started does not answer within half a minute.
