@@ -65,9 +65,11 @@ def test_a_busy_machine_is_warned_of_in_a_line_once_that_lasts(
     ] * 2
 
 
-def test_rays_programs_know_the_setting_of_metrics() -> None:
-    name = ray_internals.COLLECT_METRICS.removeprefix("RAY_").encode()
-    assert name in (Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet").read_bytes()
+def test_rays_programs_know_the_settings_that_bound_their_memory() -> None:
+    folder = Path(ray.__file__).parent / "core" / "src" / "ray"
+    programs = [(folder / name).read_bytes() for name in ("gcs/gcs_server", "raylet/raylet")]
+    for setting in ray_internals.BOUNDED_MEMORY:
+        assert all(setting.removeprefix("RAY_").encode() in program for program in programs)
 
 
 def test_a_token_is_found_once_ray_reads_its_variables_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def connect() -> Cluster:
     near: AbstractContextManager[None] = nullcontext()
     if address == LOCAL:
         _close_to_others()
-        # Nobody asks: the agent would gain memory with each process.
-        os.environ.setdefault(ray_internals.COLLECT_METRICS, "0")
+        for name, value in ray_internals.BOUNDED_MEMORY.items():
+            os.environ.setdefault(name, value)
         near = ray_internals.on_loopback()
         (ports["dashboard_port"],) = free_ports(1)
         found = {ray_internals.DASHBOARD_ADDRESS: f"http://127.0.0.1:{ports['dashboard_port']}"} | _gloo_on_loopback()

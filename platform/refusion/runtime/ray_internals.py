@@ -41,8 +41,9 @@ WORKER_START_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 WORKER_POLL_SECONDS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
 # Where Ray's state API, which Ray Train asks, finds the dashboard of a cluster.
 DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
-# A node's agent keeps the last numbers of each process for Prometheus, and forgets those of ended ones once it asks.
-COLLECT_METRICS = "RAY_enable_metrics_collection"
+# For Prometheus, which nobody has here, an agent keeps the numbers of each process until it asks; for `ray list tasks`
+# the head keeps the newest 100,000 calls, some 4 KiB each.
+BOUNDED_MEMORY = {"RAY_enable_metrics_collection": "0", "RAY_task_events_max_num_task_in_gcs": "10000"}
 # Part of what is raised where a working directory exceeds what Ray packs, which has no exception of its own.
 TOO_LARGE = "exceeds the maximum size"
 # Part of what is raised, as a plain Exception, where a Ray that is started does not answer within half a minute.
