@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from refusion.config.settings import ImagesSettings, Settings
 from refusion.errors import UserError
+from refusion.runtime import cluster, ray_internals
 from refusion.runtime.cluster import Cluster, Node, addable, connect
 
 LAPTOP = Cluster((Node(8, 0),))
@@ -116,6 +118,22 @@ def test_the_clusters_own_limit_holds(tmp_path: Path) -> None:
 def test_unstated_resources_are_none(tmp_path: Path) -> None:
     file = written(tmp_path, {"max_workers": 1, "available_node_types": {"x": {"max_workers": 1}}})
     assert addable(file) == (Node(0, 0),)
+
+
+@pytest.mark.parametrize(("nodes", "seconds"), [(LAPTOP, "0.5"), (GPUS, None)])
+def test_ray_is_started_with_bounded_memory_and_on_one_machine_its_reports_are_read_at_once(
+    monkeypatch: pytest.MonkeyPatch, nodes: Cluster, seconds: str | None
+) -> None:
+    given = {"RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled", "RAY_task_events_max_num_task_in_gcs": "7"}
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "environ", given)
+    monkeypatch.setattr(cluster, "_init", lambda *_, **__: started.append(dict(os.environ)))
+    monkeypatch.setattr(cluster, "look", lambda: nodes)
+    assert connect() == nodes
+    # What the user has set stands.
+    kept = {"RAY_enable_metrics_collection": "0", "RAY_task_events_max_num_task_in_gcs": "7"}
+    assert {name: started[0][name] for name in ray_internals.BOUNDED_MEMORY} == kept
+    assert given.get(ray_internals.WORKER_POLL_SECONDS) == seconds
 
 
 @pytest.mark.parametrize(

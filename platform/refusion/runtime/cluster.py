@@ -127,6 +127,8 @@ def connect() -> Cluster:
     cluster = look()
     if len(cluster.nodes) == 1:
         os.environ.setdefault(ray_internals.WATCH_PREEMPTION, "0")
+        # Of a short epoch, and at a training's end, the two seconds until it looks would be most of the time.
+        os.environ.setdefault(ray_internals.WORKER_POLL_SECONDS, "0.5")
     if cluster.possible:
         # Machines take minutes to start; until then a worker group is no failure.
         os.environ.setdefault(ray_internals.WORKER_START_SECONDS, _NODE_START_SECONDS)
