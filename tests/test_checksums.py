@@ -42,6 +42,17 @@ def test_any_flipped_bit_is_found(tmp_path_factory: pytest.TempPathFactory, name
     assert str(folder) in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_each_flipped_bit_of_the_digests_is_found(folder: Path) -> None:
+    listed = folder / CHECKSUMS_FILE
+    written = listed.read_bytes()
+    for bit in range(8 * len(written)):
+        content = bytearray(written)
+        content[bit // 8] ^= 1 << bit % 8
+        listed.write_bytes(content)
+        with pytest.raises(UserError):
+            check_checksums(folder, whole=True)
+
+
 def test_a_missing_file_is_a_fault_only_where_the_whole_is_asked_for(folder: Path) -> None:
     (folder / "one.bin").unlink()
     check_checksums(folder, whole=False)

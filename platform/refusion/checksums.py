@@ -9,7 +9,7 @@ from pathlib import Path
 from refusion.errors import UserError
 
 CHECKSUMS_FILE = "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+_LINE = re.compile(r"([0-9a-f]{64})  (\S[^\x00-\x1f]*)")
 
 
 def sha256(file: Path) -> str:
@@ -42,7 +42,9 @@ def check_checksums(folder: Path, *, whole: bool) -> None:
     if not listed.is_file():
         return
     try:
-        lines = [_LINE.fullmatch(line) for line in listed.read_text(encoding="utf-8").splitlines()]
+        # Not by splitlines, to which other characters end a line too, such as one that a flipped bit makes of its end.
+        *complete, rest = listed.read_bytes().decode("utf-8").split("\n")
+        lines = [_LINE.fullmatch(line) for line in complete] if not rest else [None]
     except (OSError, UnicodeDecodeError):
         lines = [None]
     if not lines or any(line is None for line in lines):
