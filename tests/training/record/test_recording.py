@@ -139,12 +139,10 @@ def test_an_epoch_is_recorded_whole_and_once_wherever_a_kill_cut_its_record(
     assert _written(recording) == whole
 
 
-def test_an_epoch_before_the_newest_is_not_recorded_again(
-    recording: Recording, whole: dict[str, Any], tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("whole")
+def test_an_epoch_before_the_newest_is_not_recorded_again(recording: Recording, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "IVIF" / f"{EPOCH}00001", tmp_path / "IVIF" / f"{EPOCH}00002")
     spool = Spool(Path(recording.waiting))
     _cut(spool, 1)
     assert _resumed(recording).recorded == {1, 2}
     assert {entry.data["epoch"] for entry in spool.entries("pictures") if "epoch" in entry.data} == {2}
-    assert whole

@@ -155,7 +155,7 @@ class RecordingCallback(UserCallback):
                 numbers = read_metrics(folder)
                 numbers.pop("epoch", None)
                 scores = own_scores(numbers)
-                is_best = bool(scores) and (self._beats_best(numbers) or self._best().get("epoch") == epoch)
+                is_best = bool(scores) and self._is_best(epoch, numbers)
                 if epoch not in recorded:
                     recorded.add(epoch)
                     self.recorder.epoch(epoch, _curves(epoch, numbers, scores, is_best=is_best))
@@ -171,10 +171,12 @@ class RecordingCallback(UserCallback):
         if own_scores(numbers):
             self._means({**numbers, "epoch": epoch})
 
-    def _beats_best(self, numbers: Mapping[str, float]) -> bool:
-        """Returns true where no kept best is of the same pairs and better."""
+    def _is_best(self, epoch: int, numbers: Mapping[str, float]) -> bool:
+        """Returns true of the kept best itself, and where none is kept that is of the same pairs and better."""
         best, metric = self._best(), self.recording.best_by
-        return numbers.get(PAIRS) != best.get(PAIRS) or numbers[metric] > best.get(metric, -math.inf)
+        if best.get("epoch") == epoch or numbers.get(PAIRS) != best.get(PAIRS):
+            return True
+        return numbers[metric] > best.get(metric, -math.inf)
 
     def _best(self) -> dict[str, float]:
         """Returns the numbers of the kept best epoch; empty where there is none."""
