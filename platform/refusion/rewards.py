@@ -82,10 +82,15 @@ def gradient_error(rebuilt: torch.Tensor, sources: torch.Tensor) -> torch.Tensor
 
 def blur(z: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur of each channel, cut off at three deviations, border repeated: (B, C, H, W), ``sigma`` in px."""
-    radius = round(3 * sigma)
+    radius = radius_of(sigma)
     steps = torch.arange(-radius, radius + 1, dtype=z.dtype, device=z.device)
     kernel = torch.exp(-0.5 * (steps / sigma).square())
     kernel = kernel / kernel.sum()
     planes = F.pad(z.flatten(0, 1).unsqueeze(1), (radius,) * 4, mode="replicate")
     rows = F.conv2d(planes, kernel.view(1, 1, 1, -1))
     return F.conv2d(rows, kernel.view(1, 1, -1, 1)).view(z.shape)
+
+
+def radius_of(sigma: float) -> int:
+    """Pixels that `blur` reaches to each side."""
+    return round(3 * sigma)

@@ -129,6 +129,13 @@ def test_options_go_with_a_class_only(module: str) -> None:
     assert "must be a valid dictionary" in refusal({"network": {f"{module}kind": "a:B", f"{module}options": 3}})
 
 
+def test_even_shares_go_with_shares_only() -> None:
+    said = refusal({"network": {"output": "image", "even_below": 0.1}})
+    assert "even_below goes with shares of the sources; give output mixture, or even_below 0" in said
+    # As the sizes of the built-in F, it says nothing of another one.
+    assert check([{"network": {"even_below": 0.1}}, {"network": {"kind": "my.nets:Tiny"}}]).network.even_below == 0.1
+
+
 def test_merging_leaves_its_arguments_alone() -> None:
     base = {"images": {"crop": 8}}
     assert merge(base, {"images": {"batch": 2}}) == {"images": {"crop": 8, "batch": 2}}

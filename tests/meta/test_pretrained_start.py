@@ -60,6 +60,11 @@ def test_p_begins_anew_where_only_f_comes_along(folder: Path) -> None:
             "--network.blocks 1",
         ),
         (
+            {"network": {"even_below": 0.5}},
+            "--network.start pretrained: the module of IVIF that comes along has other sizes; give "
+            "--network.even_below 0.0",
+        ),
+        (
             {"network": {"kind": "foreign_networks:Tiny"}},
             "--network.start pretrained: what comes along is the built-in network; leave --network.kind "
             "foreign_networks:Tiny out",

@@ -48,11 +48,29 @@ def test_a_mixture_copies_either_source_or_adds_to_them() -> None:
     assert (module.image(torch.cat((shares, much), dim=1), sources) > 0.9).all()
 
 
-@pytest.mark.parametrize("output", ["image", "mixture"])
-def test_derivatives_of_second_order_and_forward_mode_agree(output: Output) -> None:
+def test_shares_are_even_where_both_sources_are_flat() -> None:
+    """Noise of 2 % counts for little beside a checkerboard's edges, in whichever source they are."""
+    torch.manual_seed(0)
+    flat = 0.5 + 0.02 * torch.randn(1, 1, 48, 96)
+    edges = torch.where(torch.arange(96) % 8 < 4, 0.2, 0.8).expand(1, 1, 48, 96)
+    # The left half of both is flat, the right half of b has edges.
+    sources = torch.cat((flat, torch.where(torch.arange(96) < 48, flat.flip(2), edges)), dim=1)
+    module, plain = (FusionModule(4, 2, 1, output="mixture", even_below=e) for e in (3 / 32, 0.0))
+    of_a = torch.cat((torch.full((1, 1, 48, 96), 40.0), torch.zeros(1, 1, 48, 96)), dim=1)
+    fused = module.image(of_a, sources)
+    torch.testing.assert_close(plain.image(of_a, sources), sources[:, :1])
+    average = sources.mean(dim=1, keepdim=True)
+    left, right = (..., slice(0, 28)), (..., slice(68, 96))
+    assert (fused - average)[left].abs().max() < 0.5 * (sources[:, :1] - average)[left].abs().max()
+    assert fused[left].std() < 0.8 * sources[:, :1][left].std()
+    torch.testing.assert_close(fused[right], sources[:, :1][right], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("output", "even_below"), [("image", 0.0), ("mixture", 0.0), ("mixture", 0.5)])
+def test_derivatives_of_second_order_and_forward_mode_agree(output: Output, even_below: float) -> None:
     """The three ways in which training differentiates the module give one Hessian product."""
     torch.manual_seed(0)
-    module = FusionModule(4, 2, 1, output=output).double()
+    module = FusionModule(4, 2, 1, output=output, even_below=even_below).double()
     sources = torch.rand(1, 2, 6, 5, dtype=torch.float64, requires_grad=True)
     direction = torch.randn_like(sources, requires_grad=False)
 

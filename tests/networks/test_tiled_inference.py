@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,10 +16,13 @@ from refusion.networks.tiled_inference import Tiling, fused_strips
 from refusion.ops.backend import Precision, configure
 
 
-def modules(output: Output = "image", **sizes: int) -> tuple[FusionModule, ReferenceFusionModule]:
+def modules(
+    output: Output = "image", even_below: float = 0.0, **sizes: int
+) -> tuple[FusionModule, ReferenceFusionModule]:
     """Ours and the reference with equal weights, biases among them."""
     torch.manual_seed(0)
-    module, reference = FusionModule(**sizes, output=output), ReferenceFusionModule(**sizes, output=output)
+    kind: Any = {"output": output, "even_below": even_below}
+    module, reference = FusionModule(**sizes, **kind), ReferenceFusionModule(**sizes, **kind)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -63,10 +68,12 @@ def test_agrees_with_the_plain_network(tiling: Tiling | None, shape: tuple[int, 
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("output", ["image", "mixture"])
+@pytest.mark.parametrize(("output", "even_below"), [("image", 0.0), ("mixture", 0.0), ("mixture", 30.0)])
 @pytest.mark.parametrize("blocks", [1, 3])
-def test_agrees_in_double_precision_to_its_last_digits(tiling: Tiling | None, output: Output, blocks: int) -> None:
-    module, reference = modules(output, width=8, heads=2, blocks=blocks)
+def test_agrees_in_double_precision_to_its_last_digits(
+    tiling: Tiling | None, output: Output, even_below: float, blocks: int
+) -> None:
+    module, reference = modules(output, width=8, heads=2, blocks=blocks, even_below=even_below)
     sources = torch.rand(1, 2, 19, 23, dtype=torch.float64)
     with torch.no_grad():
         expected = reference.double()(sources)

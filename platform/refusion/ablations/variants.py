@@ -62,7 +62,7 @@ _MENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "equivariance": ("not equivariant", {"network": {"equivariant": False}}),
     "centring": ("not centred", {"network": {"centred": False}}),
     "gradients first": ("both weights", {"objective": {"alpha": 1.0, "learned": "both"}}),
-    "mixture": ("image output", {"network": {"output": "image"}}),
+    "mixture": ("image output", {"network": {"output": "image", "even_below": 0.0}}),
     "linear weights": ("squared weights", {"objective": {"weighting": "squared"}}),
     "outer step": ("published outer step", {"outer": {"kind": "normalised"}}),
 }

@@ -41,6 +41,13 @@ class NetworkSettings(Section):
         "mixture",
         description="the built-in F finds the image's logits, or each pixel's shares of the sources and what to add",
     )
+    even_below: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="a mixture's shares go to one half where the sources' squared gradients are below this (0: never), "
+        "which averages noise",
+    )
     equivariant: bool = Field(
         True, description="the built-in P treats both orders of the sources alike, by adding the logits of both"
     )
@@ -67,6 +74,12 @@ class NetworkSettings(Section):
                     f"{prefix}options are those of a class given by {prefix}kind module:Class; the built-in network "
                     "has width, heads, blocks and expansion"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_there(self) -> NetworkSettings:
+        if self.even_below and self.output != "mixture" and self.kind == BUILTIN_NETWORK:
+            raise ValueError("even_below goes with shares of the sources; give output mixture, or even_below 0")
         return self
 
     @model_validator(mode="after")

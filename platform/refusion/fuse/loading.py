@@ -99,7 +99,8 @@ def _module_of(settings: Path, trust_code: bool | Collection[str]) -> nn.Module:
         kind, options = network.get("kind", BUILTIN_NETWORK), dict(network.get("options") or {})
         if kind == BUILTIN_NETWORK:
             sizes = {name: int(network[name]) for name in ("width", "heads", "blocks", "expansion")}
-            return build_fusion(BUILTIN_NETWORK, {}, {**sizes, "output": network.get("output", "image")})
+            shares = {"output": network.get("output", "image"), "even_below": network.get("even_below", 0.0)}
+            return build_fusion(BUILTIN_NETWORK, {}, {**sizes, **shares})
         if not (isinstance(kind, str) and is_import_path(kind)):
             raise ValueError(f"network.kind {kind!r} is no import path")
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, UserError) as error:

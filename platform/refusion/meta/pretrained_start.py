@@ -14,7 +14,7 @@ from refusion.networks.weight_files import read_safetensors
 from refusion.shipped import FUSION_FILE, LOSS_PROPOSAL_FILE, SETTINGS_FILE, shipped_folder
 
 # Those that F and P are made in; a file that does not name its output is of the published kind.
-_SIZES = {"width": None, "heads": None, "blocks": None, "expansion": None, "output": "image"}
+_SIZES = {"width": None, "heads": None, "blocks": None, "expansion": None, "output": "image", "even_below": 0.0}
 
 
 def start_from_shipped(fusion: nn.Module, loss_proposal: nn.Module, network: NetworkSettings, task: str) -> None:

@@ -13,9 +13,13 @@ from torch import nn
 import refusion.ops as ops
 from refusion.config.network import Output
 from refusion.networks.blocks import check_heads, conv1x1, conv3x3, depthwise3x3, stage
+from refusion.objectives import image_gradient
+from refusion.rewards import blur, radius_of
 
 # Half a grey level: beyond it the logit's derivative would be large.
 _LEAST = 1 / 510
+# Wider than saliency's: what is decided is where there is a scene at all, not which source has it.
+_SIGMA = 4.0
 
 
 class CrossAttentionFusion(nn.Module):
@@ -77,8 +81,11 @@ class FusionModule(nn.Module):
         width, heads, blocks, expansion: sizes.
         output: "image" finds the image's logits (published); "mixture" finds each pixel's share of source a, and what
             to add to the logits of the mixture, so that details of either source need not be drawn anew.
+        even_below: energy of both sources' gradients at which a mixture's shares are half-way to one half, blur(G(a)² +
+            G(b)²), Gaussian of 4 px; below it is noise, which the average of both has less of. 0: shares stay as found.
 
     Attributes:
+        even_below: as given, a buffer that weight files have too; None for 0.
         supports_vjp_of_jvp: its forward-mode derivative can be differentiated backward. Modules that use PyTorch's
             own LayerNorm or `F.normalize` cannot say so: in PyTorch 2.13 the result lacks terms.
 
@@ -98,11 +105,19 @@ class FusionModule(nn.Module):
     supports_vjp_of_jvp = True
 
     def __init__(
-        self, width: int = 16, heads: int = 8, blocks: int = 2, expansion: int = 2, output: Output = "image"
+        self,
+        width: int = 16,
+        heads: int = 8,
+        blocks: int = 2,
+        expansion: int = 2,
+        output: Output = "image",
+        even_below: float = 0.0,
     ) -> None:
         super().__init__()
         check_heads(width, heads)
         self.output = output
+        self.even_below: torch.Tensor | None
+        self.register_buffer("even_below", torch.tensor(even_below) if even_below else None)
         self.project_in_1 = conv3x3(1, width)
         self.project_in_2 = conv3x3(1, width)
         self.encoder1 = stage(width, heads, expansion, blocks)
@@ -120,11 +135,30 @@ class FusionModule(nn.Module):
         x = F.leaky_relu(ops.conv3x3(x, self.project_out_0.weight), 0.01)
         return self.image(ops.to_channels_first(ops.conv3x3(x, self.project_out_1.weight)), sources)
 
-    def image(self, found: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
-        """Makes the fused image (B, 1, H, W) of what the last convolution found and the sources (B, 2, H, W)."""
+    @property
+    def rings_of_image(self) -> int:
+        """Pixels around a place whose sources decide, besides what was found there, what `image` makes of it."""
+        return 0 if self.even_below is None else radius_of(_SIGMA) + 1
+
+    def image(self, found: torch.Tensor, sources: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
+        """Makes the fused image (B, 1, H, W) of what the last convolution found and the sources (B, 2, H, W).
+
+        ``trust`` is that of the sources if it is known already.
+        """
         if self.output == "image":
             return torch.sigmoid(found)
         share, added = found.chunk(2, dim=1)
         a, b = sources.chunk(2, dim=1)
-        mixture = b + torch.sigmoid(share) * (a - b)
+        of_a = torch.sigmoid(share)
+        trust = self.trust(sources) if trust is None else trust
+        if trust is not None:
+            of_a = 0.5 + (of_a - 0.5) * trust
+        mixture = b + of_a * (a - b)
         return torch.sigmoid(added + torch.logit(mixture.clamp(_LEAST, 1 - _LEAST)))
+
+    def trust(self, sources: torch.Tensor) -> torch.Tensor | None:
+        """Returns how far from one half shares are left, (B, 1, H, W) in [0, 1); None where they stay as found."""
+        if self.even_below is None:
+            return None
+        energy = blur(image_gradient(sources, "replicate").square().sum(dim=1, keepdim=True), _SIGMA)
+        return energy / (energy + self.even_below)

@@ -17,6 +17,7 @@ from refusion.networks.fusion import FusionModule
 from refusion.networks.weight_files import Weights, named, read_tensors, state_dicts, without_prefix
 
 _FIRST, _FUSING, _LAST = "project_in_1.weight", "FM.qkv1.weight", "project_out_1.weight"
+_EVEN_BELOW = "even_below"
 # A tensor that no other has, and what it is of.
 _OTHER_MODULES = {"body.0.attn.temperature": "its reconstruction module"}
 
@@ -58,7 +59,8 @@ def _module_of_same_size(weights: Weights, path: Path) -> FusionModule:
         hidden = weights["encoder1.0.ffn.project_out.weight"].shape[1]
         blocks = sum(re.fullmatch(r"encoder1\.\d+\.attn\.temperature", name) is not None for name in weights)
         output: Output = "mixture" if weights[_LAST].shape[0] > 1 else "image"
-        sizes = (width, heads, blocks, hidden // width, output)
+        even_below = float(weights[_EVEN_BELOW]) if _EVEN_BELOW in weights else 0.0
+        sizes = (width, heads, blocks, hidden // width, output, even_below)
         # On no device: shapes that do not go together are found before any memory is asked for.
         with torch.device("meta"):
             expected = {name: value.shape for name, value in FusionModule(*sizes).state_dict().items()}

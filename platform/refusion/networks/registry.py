@@ -97,7 +97,8 @@ def build_modules(network: NetworkSettings, learn_gradient_weights: bool = True,
     torch.Size([1, 1, 16, 16])
     """
     sizes = {"heads": network.heads, "blocks": network.blocks, "expansion": network.expansion}
-    fusion = build_fusion(network.kind, network.options, {"width": network.width, **sizes, "output": network.output})
+    of_fusion = {"width": network.width, **sizes, "output": network.output, "even_below": network.even_below}
+    fusion = build_fusion(network.kind, network.options, of_fusion)
     loss_proposal = _build(
         "loss_proposal",
         network.loss_proposal_kind,
@@ -135,7 +136,7 @@ def build_fusion(kind: str, options: Mapping[str, Any], sizes: Mapping[str, Any]
     Args:
         kind: "refusion", or the import path of a class, whose code is run.
         options: keyword arguments of that class.
-        sizes: width, heads, blocks, expansion and output of the built-in network.
+        sizes: width, heads, blocks, expansion, output and even_below of the built-in network.
 
     Raises:
         UserError: as `build_modules`.

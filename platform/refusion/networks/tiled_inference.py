@@ -145,10 +145,13 @@ def fused_strips(
             # What the first convolutions make of the sources is computed again rather than held.
             from_sources = number < 2
             way = _Way(module, previous, following, from_sources)
-            source = (lambda top, bottom: ops.to_channels_last(read(top, bottom))) if from_sources else maps.read
+            read_sources = partial(_channels_last, read)
+            source = read_sources if from_sources else maps.read
+            sources = _Window(read_sources)
             for top, bottom, found in way.strips(source, height, width, cut):
                 if following is None:
-                    yield top, module.image(ops.to_channels_first(found), read(top, bottom))
+                    around = _Place(top, bottom, 0, width).grown(module.rings_of_image, height, width)
+                    yield top, _image(module, found, sources.moved(around.top, around.bottom), top - around.top)
                 elif previous is not None:
                     maps.write(top, found)
                 tell(number, bottom)
@@ -222,6 +225,19 @@ class _Window:
             self._rows = self._rows[:, top - self._top :]
         self._top = top
         return self._rows[:, : bottom - top]
+
+
+def _image(module: FusionModule, found: torch.Tensor, around: torch.Tensor, first: int) -> torch.Tensor:
+    """Makes the strip of what was found in it, and of the sources in and around it, of which it begins at ``first``."""
+    rows = slice(first, first + found.shape[1])
+    around = ops.to_channels_first(around)
+    trust = module.trust(around)
+    inner = None if trust is None else trust[:, :, rows]
+    return module.image(ops.to_channels_first(found), around[:, :, rows], inner)
+
+
+def _channels_last(read: ReadRows, top: int, bottom: int) -> torch.Tensor:
+    return ops.to_channels_last(read(top, bottom))
 
 
 def _rows_of(image: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
