@@ -25,6 +25,7 @@ from refusion.import_path import refuse_untrusted
 from refusion.meta.objective import loss_at
 from refusion.meta.phases import doubled
 from refusion.meta.state import TrainingState
+from refusion.networks.fusion import FusionModule
 from refusion.networks.weight_files import read_safetensors
 from refusion.objectives import Loss
 from refusion.ops.backend import float32_as_configured
@@ -110,6 +111,8 @@ def adapt(
         False
     """
     adapted = copy.deepcopy(module)
+    if isinstance(adapted, FusionModule):
+        adapted.train()
     parameters = list(adapted.parameters())
     adam = torch.optim.Adam(parameters, lr=rate)
     device = next(iter(parameters)).device
@@ -124,6 +127,8 @@ def adapt(
             adam.step()
             on_step(float(value.detach()))
     adam.zero_grad(set_to_none=True)
+    if isinstance(adapted, FusionModule):
+        adapted.train(module.training)
     return adapted
 
 

@@ -41,11 +41,20 @@ def test_a_mixture_copies_either_source_or_adds_to_them() -> None:
     shares = torch.tensor([[50.0, -50.0]])[None, None]
     none, much = torch.zeros_like(shares), torch.full_like(shares, 9.0)
     # A black pixel comes out half a grey level brighter.
-    copied = module.image(torch.cat((shares, none), dim=1), sources)
+    copied = module.image(torch.cat((shares, none), dim=1), sources, None)
     torch.testing.assert_close(copied, torch.tensor([[[[0.5 / 255, 0.7]]]]))
-    halves = module.image(torch.cat((none, none), dim=1), sources)
+    halves = module.image(torch.cat((none, none), dim=1), sources, None)
     torch.testing.assert_close(halves, torch.tensor([[[[0.5, 0.5]]]]))
-    assert (module.image(torch.cat((shares, much), dim=1), sources) > 0.9).all()
+    assert (module.image(torch.cat((shares, much), dim=1), sources, None) > 0.9).all()
+
+
+def test_shares_stay_as_found_in_training() -> None:
+    torch.manual_seed(0)
+    even, plain = (FusionModule(4, 2, 1, output="mixture", even_below=e) for e in (30.0, 0.0))
+    plain.load_state_dict(even.state_dict(), strict=False)
+    sources = torch.rand(1, 2, 9, 11)
+    assert torch.equal(even.train()(sources), plain(sources))
+    assert not torch.allclose(even.eval()(sources), plain(sources), atol=1e-3)
 
 
 def test_shares_are_even_where_both_sources_are_flat() -> None:
@@ -55,10 +64,10 @@ def test_shares_are_even_where_both_sources_are_flat() -> None:
     edges = torch.where(torch.arange(96) % 8 < 4, 0.2, 0.8).expand(1, 1, 48, 96)
     # The left half of both is flat, the right half of b has edges.
     sources = torch.cat((flat, torch.where(torch.arange(96) < 48, flat.flip(2), edges)), dim=1)
-    module, plain = (FusionModule(4, 2, 1, output="mixture", even_below=e) for e in (3 / 32, 0.0))
+    module = FusionModule(4, 2, 1, output="mixture", even_below=3 / 32)
     of_a = torch.cat((torch.full((1, 1, 48, 96), 40.0), torch.zeros(1, 1, 48, 96)), dim=1)
-    fused = module.image(of_a, sources)
-    torch.testing.assert_close(plain.image(of_a, sources), sources[:, :1])
+    fused = module.image(of_a, sources, module.trust(sources))
+    torch.testing.assert_close(module.image(of_a, sources, None), sources[:, :1])
     average = sources.mean(dim=1, keepdim=True)
     left, right = (..., slice(0, 28)), (..., slice(68, 96))
     assert (fused - average)[left].abs().max() < 0.5 * (sources[:, :1] - average)[left].abs().max()
@@ -70,7 +79,7 @@ def test_shares_are_even_where_both_sources_are_flat() -> None:
 def test_derivatives_of_second_order_and_forward_mode_agree(output: Output, even_below: float) -> None:
     """The three ways in which training differentiates the module give one Hessian product."""
     torch.manual_seed(0)
-    module = FusionModule(4, 2, 1, output=output, even_below=even_below).double()
+    module = FusionModule(4, 2, 1, output=output, even_below=even_below).double().eval()
     sources = torch.rand(1, 2, 6, 5, dtype=torch.float64, requires_grad=True)
     direction = torch.randn_like(sources, requires_grad=False)
 

@@ -119,7 +119,7 @@ def test_another_network_is_refused(tmp_path: Path, spoil: str) -> None:
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "net", "params", None])
 @pytest.mark.parametrize("even_below", [0.0, 0.5])
 def test_a_file_as_it_is_passed_around(tmp_path: Path, suffix: str, wrapper: str | None, even_below: float) -> None:
-    module = FusionModule(8, 4, 1, output="mixture", even_below=even_below)
+    module = FusionModule(8, 4, 1, output="mixture", even_below=even_below).eval()
     weights = {f"module._orig_mod.{name}": value for name, value in module.state_dict().items()}
     path = tmp_path / f"weights{suffix}"
     if suffix.lower() == ".safetensors":

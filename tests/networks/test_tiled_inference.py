@@ -27,7 +27,7 @@ def modules(
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     reference.load_state_dict(module.state_dict())
-    return module, reference
+    return module.eval(), reference.eval()
 
 
 TILINGS = {

@@ -45,8 +45,8 @@ class NetworkSettings(Section):
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="a mixture's shares go to one half where the sources' squared gradients are below this (0: never), "
-        "which averages noise",
+        description="in fused pictures, not in training, a mixture's shares go to one half where the sources' squared "
+        "gradients are below this, which averages noise (0: never)",
     )
     equivariant: bool = Field(
         True, description="the built-in P treats both orders of the sources alike, by adding the logits of both"

@@ -17,6 +17,7 @@ from refusion.config.settings import Settings
 from refusion.meta.adam import load_adam, rated_adam
 from refusion.meta.outer import OuterOptimiser
 from refusion.meta.pretrained_start import start_from_shipped
+from refusion.networks.fusion import FusionModule
 from refusion.networks.probes import check_modules
 from refusion.networks.registry import build_modules
 from refusion.objectives import UNLEARNED
@@ -73,6 +74,9 @@ class TrainingState:
         crops = {at(crop, epoch) for epoch in starts(crop)}
         check_modules(modules, settings.network, crops, settings.schedule.meta_iterations)
         self.fusion, self.loss_proposal, self.reconstruction = (module.to(device) for module in modules)
+        # Of a user's network it is not known what the mode changes: it stays in that of fusing.
+        if isinstance(self.fusion, FusionModule):
+            self.fusion.train()
         self.fusion_adam = rated_adam(self.fusion.parameters())
         self.reconstruction_adam = rated_adam(self.reconstruction.parameters())
         self.outer = OuterOptimiser(list(self.loss_proposal.parameters()), settings.outer)

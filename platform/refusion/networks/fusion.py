@@ -82,7 +82,8 @@ class FusionModule(nn.Module):
         output: "image" finds the image's logits (published); "mixture" finds each pixel's share of source a, and what
             to add to the logits of the mixture, so that details of either source need not be drawn anew.
         even_below: energy of both sources' gradients at which a mixture's shares are half-way to one half, blur(G(a)² +
-            G(b)²), Gaussian of 4 px; below it is noise, which the average of both has less of. 0: shares stay as found.
+            G(b)²), Gaussian of 4 px; below it is noise, which the average of both has less of. 0: shares stay as found,
+            and so they do in training mode, since a module that is trained with it adds the noise again.
 
     Attributes:
         even_below: as given, a buffer that weight files have too; None for 0.
@@ -133,24 +134,21 @@ class FusionModule(nn.Module):
         x2 = self.encoder2(ops.conv3x3(b, self.project_in_2.weight))
         x = self.decoder(self.FM(x1, x2))
         x = F.leaky_relu(ops.conv3x3(x, self.project_out_0.weight), 0.01)
-        return self.image(ops.to_channels_first(ops.conv3x3(x, self.project_out_1.weight)), sources)
+        found = ops.to_channels_first(ops.conv3x3(x, self.project_out_1.weight))
+        return self.image(found, sources, None if self.training else self.trust(sources))
 
     @property
     def rings_of_image(self) -> int:
         """Pixels around a place whose sources decide, besides what was found there, what `image` makes of it."""
         return 0 if self.even_below is None else radius_of(_SIGMA) + 1
 
-    def image(self, found: torch.Tensor, sources: torch.Tensor, trust: torch.Tensor | None = None) -> torch.Tensor:
-        """Makes the fused image (B, 1, H, W) of what the last convolution found and the sources (B, 2, H, W).
-
-        ``trust`` is that of the sources if it is known already.
-        """
+    def image(self, found: torch.Tensor, sources: torch.Tensor, trust: torch.Tensor | None) -> torch.Tensor:
+        """Makes the fused image (B, 1, H, W) of what the last convolution found, and of the sources and their trust."""
         if self.output == "image":
             return torch.sigmoid(found)
         share, added = found.chunk(2, dim=1)
         a, b = sources.chunk(2, dim=1)
         of_a = torch.sigmoid(share)
-        trust = self.trust(sources) if trust is None else trust
         if trust is not None:
             of_a = 0.5 + (of_a - 0.5) * trust
         mixture = b + of_a * (a - b)

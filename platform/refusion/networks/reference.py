@@ -27,7 +27,8 @@ class ReferenceFusionModule(FusionModule):
         x1 = _stage(self.project_in_1(a), self.encoder1)
         x2 = _stage(self.project_in_2(b), self.encoder2)
         x = _stage(_cross_attention_fusion(x1, x2, self.FM), self.decoder)
-        return self.image(self.project_out_1(F.leaky_relu(self.project_out_0(x), 0.01)), sources)
+        found = self.project_out_1(F.leaky_relu(self.project_out_0(x), 0.01))
+        return self.image(found, sources, None if self.training else self.trust(sources))
 
 
 class ReferenceLossProposalModule(LossProposalModule):
