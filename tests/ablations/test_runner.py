@@ -122,10 +122,14 @@ def test_a_variant_that_changes_nothing_is_left_out(
     plan: Plan, trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = check([{"network": {"equivariant": False}, "objective": {"weighting": "linear"}}], plan.base)
-    plan = replace(plan, base=base, variants=find_variants(["not equivariant", "squared weights"]), seeds=[0])
+    names = ["not equivariant", "squared weights", "published", "equivariance alone", "centring alone"]
+    plan = replace(plan, base=base, variants=find_variants(names), seeds=[0])
     assert run_ablations(plan, Console()) == 0
-    assert trained == ["MFIF learned, seed 0", "MFIF squared weights, seed 0"]
-    assert "MFIF not equivariant: is learned with these settings, and left out" in capsys.readouterr().out
+    assert trained == [f"MFIF {name}, seed 0" for name in ("learned", "squared weights", "published")]
+    said = capsys.readouterr().out
+    assert "MFIF not equivariant: is learned with these settings, and left out" in said
+    assert "MFIF equivariance alone: is published with these settings, and left out" in said
+    assert "MFIF centring alone: is published with these settings, and left out" in said
 
 
 def test_cells_of_other_settings_are_refused(plan: Plan, trained: list[str]) -> None:

@@ -93,17 +93,19 @@ def _settings(plan: Plan, task: str, variant: Variant, seed: int) -> Settings:
 
 
 def _different(cells: Sequence[Cell], console: Console) -> Iterator[Cell]:
-    """Yields the cells but for those that would repeat the training of `learned`, which it names once a task."""
-    learned = {(cell.pairs.task, cell.settings.seed): cell for cell in cells if cell.variant.name == LEARNED}
+    """Yields the cells but for those that would repeat an earlier one's training, which it names once a task."""
+    seen: dict[tuple[str, bool], list[Cell]] = {}
     named = set()
     for cell in cells:
-        of_learned = learned[cell.pairs.task, cell.settings.seed]
-        is_same = cell.settings == of_learned.settings and not cell.variant.random_direction
-        if cell is of_learned or not is_same:
+        # The seed is one of the settings.
+        earlier = seen.setdefault((cell.pairs.task, cell.variant.random_direction), [])
+        same = next((one for one in earlier if one.settings == cell.settings), None)
+        if same is None:
+            earlier.append(cell)
             yield cell
         elif (key := (cell.pairs.task, cell.variant.name)) not in named:
             named.add(key)
-            _say(console, f"{cell.pairs.task} {cell.variant.name}: is {LEARNED} with these settings, and left out")
+            _say(console, f"{' '.join(key)}: is {same.variant.name} with these settings, and left out")
 
 
 def _equal_time(cells: Sequence[Cell]) -> Iterator[Cell]:
