@@ -21,7 +21,7 @@ def trained(bonus: float, variant: str = "learned", prefix: str = "") -> pd.Data
 
 
 def test_parts_without_files_are_left(sources: Sources) -> None:
-    assert [sources.part(name) for name in ("adapted", "one for all", "unseen", "folds")] == [None] * 4
+    assert [sources.part(name) for name in ("adapted", "one for all", "unseen", "folds", "equal time")] == [None] * 5
 
 
 def test_adapted_and_one_for_all_are_compared_with_ours(sources: Sources, folder: Path) -> None:
@@ -44,6 +44,15 @@ def test_unseen_data_sets_are_compared_with_the_same_seeds(sources: Sources, fol
     part = sources.part("unseen")
     # `learned` of the ablations has a bonus of 0.1 too.
     assert part is not None and "seeds 0." in part and "<ins>" not in part and "**" not in part.partition("\n")[2]
+
+
+def test_equal_time_stands_beside_equal_steps(sources: Sources, folder: Path) -> None:
+    longer = trained(0.05, "saliency").assign(equal="time")
+    pd.concat([trained(0.1), trained(0.0, "saliency"), longer]).to_csv(folder / "equal_time.csv", index=False)
+    part = sources.part("equal time")
+    assert part is not None
+    assert "| saliency " in part
+    assert "| saliency, equal time |" in part
 
 
 def test_folds_say_if_learning_is_ahead(sources: Sources, folder: Path) -> None:

@@ -5,7 +5,8 @@ python analysis/results_page.py --results measured --page page.md  # other files
 
 The files: RESULTS/scores/TASK.csv of jobs/evaluate.py, RESULTS/ablations*.csv of analysis/ablations.py and
 RESULTS/audit*.csv of analysis/reward_audit.py; RESULTS/adapted/TASK.csv of jobs/evaluate.py --adapt; and of
-analysis/ablations.py on other pairs RESULTS/one_for_all.csv, and unseen.csv and folds.csv (analysis/hold_out.py).
+analysis/ablations.py on other pairs RESULTS/one_for_all.csv, and unseen.csv and folds.csv (analysis/hold_out.py); with
+--equal time RESULTS/equal_time.csv.
 What stands on the page between its tables is kept.
 """
 

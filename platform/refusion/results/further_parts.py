@@ -1,4 +1,6 @@
-"""Parts of the results page on other pairs and other ways to train: adapted, one for all, unseen data sets, folds."""
+"""Parts of the results page on other pairs and other ways to train: adapted, one for all, unseen data sets, folds,
+equal time.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,11 @@ def unseen_part(folder: Path, rows: pd.DataFrame) -> str | None:
     return paired_table("Data sets that were not trained on", ("seen", "unseen"), by_task, notes) if by_task else None
 
 
-def folds_part(folder: Path) -> str | None:
-    """Tests if learning helps on all pairs, each scored by a training that has not seen it: ``folds.csv``."""
-    file = folder / "folds.csv"
+def learning_part(folder: Path, name: str) -> str | None:
+    """Tests if learning helps: in ``folds.csv`` on all pairs, each scored by a training that has not seen it, and in
+    ``equal_time.csv`` against as long a training without.
+    """
+    file = folder / f"{name}.csv"
     return learning_table(read_ablations([file])) if file.is_file() else None
 
 

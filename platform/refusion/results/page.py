@@ -16,7 +16,7 @@ from refusion.errors import UserError
 from refusion.evaluation.results import MethodScores
 from refusion.results.ablation_table import ablation_table, learning_table, read_ablations
 from refusion.results.audit_table import audit_table, read_audits
-from refusion.results.further_parts import adapted_part, folds_part, one_for_all_part, unseen_part
+from refusion.results.further_parts import adapted_part, learning_part, one_for_all_part, unseen_part
 from refusion.results.method_tables import comparison_table, score_table
 from refusion.results.scores import read_scores
 from refusion.results.targets import target_table
@@ -64,7 +64,8 @@ class Sources:
             "adapted": lambda: adapted_part(self.folder, self._ours),
             "one for all": lambda: one_for_all_part(self.folder, self._ours),
             "unseen": lambda: unseen_part(self.folder, self._ablations),
-            "folds": lambda: folds_part(self.folder),
+            "folds": lambda: learning_part(self.folder, "folds"),
+            "equal time": lambda: learning_part(self.folder, "equal_time"),
         }
         if name in of_all:
             return of_all[name]()
