@@ -19,7 +19,7 @@ from refusion.tasks import find_task
 
 Plane = npt.NDArray[np.float32]
 
-# Of those in ``images.stacks.order`` the best on builtin stacks (docs/stacks.md).
+# Of those in ``images.stacks.order`` the best on builtin stacks, to what another training changes (docs/stacks.md).
 _ORDER_OF = {"MEIF": "extremes inward", "MFIF": "chain"}
 _SAID = {
     "MEIF": "from the extremes inward, by mean luminance: the darkest with the brightest, the next darkest with the "
