@@ -100,7 +100,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load_published(tmp_path / "nowhere.pth")
 
 
-@pytest.mark.parametrize("spoil", ["missing", "extra", "shape", "list", "empty"])
+@pytest.mark.parametrize("spoil", ["missing", "extra", "shape", "even shares", "list", "empty"])
 def test_another_network_is_refused(tmp_path: Path, spoil: str) -> None:
     weights: object = FusionModule(8, 4, 1).state_dict()
     assert isinstance(weights, dict)
@@ -110,6 +110,8 @@ def test_another_network_is_refused(tmp_path: Path, spoil: str) -> None:
         weights["another.weight"] = torch.zeros(1)
     elif spoil == "shape":
         weights["project_out_1.weight"] = torch.zeros(3, 8, 3, 3)
+    elif spoil == "even shares":
+        weights["even_below"] = torch.zeros(3)
     torch.save({"list": [1, 2], "empty": {}}.get(spoil, weights), tmp_path / "weights.pth")
     with pytest.raises(UserError, match="does not hold a fusion network"):
         load_published(tmp_path / "weights.pth")

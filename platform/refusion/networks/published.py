@@ -64,7 +64,7 @@ def _module_of_same_size(weights: Weights, path: Path) -> FusionModule:
         # On no device: shapes that do not go together are found before any memory is asked for.
         with torch.device("meta"):
             expected = {name: value.shape for name, value in FusionModule(*sizes).state_dict().items()}
-    except (KeyError, IndexError, UserError, ZeroDivisionError) as error:
+    except (KeyError, IndexError, UserError, ValueError, ZeroDivisionError) as error:
         raise _another_network(path, _held(weights)) from error
     if expected != {name: value.shape for name, value in weights.items()}:
         raise _another_network(path, _held(weights))
